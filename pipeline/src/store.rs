@@ -1,0 +1,246 @@
+//! What the pipeline asks of a serving store.
+//!
+//! [`ServingStore`] is the writer's side: one owner, one thread, one transaction per batch.
+//! [`Journal`] is the reader's side that followers (the lake, rebuilds, replays) use.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::outcome::{Counts, Rejection};
+
+/// Failure of a store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The store could not do it; `retry` says whether trying again can help.
+    #[error("{context}: {message}")]
+    Failed {
+        /// Verb and object: `commit batch`, `load entities of `x``.
+        context: String,
+        /// What the engine said.
+        message: String,
+        /// Can trying again help without anybody changing anything?
+        retry: bool,
+    },
+    /// No space left on the device: reads go on, writes wait for space.
+    #[error("{context}: no space left on the device")]
+    DiskFull {
+        /// Verb and object.
+        context: String,
+    },
+    /// Stored data contradicts itself or this program.
+    #[error("{0}")]
+    Corrupt(String),
+}
+
+/// 128-bit hash of (tenant, event id).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdHash {
+    /// Upper half.
+    pub hi: i64,
+    /// Lower half.
+    pub lo: i64,
+}
+
+/// An event id that the journal knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its hash.
+    pub id: IdHash,
+    /// Hash over its decoded contract fields.
+    pub body: i64,
+    /// Journal sequence number.
+    pub seq: i64,
+}
+
+/// An entity row's identity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityKey {
+    /// Tenant.
+    pub tenant: Box<str>,
+    /// Key as text.
+    pub key: Box<str>,
+}
+
+impl EntityKey {
+    /// 64-bit hash for joins; see [`contracts::model::column::KEY_HASH`].
+    pub fn hash64(&self) -> i64 {
+        let mut hasher = xxhash_rust::xxh3::Xxh3::new();
+        hasher.update(self.tenant.as_bytes());
+        hasher.update(&[0]);
+        hasher.update(self.key.as_bytes());
+        hasher.digest() as i64
+    }
+}
+
+/// A source partition as the store knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// Number of the partition in journal rows.
+    pub id: i64,
+    /// Stable name.
+    pub name: String,
+    /// Position to continue from.
+    pub next_offset: u64,
+    /// What the source must recognise when it continues.
+    pub fingerprint: Option<String>,
+    /// Highest accepted event time, µs; `None` before the first.
+    pub watermark: Option<i64>,
+    /// Counts since the store was made.
+    pub counts: Counts,
+}
+
+/// Everything one batch changes. The store applies all of it or nothing.
+#[derive(Debug)]
+pub struct Effects<'a> {
+    /// New journal rows: family index and rows in [`contracts::model::Family::schema`], each with
+    /// ascending `_seq`.
+    pub journal: Vec<(usize, RecordBatch)>,
+    /// Highest sequence number after this batch.
+    pub last_seq: i64,
+    /// Entity rows after this batch.
+    pub entities: Vec<EntityRows>,
+    /// Records for the dead letters, in order of position.
+    pub dead_letters: Vec<DeadLetter<'a>>,
+    /// Rows of the built-in source `ingest` in [`contracts::model::Ingest::schema`].
+    pub ingest: RecordBatch,
+    /// The partition after this batch.
+    pub partition: PartitionState,
+    /// How many records of this batch had each outcome and reason: (outcome, reason code or empty,
+    /// count). Added to the partition's counts by reason.
+    pub by_reason: Vec<(&'static str, &'static str, u64)>,
+}
+
+/// Changed rows of one entity.
+#[derive(Debug)]
+pub struct EntityRows {
+    /// Index in [`contracts::model::Domain::entities`].
+    pub entity: usize,
+    /// One row per changed key in [`contracts::model::Entity::schema`].
+    pub rows: RecordBatch,
+    /// Keys among `rows` that the table has already; their old rows are replaced.
+    pub replaced: Vec<EntityKey>,
+}
+
+/// A rejected record with its bytes and place.
+#[derive(Debug)]
+pub struct DeadLetter<'a> {
+    /// Why.
+    pub rejection: &'a Rejection,
+    /// The original bytes.
+    pub payload: &'a [u8],
+    /// Tenant.
+    pub tenant: &'a str,
+    /// Offset in the source partition.
+    pub offset: u64,
+    /// Arrival time, µs.
+    pub arrived_at: i64,
+}
+
+/// What a commit made visible.
+#[derive(Debug, Clone, Default)]
+pub struct Committed {
+    /// Highest journal sequence number that is visible.
+    pub last_seq: i64,
+    /// Relations whose rows changed, with the tenants concerned.
+    pub touched: Vec<(contracts::model::Relation, Vec<String>)>,
+}
+
+/// The writer's side of a serving store. One owner; every method blocks.
+pub trait ServingStore {
+    /// Highest journal sequence number, 0 for an empty journal.
+    fn last_seq(&mut self) -> Result<i64, StoreError>;
+
+    /// The partition of that name.
+    fn partition(&mut self, name: &str) -> Result<Option<PartitionState>, StoreError>;
+
+    /// All partitions.
+    fn partitions(&mut self) -> Result<Vec<PartitionState>, StoreError>;
+
+    /// Which of these ids does the journal know? Exact, over its whole history.
+    fn find_seen(&mut self, ids: &[IdHash]) -> Result<Vec<Seen>, StoreError>;
+
+    /// Calls `each` with the ids of all journal rows whose event time is at or after `since` (µs),
+    /// to fill the filter in memory after a start. In any order, in chunks.
+    fn scan_ids(
+        &mut self,
+        since: i64,
+        each: &mut dyn FnMut(&[IdHash]),
+    ) -> Result<(), StoreError>;
+
+    /// Serialised fold states, one per key, `None` where the entity has no such row.
+    fn load_states(
+        &mut self,
+        entity: usize,
+        keys: &[EntityKey],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Current rows of `entity` whose `column` has one of `values` (within that value's tenant):
+    /// used to recompute an extreme that a correction took away. Columns as in
+    /// [`contracts::model::Entity::schema`].
+    fn rows_where(
+        &mut self,
+        entity: usize,
+        column: &str,
+        values: &[EntityKey],
+    ) -> Result<Vec<RecordBatch>, StoreError>;
+
+    /// Applies all effects in one transaction. After an error nothing of them is visible.
+    fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError>;
+
+    /// Called when no batch is waiting: the moment for checkpoints.
+    fn idle(&mut self) -> Result<(), StoreError>;
+}
+
+/// Positions of a journal follower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct JournalPosition(pub i64);
+
+/// The reader's side of the journal. Cheap to clone connections behind it; every method blocks and
+/// sees only committed rows.
+pub trait Journal: Send + Sync {
+    /// Highest committed sequence number.
+    fn last_seq(&self) -> Result<i64, StoreError>;
+
+    /// Rows of a family with `after < _seq <= until`, ascending by `_seq`, at most about
+    /// `max_rows` (whole batches; fewer than exist only if `max_rows` was reached).
+    fn rows(
+        &self,
+        family: usize,
+        after: i64,
+        until: i64,
+        max_rows: usize,
+    ) -> Result<Vec<RecordBatch>, StoreError>;
+
+    /// Dead letters with `after < id`, ascending by id, at most `max_rows`; see
+    /// [`dead_letter_schema`].
+    fn dead_letters(&self, after: i64, max_rows: usize) -> Result<Vec<RecordBatch>, StoreError>;
+}
+
+/// Columns of stored dead letters, in the serving store and in the lake.
+pub fn dead_letter_schema() -> arrow::datatypes::SchemaRef {
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    let ts = DataType::Timestamp(TimeUnit::Microsecond, None);
+    std::sync::Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("tenant", DataType::Utf8, false),
+        Field::new("arrived_at", ts.clone(), false),
+        Field::new("partition", DataType::Utf8, false),
+        Field::new("offset", DataType::Int64, false),
+        Field::new("stage", DataType::Utf8, false),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("field", DataType::Utf8, true),
+        Field::new("rule", DataType::Utf8, true),
+        Field::new("detail", DataType::Utf8, false),
+        Field::new("event_id", DataType::Utf8, true),
+        Field::new("event_type", DataType::Utf8, true),
+        Field::new("event_time", ts, true),
+        Field::new("contract", DataType::Utf8, true),
+        Field::new("contract_version", DataType::Int64, true),
+        Field::new("payload", DataType::Binary, false),
+    ]))
+}
+
+/// Totals by reason: outcome → reason code → count.
+pub type CountsByReason = BTreeMap<String, BTreeMap<String, u64>>;
