@@ -1,0 +1,181 @@
+//! Questions to metrics and entities, and their answers: what HTTP, the command line and the cache
+//! exchange with the metric engine.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde::ser::SerializeMap;
+
+/// A question to one metric.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MetricQuestion {
+    /// Metric name; the newest stable version answers.
+    pub metric: String,
+    /// Tenant that asks; from the credential or the command, never from the question.
+    pub tenant: String,
+    /// Window as written in the contract. `None`: `1h` if declared, else the first declared.
+    pub window: Option<String>,
+    /// Reference time, µs. `None`: now, and the window has no end.
+    pub as_of: Option<i64>,
+    /// dimension → value as text. Several dimensions must all hold.
+    pub filters: BTreeMap<String, String>,
+    /// Dimensions to group by, in the order asked.
+    pub group_by: Vec<String>,
+}
+
+/// A number as exact as it was stored. Serialises as a JSON number with all its digits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value (empty window with `on_empty: null`).
+    Null,
+    /// Whole number.
+    Int(i128),
+    /// `digits` × 10^−`scale`.
+    Decimal {
+        /// All digits.
+        digits: i128,
+        /// Digits after the point.
+        scale: i8,
+    },
+    /// A double; never NaN or infinite.
+    Float(f64),
+    /// Text (`latest`, `min`, `max` of a text).
+    Text(String),
+    /// True or false.
+    Bool(bool),
+    /// An instant, µs UTC.
+    Timestamp(i64),
+    /// A day, days since 1970-01-01.
+    Date(i32),
+}
+
+/// The answer to a [`MetricQuestion`], with its proof.
+#[derive(Debug, Clone)]
+pub struct MetricAnswer {
+    /// Metric name.
+    pub metric: String,
+    /// Unit.
+    pub unit: String,
+    /// Window as written in the contract.
+    pub window: String,
+    /// The value over all groups; `None` when the question grouped.
+    pub value: Option<Value>,
+    /// One entry per group, ordered by value of the dimensions; `None` unless the question grouped.
+    pub groups: Option<Vec<Group>>,
+    /// More groups exist than the dimension's `max_cardinality` lets out.
+    pub groups_truncated: bool,
+    /// Values of the parts of a ratio or derived metric, by metric name (ungrouped only).
+    pub components: Option<BTreeMap<String, Value>>,
+    /// When it was computed, µs.
+    pub computed_at: i64,
+    /// How it can be checked.
+    pub proof: Proof,
+}
+
+/// One group of an answer.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// dimension → value; `None` for rows without one. In the order asked.
+    pub dimensions: Vec<(String, Option<String>)>,
+    /// The group's value.
+    pub value: Value,
+}
+
+/// What shows that an answer is right and current.
+#[derive(Debug, Clone)]
+pub struct Proof {
+    /// Version of the metric contract.
+    pub contract_version: u32,
+    /// Hash of the contract, 16 hex digits.
+    pub contract_hash: String,
+    /// Reference time asked for, µs; `None` for a live read.
+    pub as_of: Option<i64>,
+    /// Lowest watermark over the partitions that are neither idle nor empty, µs.
+    pub data_through: Option<i64>,
+    /// Highest journal sequence number that the answer includes.
+    pub position: i64,
+    /// Exact, or approximate. All measures are exact so far.
+    pub exact: bool,
+    /// Dead letters whose event time (arrival time when unknown) lies in the window.
+    pub rejected_in_window: i64,
+    /// Accepted events of the metric's families that were late and lie in the window.
+    pub late_in_window: i64,
+    /// Does the answer come from the cache?
+    pub cached: bool,
+    /// µs between `computed_at` and this answer.
+    pub age: i64,
+}
+
+/// A question to one entity.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntityQuestion {
+    /// Entity type.
+    pub entity: String,
+    /// Tenant that asks.
+    pub tenant: String,
+    /// Key as text.
+    pub id: String,
+    /// Reference time, µs; the entity is folded from the events before it. `None`: all events.
+    pub as_of: Option<i64>,
+}
+
+/// The answer to an [`EntityQuestion`].
+#[derive(Debug, Clone)]
+pub struct EntityAnswer {
+    /// Entity type.
+    pub entity: String,
+    /// Key as text.
+    pub id: String,
+    /// The key field and all declared fields in the order of the contract, as JSON (decimals as
+    /// JSON numbers with all digits, times as RFC 3339 with `Z`).
+    pub data: Vec<(String, Box<serde_json::value::RawValue>)>,
+    /// Highest event time applied, µs.
+    pub last_updated: Option<i64>,
+    /// Reference time asked for, µs.
+    pub as_of: Option<i64>,
+    /// Contract version.
+    pub contract_version: u32,
+    /// Highest journal sequence number that the answer includes.
+    pub position: i64,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// No such metric or entity type.
+    #[error("{message}")]
+    NotFound {
+        /// What was not found.
+        message: String,
+        /// The nearest names.
+        hint: Option<String>,
+    },
+    /// The question does not fit the contract (window, dimension, value, time).
+    #[error("{message}")]
+    Invalid {
+        /// What does not fit.
+        message: String,
+        /// What would fit.
+        hint: Option<String>,
+        /// The parameter: `window`, `as_of`, `filter`, `group_by`.
+        parameter: &'static str,
+    },
+    /// The store could not answer.
+    #[error("{message}")]
+    Unavailable {
+        /// What happened; logged, not shown to HTTP clients.
+        message: String,
+    },
+}
+
+/// Serialises `entries` as an object in their order.
+pub(crate) fn serialize_entries<S: serde::Serializer, V: Serialize>(
+    entries: &[(String, V)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(entries.len()))?;
+    for (key, value) in entries {
+        map.serialize_entry(key, value)?;
+    }
+    map.end()
+}
