@@ -100,5 +100,9 @@ fn examples_are_true() {
             examples += 1;
         }
     }
-    assert!(examples > 100, "only {examples} examples found");
+    assert_eq!(
+        examples,
+        PAGE.matches("` → `").count(),
+        "an example was not read"
+    );
 }
