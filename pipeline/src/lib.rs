@@ -17,5 +17,6 @@ pub mod metrics;
 pub mod outcome;
 pub mod processor;
 mod route;
+pub mod runner;
 pub mod stage_times;
 pub mod store;
