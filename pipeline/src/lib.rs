@@ -7,5 +7,8 @@
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
 pub mod batch;
+pub mod decode;
 pub mod outcome;
+pub mod source;
 pub mod store;
+mod validate;
