@@ -21,5 +21,8 @@ mod route;
 pub mod runner;
 pub mod source;
 pub mod stage_times;
+pub mod fail_point;
+pub mod outcome;
+pub mod sink;
 pub mod store;
 mod validate;
