@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 fn main() {
-    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
-        println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN:$ORIGIN/..");
+    if env::var_os("CARGO_FEATURE_BUNDLED").is_none() {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN");
+        println!("cargo::rustc-link-arg=-Wl,-rpath,$ORIGIN/..");
     }
     embed_contracts("contracts/domains/shop");
     println!("cargo::rerun-if-changed=build.rs");
