@@ -7,5 +7,6 @@
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
 pub mod batch;
+pub mod fail_point;
 pub mod outcome;
 pub mod store;
