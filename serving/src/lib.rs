@@ -1,1 +1,7 @@
 //! placeholder
+pub mod cache;
+pub mod entity;
+mod json;
+pub mod metric;
+pub mod question;
+pub mod value;
