@@ -15,7 +15,7 @@ use pipeline::store::EntityKey;
 
 use crate::json;
 use crate::metric::{
-    MetricEngine, Scope, check_as_of, fold, hint, keys_for_one, position, quote, unavailable,
+    MetricEngine, Scope, check_as_of, fold, hint, keys_for_one, progress, quote, unavailable,
 };
 use crate::question::{EntityAnswer, EntityQuestion, ReadError};
 
@@ -34,7 +34,7 @@ impl MetricEngine {
                     fold(conn, self.domain(), entity.index, &scope)?
                 }
             };
-            Ok((rows, position(conn)?))
+            Ok((rows, progress(conn)?.position))
         })?;
         let found = batches.iter().find_map(|batch| Some((batch, find_row(batch, question)?)));
         let (batch, row) = found.ok_or_else(|| not_found(question))?;

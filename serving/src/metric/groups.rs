@@ -144,11 +144,13 @@ pub(crate) fn truncate(groups: &mut Groups, dimensions: &[&Dimension], most: usi
     for (i, dimension) in dimensions.iter().enumerate() {
         let Some(max) = dimension.max_cardinality else { continue };
         let members: BTreeSet<&Member> = groups.keys().map(|key| &key[i]).collect();
-        if let Some(first_out) = members.into_iter().nth(max).cloned() {
+        let first_out = members.into_iter().nth(max).cloned();
+        if let Some(first_out) = first_out {
             groups.retain(|key, _| key[i] < first_out);
         }
     }
-    if let Some(first_out) = groups.keys().nth(most).cloned() {
+    let first_out = groups.keys().nth(most).cloned();
+    if let Some(first_out) = first_out {
         groups.split_off(&first_out);
     }
     groups.len() < before

@@ -39,7 +39,7 @@ pub(crate) use check::{Resolved, check_as_of};
 use groups::{Groups, Member};
 pub(crate) use nearest::hint;
 pub(crate) use past::{Scope, fold, keys_for_one};
-pub(crate) use proof::position;
+pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
 use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
