@@ -6,6 +6,16 @@
 //!
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
+pub mod admit;
 pub mod batch;
+pub mod deduplicate;
+pub mod entity;
+mod ingest;
+#[cfg(test)]
+mod memory_store;
+pub mod metrics;
 pub mod outcome;
+pub mod processor;
+mod route;
+pub mod stage_times;
 pub mod store;
