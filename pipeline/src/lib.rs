@@ -10,6 +10,7 @@ pub mod admit;
 pub mod batch;
 pub mod deduplicate;
 pub mod entity;
+pub mod fail_point;
 mod ingest;
 #[cfg(test)]
 mod memory_store;
