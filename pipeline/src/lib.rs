@@ -11,6 +11,7 @@ pub mod batch;
 pub mod decode;
 pub mod deduplicate;
 pub mod entity;
+pub mod fail_point;
 mod ingest;
 #[cfg(test)]
 mod memory_store;
@@ -18,6 +19,8 @@ pub mod metrics;
 pub mod outcome;
 pub mod processor;
 mod route;
+pub mod runner;
+pub mod sink;
 pub mod source;
 pub mod stage_times;
 pub mod store;
