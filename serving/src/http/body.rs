@@ -98,8 +98,7 @@ pub struct ContractRef {
     /// Version.
     pub version: u32,
     /// Hash over everything that changes the answer, 16 hex digits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hash: Option<String>,
+    pub hash: String,
 }
 
 /// The state of an entity.
@@ -132,6 +131,8 @@ pub struct EntityProof {
     pub as_of: Option<Time>,
     /// Last journal sequence number that the state includes.
     pub position: i64,
+    /// From the cache?
+    pub cached: bool,
 }
 
 impl MetricBody {
@@ -176,7 +177,7 @@ impl ProofBody {
             contract: ContractRef {
                 name: format!("metric.{metric}"),
                 version: proof.contract_version,
-                hash: Some(proof.contract_hash),
+                hash: proof.contract_hash,
             },
             as_of: proof.as_of.map(Time),
             data_through: proof.data_through.map(Time),
@@ -203,10 +204,11 @@ impl EntityBody {
                 contract: ContractRef {
                     name: answer.entity.clone(),
                     version: answer.contract_version,
-                    hash: None,
+                    hash: answer.contract_hash,
                 },
                 as_of: answer.as_of.map(Time),
                 position: answer.position,
+                cached: answer.cached,
             },
             entity_type: answer.entity,
             entity_id: answer.id,

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use contracts::model::Metric;
+use pipeline::store::Journal;
 
 use super::health::{self, Health};
 use crate::http::error::ApiError;
