@@ -77,7 +77,7 @@ fn described() -> OpenApiRouter<AppState> {
 
 /// Why the server does not listen there.
 #[derive(Debug, thiserror::Error)]
-#[error("refusing to listen on {addr}: the API has no keys yet, so it answers this machine only")]
+#[error("refusing to listen on `{addr}`: the API has no keys yet, so it listens on loopback only")]
 pub struct NotLoopback {
     /// The address.
     pub addr: SocketAddr,
