@@ -19,7 +19,7 @@ mod journal;
 mod keys;
 mod lookup;
 mod readers;
-mod rows;
+pub(crate) mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;

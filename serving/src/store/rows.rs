@@ -13,7 +13,7 @@ use duckdb::{Connection, Params, Statement};
 
 /// Runs a query and returns its rows in one batch of `schema`, whose columns the query must select
 /// in that order.
-pub(super) fn query(
+pub(crate) fn query(
     conn: &Connection,
     sql: &str,
     params: impl Params,
@@ -26,7 +26,7 @@ pub(super) fn query(
 }
 
 /// Runs a query and hands its rows over chunk by chunk, never holding all of them.
-pub(super) fn stream(
+pub(crate) fn stream(
     conn: &Connection,
     sql: &str,
     params: impl Params,
@@ -71,6 +71,6 @@ fn conform(chunk: &StructArray, schema: &SchemaRef) -> duckdb::Result<RecordBatc
 }
 
 /// An Arrow error on the way out of DuckDB.
-pub(super) fn conversion(error: arrow::error::ArrowError) -> duckdb::Error {
+pub(crate) fn conversion(error: arrow::error::ArrowError) -> duckdb::Error {
     duckdb::Error::FromSqlConversionFailure(0, duckdb::types::Type::Any, Box::new(error))
 }
