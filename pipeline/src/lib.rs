@@ -8,6 +8,7 @@
 
 pub mod admit;
 pub mod batch;
+pub mod decode;
 pub mod deduplicate;
 pub mod entity;
 mod ingest;
@@ -17,5 +18,11 @@ pub mod metrics;
 pub mod outcome;
 pub mod processor;
 mod route;
+pub mod runner;
+pub mod source;
 pub mod stage_times;
+pub mod fail_point;
+pub mod outcome;
+pub mod sink;
 pub mod store;
+mod validate;
