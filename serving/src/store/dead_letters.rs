@@ -1,0 +1,132 @@
+//! Reading dead letters one page at a time.
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use duckdb::params;
+use pipeline::store::StoreError;
+
+use super::readers::Readers;
+use super::rows;
+use super::schema::quoted;
+
+/// Which dead letters to read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadLetterFilter {
+    /// Only this tenant's.
+    pub tenant: Option<String>,
+    /// Only those with this reason code.
+    pub reason: Option<String>,
+}
+
+/// In which order, from where, and how many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// Newest first, or ascending by id.
+    pub newest_first: bool,
+    /// Id of the last letter of the page before, if there was one.
+    pub after: Option<i64>,
+    /// Most letters on the page.
+    pub limit: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { newest_first: true, after: None, limit: 100 }
+    }
+}
+
+/// A rejected record as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDeadLetter {
+    /// Number in order of rejection.
+    pub id: i64,
+    /// Tenant.
+    pub tenant: String,
+    /// Arrival time, µs.
+    pub arrived_at: i64,
+    /// Name of the source partition.
+    pub partition: String,
+    /// Offset in it.
+    pub offset: i64,
+    /// The stage that decided.
+    pub stage: String,
+    /// Reason code.
+    pub reason: String,
+    /// The field concerned.
+    pub field: Option<String>,
+    /// The rule concerned.
+    pub rule: Option<String>,
+    /// For people.
+    pub detail: String,
+    /// Event id, as far as it could be read.
+    pub event_id: Option<String>,
+    /// Event type, as far as it could be read.
+    pub event_type: Option<String>,
+    /// Event time in µs, as far as it could be read.
+    pub event_time: Option<i64>,
+    /// Contract that it was judged by.
+    pub contract: Option<String>,
+    /// Version of that contract.
+    pub contract_version: Option<i64>,
+    /// The original bytes.
+    pub payload: Vec<u8>,
+}
+
+impl Readers {
+    /// One page of dead letters.
+    pub fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        page: &Page,
+    ) -> Result<Vec<StoredDeadLetter>, StoreError> {
+        let table = &self.tables().dead_letters;
+        let (compare, order) = if page.newest_first { ("<", "desc") } else { (">", "asc") };
+        let sql = format!(
+            "select {} from {}
+             where tenant = coalesce(?, tenant) and reason = coalesce(?, reason)
+                   and id {compare} coalesce(?, {})
+             order by id {order} limit ?",
+            table.columns,
+            quoted(&table.name),
+            if page.newest_first { i64::MAX } else { i64::MIN },
+        );
+        let batch = self.with("read dead letters", |conn| {
+            let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
+            rows::query(conn, &sql, params, &table.schema)
+        })?;
+        Ok(stored(&batch))
+    }
+}
+
+/// The rows of a batch in [`pipeline::store::dead_letter_schema`].
+fn stored(batch: &RecordBatch) -> Vec<StoredDeadLetter> {
+    let texts = |column: usize| batch.column(column).as_string::<i32>();
+    let text = |column: usize, row: usize| texts(column).value(row).to_owned();
+    let optional = |column: usize, row: usize| some(texts(column), row);
+    let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+    let times = |column: usize| batch.column(column).as_primitive::<TimestampMicrosecondType>();
+    (0..batch.num_rows())
+        .map(|row| StoredDeadLetter {
+            id: integers(0).value(row),
+            tenant: text(1, row),
+            arrived_at: times(2).value(row),
+            partition: text(3, row),
+            offset: integers(4).value(row),
+            stage: text(5, row),
+            reason: text(6, row),
+            field: optional(7, row),
+            rule: optional(8, row),
+            detail: text(9, row),
+            event_id: optional(10, row),
+            event_type: optional(11, row),
+            event_time: times(12).is_valid(row).then(|| times(12).value(row)),
+            contract: optional(13, row),
+            contract_version: integers(14).is_valid(row).then(|| integers(14).value(row)),
+            payload: batch.column(15).as_binary::<i32>().value(row).to_vec(),
+        })
+        .collect()
+}
+
+fn some(texts: &StringArray, row: usize) -> Option<String> {
+    texts.is_valid(row).then(|| texts.value(row).to_owned())
+}
