@@ -44,18 +44,12 @@ impl Deadletters {
     }
 
     fn from_store(&self, data: &Path) -> Result<(), Failure> {
-        let mut after = None;
-        loop {
-            let page = store::read_dead_letters(data, self.reason.as_deref(), after, 10_000)
-                .map_err(|error| opened::refused(&error))?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.id);
-            for letter in page {
-                let json = serde_json::to_string(&DeadLetterBody::from(letter))
-                    .map_err(|error| Failure::ours(format!("write a dead letter: {error}")))?;
-                self.tell(&json)?;
-            }
-        }
+        store::read_dead_letters(data, self.reason.as_deref(), |letter| {
+            let json = serde_json::to_string(&DeadLetterBody::from(letter))
+                .map_err(|error| Failure::ours(format!("write a dead letter: {error}")))?;
+            self.tell(&json)
+        })
+        .map_err(|error| opened::refused(&error))?
     }
 
     /// The API gives the newest first; here, as from the store, the oldest come first.

@@ -2,12 +2,12 @@
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use duckdb::params;
+use duckdb::{Connection, params};
 use pipeline::store::StoreError;
 
 use super::readers::Readers;
 use super::rows;
-use super::schema::quoted;
+use super::schema::{Table, quoted};
 
 /// Which dead letters to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,22 +80,29 @@ impl Readers {
         page: &Page,
     ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let table = &self.tables().dead_letters;
-        let (compare, order) = if page.newest_first { ("<", "desc") } else { (">", "asc") };
-        let sql = format!(
-            "select {} from {}
-             where tenant = coalesce(?, tenant) and reason = coalesce(?, reason)
-                   and id {compare} coalesce(?, {})
-             order by id {order} limit ?",
-            table.columns,
-            quoted(&table.name),
-            if page.newest_first { i64::MAX } else { i64::MIN },
-        );
-        let batch = self.with("read dead letters", |conn| {
-            let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
-            rows::query(conn, &sql, params, &table.schema)
-        })?;
-        Ok(stored(&batch))
+        self.with("read dead letters", |conn| self::page(conn, table, filter, page))
     }
+}
+
+/// One page of dead letters out of their table.
+pub(super) fn page(
+    conn: &Connection,
+    table: &Table,
+    filter: &DeadLetterFilter,
+    page: &Page,
+) -> duckdb::Result<Vec<StoredDeadLetter>> {
+    let (compare, order) = if page.newest_first { ("<", "desc") } else { (">", "asc") };
+    let sql = format!(
+        "select {} from {}
+         where tenant = coalesce(?, tenant) and reason = coalesce(?, reason)
+               and id {compare} coalesce(?, {})
+         order by id {order} limit ?",
+        table.columns,
+        quoted(&table.name),
+        if page.newest_first { i64::MAX } else { i64::MIN },
+    );
+    let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
+    Ok(stored(&rows::query(conn, &sql, params, &table.schema)?))
 }
 
 /// The rows of a batch in [`pipeline::store::dead_letter_schema`].

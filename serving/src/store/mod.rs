@@ -18,6 +18,7 @@ mod error;
 mod journal;
 mod keys;
 mod lookup;
+mod offline;
 mod readers;
 mod rows;
 mod schema;
@@ -35,6 +36,7 @@ use pipeline::store::StoreError;
 
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter};
 pub use self::error::{OpenError, failed};
+pub use self::offline::read_dead_letters;
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 

@@ -10,13 +10,11 @@
 //! stops first (so that posted events still get their answers), then the pipeline, then the lake.
 //! Start at [`Node::start`].
 
-mod intake;
-mod status;
-
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ::contracts::model::Domain;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
@@ -25,7 +23,7 @@ use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
 use serving::cache::Cache;
-use serving::http::{self, AppState};
+use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
 use serving::store::{Readers, Store, StoreOptions};
@@ -34,8 +32,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure, chain};
 use crate::{opened, progress};
-use intake::HttpIntake;
-use status::Status;
 
 /// What a node is started with.
 pub(crate) struct Plan<'a> {
@@ -62,7 +58,7 @@ pub(crate) struct Node {
     pipeline: JoinHandle<Result<RunReport, RunError>>,
     stop: Stop,
     lake: Arc<LakeHandle>,
-    /// Dropped last.
+    // Fields are dropped in this order: the store closes before the directory is let go.
     _store: Store,
     _directory: DataDir,
 }
@@ -71,8 +67,8 @@ impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
         let Plan { role, domain, data, listener, sources } = plan;
-        let listening = |error: std::io::Error| Failure::ours(format!("listen: {}", chain(&error)));
-        let address = listener.local_addr().map_err(listening)?;
+        let address = listener.local_addr().ours(|| "listen".to_owned())?;
+        listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
             DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
         let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
@@ -80,10 +76,10 @@ impl Node {
         let readers = store.readers();
         let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
         let cache = Arc::new(Cache::new(Arc::new(engine)));
-        let status = Arc::new(Status::default());
+        let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
-        let mut runner = Self::runner(&store, &domain, &cache, &status)?;
+        let mut runner = runner(&store, &domain, &cache, &monitor)?;
         let all = sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -95,21 +91,25 @@ impl Node {
 
         let state = AppState {
             domain,
-            reads: cache.clone(),
-            ledger: Arc::new(readers.clone()),
-            intake: Arc::new(HttpIntake::new(ingress)),
-            pipeline: status.probe(),
-            lake: Some(status::lake_probe(&lake)),
+            cache: cache.clone(),
+            readers: readers.clone(),
+            ingress,
+            pipeline: monitor.clone(),
+            lake: Some(probe(&lake)),
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::default(),
         };
         let ending = CancellationToken::new();
         let stop = Stop::default();
         let pipeline = spawn("pipeline", {
-            let (stop, ending, status) = (stop.clone(), ending.clone(), Arc::clone(&status));
+            let (stop, ending) = (stop.clone(), ending.clone());
             move || {
+                monitor.running();
                 let result = runner.run(&stop);
-                status.ended(result.as_ref().err().map(|error| chain(error)));
+                monitor.stopped(match &result {
+                    Ok(_) => "ended".to_owned(),
+                    Err(error) => chain(error),
+                });
                 // Without a pipeline there is nothing to serve: end, so that somebody notices.
                 ending.cancel();
                 result
@@ -117,7 +117,6 @@ impl Node {
         })?;
         let api = spawn("http", {
             let ending = ending.clone();
-            listener.set_nonblocking(true).map_err(listening)?;
             move || serve(listener, state, ending)
         })?;
         directory.set_listen(address).map_err(|error| opened::refused(&error))?;
@@ -133,25 +132,6 @@ impl Node {
             _store: store,
             _directory: directory,
         })
-    }
-
-    fn runner(
-        store: &Store,
-        domain: &Arc<Domain>,
-        cache: &Arc<Cache>,
-        status: &Arc<Status>,
-    ) -> Result<Runner, Failure> {
-        let (cache, status) = (Arc::clone(cache), Arc::clone(status));
-        let options = RunnerOptions {
-            on_commit: Some(Box::new(move |committed| {
-                cache.committed(committed);
-                status.committed();
-            })),
-            ..Default::default()
-        };
-        let writer = store.writer().ours(|| "open the store for writing".to_owned())?;
-        Runner::new(Arc::clone(domain), Box::new(writer), options)
-            .ours(|| "read where the last run ended".to_owned())
     }
 
     /// Where the API answers.
@@ -193,6 +173,33 @@ impl Node {
     }
 }
 
+/// The pipeline over a store. A commit is first made known to the cache, then to whoever posted.
+fn runner(
+    store: &Store,
+    domain: &Arc<Domain>,
+    cache: &Arc<Cache>,
+    monitor: &Arc<PipelineMonitor>,
+) -> Result<Runner, Failure> {
+    let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let options = RunnerOptions {
+        on_commit: Some(Box::new(move |committed| {
+            cache.committed(committed);
+            monitor.committed();
+        })),
+        ..Default::default()
+    };
+    let writer = store.writer().ours(|| "open the store for writing".to_owned())?;
+    Runner::new(Arc::clone(domain), Box::new(writer), options)
+        .ours(|| "read where the last run ended".to_owned())
+}
+
+/// Asks the follower how it is. Weak: a health check that is still under way must not keep the
+/// follower alive.
+fn probe(lake: &Arc<LakeHandle>) -> LakeProbe {
+    let lake = Arc::downgrade(lake);
+    Arc::new(move || lake.upgrade().map(|lake| lake.status()).unwrap_or_default())
+}
+
 fn spawn<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
@@ -221,6 +228,6 @@ fn serve(
     });
     ended.cancel();
     // A blocking read that outlives the drain is not waited for.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
