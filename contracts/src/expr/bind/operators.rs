@@ -9,9 +9,9 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
 };
 use chrono::{DateTime, Months};
-use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, LikeExpr, NotExpr, in_list};
+use datafusion_common::ScalarValue;
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{BinaryExpr, LikeExpr, NotExpr, in_list};
 
 use super::coerce::{
     DAY_MICROS, float_result, is_exact_number, mixing_hint, to_decimal, to_float, unify, want,
