@@ -6,8 +6,18 @@
 //!
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
+pub mod admit;
 pub mod batch;
+pub mod deduplicate;
+pub mod entity;
 pub mod fail_point;
+mod ingest;
+#[cfg(test)]
+mod memory_store;
+pub mod metrics;
 pub mod outcome;
+pub mod processor;
+mod route;
 pub mod sink;
+pub mod stage_times;
 pub mod store;
