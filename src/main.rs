@@ -1,1 +1,15 @@
-fn main() {}
+//! The `agentflow` command line: reads arguments, wires the crates, prints. Nothing else.
+//!
+//! What always holds: stdout is data, stderr is talk; exit code 0 is fine, 1 is your input, 2 is
+//! our failure. Start at [`command`], where each subcommand has its file.
+
+mod command;
+mod failure;
+mod output;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A panic is our failure like any other; the default hook has printed where it happened.
+    std::panic::catch_unwind(command::main).unwrap_or(ExitCode::from(failure::OURS))
+}

@@ -8,6 +8,7 @@
 
 pub mod admit;
 pub mod batch;
+pub mod decode;
 pub mod deduplicate;
 pub mod entity;
 pub mod fail_point;
@@ -18,6 +19,9 @@ pub mod metrics;
 pub mod outcome;
 pub mod processor;
 mod route;
+pub mod runner;
 pub mod sink;
+pub mod source;
 pub mod stage_times;
 pub mod store;
+mod validate;
