@@ -5,8 +5,10 @@
 //! depend on `closed` are those at the reference time, without anything having to happen at the
 //! moment of closing.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, Schema, TimestampMicrosecondType};
 use contracts::model::{Entity, Relation, column};
 use contracts::types::Type;
 use duckdb::types::Value as SqlValue;
@@ -18,6 +20,7 @@ use crate::metric::{
     MetricEngine, Scope, check_as_of, fold, hint, keys_for_one, progress, quote, unavailable,
 };
 use crate::question::{EntityAnswer, EntityQuestion, ReadError};
+use crate::store;
 
 impl MetricEngine {
     /// Answers a question to an entity from the store.
@@ -25,7 +28,7 @@ impl MetricEngine {
         let now = self.now();
         let as_of = check_as_of(question.as_of, now)?;
         let entity = self.find_entity(&question.entity)?;
-        let (batches, position) = self.in_snapshot(|conn| {
+        let (batches, position) = self.in_snapshot("read an entity", |conn| {
             let rows = match as_of {
                 None => current(conn, entity, question)?,
                 Some(before) => {
@@ -46,7 +49,9 @@ impl MetricEngine {
             last_updated,
             as_of,
             contract_version: entity.version,
+            contract_hash: format!("{:016x}", entity.hash),
             position,
+            cached: false,
         })
     }
 
@@ -76,13 +81,10 @@ fn current(
     entity: &Entity,
     question: &EntityQuestion,
 ) -> Result<Vec<RecordBatch>, ReadError> {
-    let schema = entity.schema();
-    let columns: Vec<String> = schema
-        .fields()
-        .iter()
-        .filter(|field| field.name() != column::STATE)
-        .map(|field| quote(field.name()))
-        .collect();
+    let stored = entity.schema();
+    let shown = stored.fields().iter().filter(|field| field.name() != column::STATE);
+    let schema = Arc::new(Schema::new(shown.cloned().collect::<Vec<_>>()));
+    let columns: Vec<String> = schema.fields().iter().map(|field| quote(field.name())).collect();
     let text = format!(
         "select {} from {} where {} = $1 and {} = $2 and {} = $3",
         columns.join(", "),
@@ -98,9 +100,8 @@ fn current(
         SqlValue::Text(question.id.clone()),
     ];
     let context = format!("read entity `{}`", entity.name);
-    let mut statement = conn.prepare_cached(&text).map_err(unavailable(&context))?;
-    let rows = statement.query_arrow(params_from_iter(values)).map_err(unavailable(&context))?;
-    Ok(rows.collect())
+    let rows = store::rows::query(conn, &text, params_from_iter(values), &schema);
+    Ok(vec![rows.map_err(unavailable(&context))?])
 }
 
 fn find_row(batch: &RecordBatch, question: &EntityQuestion) -> Option<usize> {

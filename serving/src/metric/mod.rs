@@ -43,30 +43,19 @@ pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
 use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
+use crate::store::Readers;
 use crate::value::Value;
 
 /// Most groups of one answer, whatever the contract allows.
 const MAX_GROUPS: usize = 10_000;
 
-/// Statements that each connection keeps prepared.
-const PREPARED_STATEMENTS: usize = 256;
-
 /// Tells the time, µs UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
-
-/// Lends connections to the serving store for reading.
-pub trait Connections: Send + Sync {
-    /// Runs `read` on a connection that nobody else uses meanwhile.
-    fn with(
-        &self,
-        read: &mut dyn FnMut(&Connection) -> Result<(), ReadError>,
-    ) -> Result<(), ReadError>;
-}
 
 /// Answers questions to metrics and entities. All methods block.
 pub struct MetricEngine {
     domain: Arc<Domain>,
-    connections: Box<dyn Connections>,
+    readers: Readers,
     clock: Clock,
 }
 
@@ -78,21 +67,17 @@ impl fmt::Debug for MetricEngine {
 
 impl MetricEngine {
     /// An engine over a domain and its store.
-    pub fn new(domain: Arc<Domain>, connections: impl Connections + 'static) -> Self {
+    pub fn new(domain: Arc<Domain>, readers: Readers) -> Self {
         let now = || {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
         };
-        Self::with_clock(domain, connections, Arc::new(now))
+        Self::with_clock(domain, readers, Arc::new(now))
     }
 
     /// An engine that is told the time.
-    pub fn with_clock(
-        domain: Arc<Domain>,
-        connections: impl Connections + 'static,
-        clock: Clock,
-    ) -> Self {
-        Self { domain, connections: Box::new(connections), clock }
+    pub fn with_clock(domain: Arc<Domain>, readers: Readers, clock: Clock) -> Self {
+        Self { domain, readers, clock }
     }
 
     /// The contracts that it answers by.
@@ -122,7 +107,7 @@ impl MetricEngine {
     pub(crate) fn answer(&self, question: &Resolved<'_>) -> Result<MetricAnswer, ReadError> {
         let computed_at = self.now();
         let metric = question.metric;
-        let (read, proof) = self.in_snapshot(|conn| {
+        let (read, proof) = self.in_snapshot("read a metric", |conn| {
             Ok((self.measure(conn, question)?, proof::read(conn, &self.domain, question)?))
         })?;
 
@@ -147,20 +132,11 @@ impl MetricEngine {
     /// Runs `read` in one read-only transaction.
     pub(crate) fn in_snapshot<T>(
         &self,
-        mut read: impl FnMut(&Connection) -> Result<T, ReadError>,
+        context: &str,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
     ) -> Result<T, ReadError> {
-        let mut result = None;
-        self.connections.with(&mut |conn| {
-            conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
-            conn.execute_batch("begin transaction read only")
-                .map_err(unavailable("begin a read"))?;
-            let answer = read(conn);
-            // Also after an error, or the next reader would find the transaction open.
-            let ended = conn.execute_batch("rollback").map_err(unavailable("end a read"));
-            result = Some(answer?);
-            ended
-        })?;
-        result.ok_or_else(|| ReadError::Unavailable { message: "no connection read".to_owned() })
+        let read = self.readers.snapshot(context, |conn| Ok(read(conn)));
+        read.map_err(|error| ReadError::Unavailable { message: error.to_string() })?
     }
 
     /// The values of all metrics below the one asked that read rows, by index.

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use contracts::model::{
     ColumnRef, Domain, Entity, EntityFieldKind, EntityInput, FoldOp, MetricInput, Relation, column,
 };
@@ -23,10 +24,7 @@ use super::check::{Resolved, timestamp};
 use super::sql::{Query, of_types, quote, sql_type};
 use super::unavailable;
 use crate::question::ReadError;
-
-/// Journal positions read at a time when all keys are folded: bounds what is held as rows, beside
-/// the folded states.
-const POSITIONS_PER_READ: i64 = 250_000;
+use crate::store;
 
 /// Most memory that the private database of one read may take.
 const MEMORY_LIMIT: &str = "512MB";
@@ -79,16 +77,16 @@ pub(crate) fn fold(
     let mut replay = Replay::new(domain.clone(), entity);
     let lowest = lowest(domain, entity);
     for family in replay.wants() {
-        for (after, until) in ranges(conn, domain, family, &scope.keys)? {
-            let query = rows_to_fold(domain, lowest, family, scope, after, until);
-            let mut statement = conn.prepare(&query.text).map_err(unavailable("read events"))?;
-            let batches = statement
-                .query_arrow(params_from_iter(query.values))
-                .map_err(unavailable("read events"))?;
-            for batch in batches {
-                replay.feed(family, &batch).map_err(unavailable("fold events"))?;
+        let (query, schema) = rows_to_fold(domain, lowest, family, scope)?;
+        let mut folded = Ok(());
+        let values = params_from_iter(query.values);
+        store::rows::stream(conn, &query.text, values, &schema, |rows| {
+            if folded.is_ok() {
+                folded = replay.feed(family, rows);
             }
-        }
+        })
+        .map_err(unavailable("read events"))?;
+        folded.map_err(unavailable("fold events"))?;
     }
     replay.finish().map_err(unavailable("fold events"))
 }
@@ -107,41 +105,16 @@ fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
     }
 }
 
-/// Position ranges (after, until] to read one after the other.
-fn ranges(
-    conn: &Connection,
-    domain: &Domain,
-    family: usize,
-    keys: &Keys,
-) -> Result<Vec<(i64, i64)>, ReadError> {
-    if *keys != Keys::All {
-        return Ok(vec![(i64::MIN, i64::MAX)]);
-    }
-    let seq = quote(column::SEQ);
-    let table = quote(&domain.families[family].table());
-    let text = format!("select coalesce(min({seq}), 0), coalesce(max({seq}), -1) from {table}");
-    let (first, last): (i64, i64) = conn
-        .query_row(&text, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .map_err(unavailable("read positions"))?;
-    let starts = (first - 1..last).step_by(POSITIONS_PER_READ as usize);
-    Ok(starts.map(|after| (after, (after + POSITIONS_PER_READ).min(last))).collect())
-}
-
 /// The rows of `family` that `entity` is folded from, with only the columns that the fold reads.
 fn rows_to_fold(
     domain: &Domain,
     entity: &Entity,
     family: usize,
     scope: &Scope<'_>,
-    after: i64,
-    until: i64,
-) -> Query {
-    let inputs: Vec<(usize, &EntityInput)> = entity
-        .inputs
-        .iter()
-        .enumerate()
-        .filter(|(_, input)| input.relation == Relation::Family(family))
-        .collect();
+) -> Result<(Query, SchemaRef), ReadError> {
+    let relation = Relation::Family(family);
+    let inputs: Vec<&EntityInput> =
+        entity.inputs.iter().filter(|input| input.relation == relation).collect();
     let mut columns: BTreeSet<&str> = [
         column::SEQ,
         column::TENANT,
@@ -150,7 +123,7 @@ fn rows_to_fold(
         column::ABSENT,
     ]
     .into();
-    for (_, input) in &inputs {
+    for input in &inputs {
         columns.insert(&input.key.name);
         columns.extend(input.filter.iter().map(|filter| filter.name.as_str()));
         for arg in input.args.iter().flatten() {
@@ -158,34 +131,36 @@ fn rows_to_fold(
             columns.extend(arg.by.iter().map(|by| by.name.as_str()));
         }
     }
+    let stored = domain.families[family].schema();
+    let indices: Vec<usize> = columns
+        .iter()
+        .map(|name| stored.index_of(name))
+        .collect::<Result<_, _>>()
+        .map_err(unavailable("read events"))?;
+    let schema = stored.project(&indices).map_err(unavailable("read events"))?;
     let columns: Vec<String> = columns.into_iter().map(quote).collect();
 
     let mut query = Query::default();
     let tenant = query.bind(SqlValue::Text(scope.tenant.to_owned()));
     let before = query.bind(timestamp(scope.before));
-    let (seq, time) = (quote(column::SEQ), quote(column::TIME));
-    let mut text = format!(
-        "select {} from {} where {} = {tenant} and {time} < {before}",
+    // No order is asked for: a fold does not depend on it, and sorting would hold all rows at once.
+    query.text = format!(
+        "select {} from {} where {} = {tenant} and {} < {before}",
         columns.join(", "),
         quote(&domain.families[family].table()),
         quote(column::TENANT),
+        quote(column::TIME),
     );
-    if scope.keys == Keys::All {
-        let (after, until) = (query.bind(after.into()), query.bind(until.into()));
-        text.push_str(&format!(" and {seq} > {after} and {seq} <= {until}"));
-    } else {
-        let takes_part: Vec<String> = inputs
-            .iter()
-            .map(|(_, input)| {
-                let keys = keys(&mut query, domain, entity, scope);
-                let types = of_types(&mut query, &input.event_types);
-                format!("({} {keys}{types})", key_text(&input.key))
-            })
-            .collect();
-        text.push_str(&format!(" and ({})", takes_part.join(" or ")));
+    if scope.keys != Keys::All {
+        let mut chosen = Vec::with_capacity(inputs.len());
+        for input in &inputs {
+            let keys = keys(&mut query, domain, entity, scope);
+            let types = of_types(&mut query, &input.event_types);
+            chosen.push(format!("({} {keys}{types})", key_text(&input.key)));
+        }
+        query.text.push_str(&format!(" and ({})", chosen.join(" or ")));
     }
-    query.text = text + &format!(" order by {seq}");
-    query
+    Ok((query, Arc::new(schema)))
 }
 
 /// `= …` or `in (…)`: the keys of `scope`.

@@ -39,11 +39,7 @@ fn a_new_version_adds_columns_and_members() {
         ("total", decimal(38, 2)),
         (
             "items",
-            list_of(&[
-                ("name", Type::String),
-                ("price", decimal(12, 2)),
-                ("gift", Type::Bool),
-            ]),
+            list_of(&[("name", Type::String), ("price", decimal(12, 2)), ("gift", Type::Bool)]),
         ),
         ("coupon", Type::String),
     ]);

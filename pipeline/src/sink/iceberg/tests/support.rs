@@ -183,7 +183,12 @@ impl MemoryJournal {
     }
 
     pub(super) fn append_batch(&self, family: usize, rows: RecordBatch) {
-        self.families.lock().expect("no test panics with the lock").entry(family).or_default().push(rows);
+        self.families
+            .lock()
+            .expect("no test panics with the lock")
+            .entry(family)
+            .or_default()
+            .push(rows);
     }
 
     pub(super) fn append_dead_letters(&self, ids: std::ops::Range<i64>) {
@@ -212,9 +217,8 @@ impl Journal for MemoryJournal {
         until: i64,
         max_rows: usize,
     ) -> Result<Vec<RecordBatch>, StoreError> {
-        let failing = self.fail_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| {
-            n.checked_sub(1)
-        });
+        let failing =
+            self.fail_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if failing.is_ok() {
             return Err(StoreError::Failed {
                 context: "read journal".to_owned(),
@@ -269,7 +273,11 @@ pub(super) fn config(data_dir: &Path) -> LakeConfig {
     }
 }
 
-pub(super) fn spawn(config: LakeConfig, journal: &Arc<MemoryJournal>, domain: &Arc<Domain>) -> LakeHandle {
+pub(super) fn spawn(
+    config: LakeConfig,
+    journal: &Arc<MemoryJournal>,
+    domain: &Arc<Domain>,
+) -> LakeHandle {
     let journal: Arc<dyn Journal> = Arc::clone(journal) as _;
     Lake::spawn(config, journal, Arc::clone(domain)).expect("the follower starts")
 }
