@@ -6,6 +6,7 @@
 
 pub mod cache;
 pub mod entity;
+pub mod example_test;
 pub mod http;
 mod json;
 pub mod metric;
