@@ -143,8 +143,8 @@ impl Cache {
             let now = self.engine.now();
             Ok((now, self.engine.entity(question)?))
         };
-        let (entry, _) = self.find(&self.entities, question.clone(), &good, fill)?;
-        Ok((*entry.answer).clone())
+        let (entry, cached) = self.find(&self.entities, question.clone(), &good, fill)?;
+        Ok(EntityAnswer { cached, ..(*entry.answer).clone() })
     }
 
     /// Must be called after each commit, before it is told to anybody: answers that stand on what it

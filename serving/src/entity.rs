@@ -49,7 +49,9 @@ impl MetricEngine {
             last_updated,
             as_of,
             contract_version: entity.version,
+            contract_hash: format!("{:016x}", entity.hash),
             position,
+            cached: false,
         })
     }
 

@@ -6,8 +6,11 @@
 
 pub mod cache;
 pub mod entity;
+pub mod example_test;
+pub mod http;
 mod json;
 pub mod metric;
 pub mod question;
 pub mod store;
+pub mod telemetry;
 pub mod value;

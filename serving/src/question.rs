@@ -111,8 +111,12 @@ pub struct EntityAnswer {
     pub as_of: Option<i64>,
     /// Contract version.
     pub contract_version: u32,
+    /// Hash of the contract, 16 hex digits.
+    pub contract_hash: String,
     /// Highest journal sequence number that the answer includes.
     pub position: i64,
+    /// Does the answer come from the cache?
+    pub cached: bool,
 }
 
 /// Why a question has no answer.

@@ -167,11 +167,12 @@ pub(super) fn column<'a>(ty: &Type, values: impl Iterator<Item = &'a Scalar>) ->
                 _ => 0,
             });
             let offsets = OffsetBuffer::from_lengths(lengths);
-            let items = values.iter().flat_map(|v| match v {
+            let mut items = values.iter().flat_map(|v| match v {
                 Scalar::List(items) => items.as_slice(),
                 _ => &[],
             });
-            let child = column(inner, items);
+            // As a trait object, or the compiler would build one function per level for ever.
+            let child = column(inner, &mut items as &mut dyn Iterator<Item = &'a Scalar>);
             let nulls: NullBuffer =
                 values.iter().map(|v| matches!(v, Scalar::List(_))).collect::<Vec<_>>().into();
             let field = Arc::new(Field::new("element", inner.arrow(), true));
@@ -183,13 +184,11 @@ pub(super) fn column<'a>(ty: &Type, values: impl Iterator<Item = &'a Scalar>) ->
                 .iter()
                 .enumerate()
                 .map(|(i, (_, ty))| {
-                    column(
-                        ty,
-                        values.iter().map(|v| match v {
-                            Scalar::Struct(members) => members.get(i).unwrap_or(&Scalar::Null),
-                            _ => &Scalar::Null,
-                        }),
-                    )
+                    let mut values = values.iter().map(|v| match v {
+                        Scalar::Struct(members) => members.get(i).unwrap_or(&Scalar::Null),
+                        _ => &Scalar::Null,
+                    });
+                    column(ty, &mut values as &mut dyn Iterator<Item = &'a Scalar>)
                 })
                 .collect();
             let nulls: NullBuffer =

@@ -1,13 +1,16 @@
 //! Reading dead letters one page at a time.
 
+use std::path::Path;
+
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use duckdb::params;
-use pipeline::store::StoreError;
+use duckdb::{Connection, params};
+use pipeline::store::{StoreError, dead_letter_schema};
 
+use super::error::{OpenError, failed};
 use super::readers::Readers;
-use super::rows;
-use super::schema::quoted;
+use super::schema::{DEAD_LETTERS, Table, quoted};
+use super::{StoreOptions, database, rows};
 
 /// Which dead letters to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,22 +83,49 @@ impl Readers {
         page: &Page,
     ) -> Result<Vec<StoredDeadLetter>, StoreError> {
         let table = &self.tables().dead_letters;
-        let (compare, order) = if page.newest_first { ("<", "desc") } else { (">", "asc") };
-        let sql = format!(
-            "select {} from {}
-             where tenant = coalesce(?, tenant) and reason = coalesce(?, reason)
-                   and id {compare} coalesce(?, {})
-             order by id {order} limit ?",
-            table.columns,
-            quoted(&table.name),
-            if page.newest_first { i64::MAX } else { i64::MIN },
-        );
-        let batch = self.with("read dead letters", |conn| {
-            let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
-            rows::query(conn, &sql, params, &table.schema)
-        })?;
-        Ok(stored(&batch))
+        self.with("read dead letters", |conn| query(conn, table, filter, page))
     }
+}
+
+/// Dead letters of a data directory without its contracts, oldest first: those with an id above
+/// `after`, at most `limit`. The caller holds the directory.
+pub fn read_dead_letters(
+    dir: &Path,
+    reason: Option<&str>,
+    after: Option<i64>,
+    limit: usize,
+) -> Result<Vec<StoredDeadLetter>, OpenError> {
+    let conn = database::open(dir, &StoreOptions::default())?;
+    database::check_format(&conn, dir)?;
+    let table = Table::new(DEAD_LETTERS, dead_letter_schema());
+    let create = table.create()?;
+    let filter = DeadLetterFilter { tenant: None, reason: reason.map(str::to_owned) };
+    let page = Page { newest_first: false, after, limit };
+    let letters = conn
+        .execute_batch(&create)
+        .and_then(|()| query(&conn, &table, &filter, &page))
+        .map_err(|error| failed("read dead letters", &error))?;
+    Ok(letters)
+}
+
+fn query(
+    conn: &Connection,
+    table: &Table,
+    filter: &DeadLetterFilter,
+    page: &Page,
+) -> duckdb::Result<Vec<StoredDeadLetter>> {
+    let (compare, order) = if page.newest_first { ("<", "desc") } else { (">", "asc") };
+    let sql = format!(
+        "select {} from {}
+         where tenant = coalesce(?, tenant) and reason = coalesce(?, reason)
+               and id {compare} coalesce(?, {})
+         order by id {order} limit ?",
+        table.columns,
+        quoted(&table.name),
+        if page.newest_first { i64::MAX } else { i64::MIN },
+    );
+    let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
+    Ok(stored(&rows::query(&mut *conn.prepare_cached(&sql)?, params, &table.schema)?))
 }
 
 /// The rows of a batch in [`pipeline::store::dead_letter_schema`].

@@ -1,7 +1,7 @@
 //! Reading the journal: in order for followers, counted for reports.
 
 use arrow::array::RecordBatch;
-use duckdb::params;
+use duckdb::{Connection, params};
 use pipeline::store::{CountsByReason, Journal, PartitionState, StoreError};
 
 use super::readers::Readers;
@@ -36,7 +36,8 @@ impl Journal for Readers {
             quoted(&table.name)
         );
         let batch = self.with("read dead letters", |conn| {
-            rows::query(conn, &sql, params![after, max_rows as i64], &table.schema)
+            let mut statement = conn.prepare_cached(&sql)?;
+            rows::query(&mut statement, params![after, max_rows as i64], &table.schema)
         })?;
         Ok(if batch.num_rows() == 0 { Vec::new() } else { vec![batch] })
     }
@@ -49,14 +50,13 @@ impl Journal for Readers {
 /// looking at all the rest. Where the family has no row for a long while the next one is looked
 /// up.
 fn ranges(
-    conn: &duckdb::Connection,
+    conn: &Connection,
     table: &Table,
     after: i64,
     until: i64,
     max_rows: usize,
 ) -> duckdb::Result<Vec<RecordBatch>> {
     let name = quoted(&table.name);
-    // The bounds stand in the text because DuckDB skips row groups by constants.
     let next = |after: i64| -> duckdb::Result<Option<i64>> {
         let sql = format!("select min(_seq) from {name} where _seq > {after} and _seq <= {until}");
         conn.query_row(&sql, [], |row| row.get(0))
@@ -66,11 +66,7 @@ fn ranges(
     let mut start = after;
     while start < until && count < max_rows {
         let end = until.min(start.saturating_add((max_rows - count) as i64));
-        let sql = format!(
-            "select {} from {name} where _seq > {start} and _seq <= {end} order by _seq",
-            table.columns
-        );
-        let batch = rows::query(conn, &sql, [], &table.schema)?;
+        let batch = between(conn, table, start, end)?;
         start = end;
         if batch.num_rows() > 0 {
             count += batch.num_rows();
@@ -83,6 +79,22 @@ fn ranges(
         }
     }
     Ok(found)
+}
+
+/// Rows of a journal table with `after < _seq <= until`, ascending by `_seq`.
+pub(super) fn between(
+    conn: &Connection,
+    table: &Table,
+    after: i64,
+    until: i64,
+) -> duckdb::Result<RecordBatch> {
+    // The bounds stand in the text because DuckDB skips row groups by constants.
+    let sql = format!(
+        "select {} from {} where _seq > {after} and _seq <= {until} order by _seq",
+        table.columns,
+        quoted(&table.name)
+    );
+    rows::query(&mut conn.prepare(&sql)?, [], &table.schema)
 }
 
 impl Readers {

@@ -82,14 +82,12 @@ pub(super) fn load_states(
     ]);
     let select = format!("select _key_hash, _tenant, _key, _state from {}", quoted(&table.name));
     let found = if let [key] = keys {
-        rows::query(conn, &format!("{select} where _key_hash = ?"), [key.hash64()], &schema)?
+        let mut statement = conn.prepare_cached(&format!("{select} where _key_hash = ?"))?;
+        rows::query(&mut statement, [key.hash64()], &schema)?
     } else {
         let hashes = keys::set(conn, places.keys().copied())?;
-        let mut all = Vec::new();
-        rows::stream(conn, &format!("{select} where _key_hash in {hashes}"), [], &schema, |batch| {
-            all.push(batch.clone());
-        })?;
-        arrow::compute::concat_batches(&schema, &all).map_err(rows::conversion)?
+        let mut statement = conn.prepare(&format!("{select} where _key_hash in {hashes}"))?;
+        rows::query(&mut statement, [], &schema)?
     };
     let hash = found.column(0).as_primitive::<Int64Type>();
     let tenant = found.column(1).as_string::<i32>();
@@ -132,7 +130,7 @@ pub(super) fn rows_where(
                 quoted(&table.name),
             );
             let params = std::iter::once(&tenant).chain(some).map(|v| Value::Text((*v).to_owned()));
-            let rows = rows::query(conn, &sql, params_from_iter(params), &table.schema)?;
+            let rows = rows::query(&mut conn.prepare(&sql)?, params_from_iter(params), &table.schema)?;
             if rows.num_rows() > 0 {
                 found.push(rows);
             }

@@ -7,19 +7,23 @@
 //! DuckDB: rows come with their computed columns.
 //!
 //! A data directory holds `serving.duckdb` (this module), `LOCK` ([`data_dir`]) and `lake/`.
-//! Start at [`Store::open`]; [`schema`] says which tables there are, [`contract_state`] what
+//! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` what
 //! happens when the contracts are no longer those the directory was written with.
 
 mod bookkeeping;
+mod contract_state;
 pub mod data_dir;
 mod database;
 mod dead_letters;
 mod error;
+mod extra;
+mod fill;
 mod journal;
 mod keys;
 mod lookup;
 mod readers;
-pub(crate) mod rows;
+mod rebuild;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -33,11 +37,12 @@ use contracts::model::Domain;
 use duckdb::Connection;
 use pipeline::store::StoreError;
 
-pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter};
+pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 
+use self::contract_state::Step;
 use self::error::refused;
 use self::schema::Tables;
 use self::writer::Wal;
@@ -109,19 +114,67 @@ impl Store {
         Ok(Self::assemble(conn, tables, domain, &options, None)?)
     }
 
-    /// Creates what is missing and follows changed contracts.
+    /// Is there a store in `dir`?
+    pub fn exists(dir: &Path) -> bool {
+        database::file(dir).is_file()
+    }
+
+    /// Creates missing tables and brings stored rows in line with the contracts.
     fn prepare(
         conn: &Connection,
-        _dir: &Path,
+        dir: &Path,
         domain: &Arc<Domain>,
-        _options: &StoreOptions,
+        options: &StoreOptions,
     ) -> Result<Tables, OpenError> {
+        let recorded = contract_state::load(conn)?;
+        let steps = contract_state::plan(&recorded, domain)
+            .map_err(|changes| OpenError::ContractsChanged { dir: dir.to_path_buf(), changes })?;
+        let wanted = contract_state::definitions(domain);
         let mut tables = Tables::of(domain);
-        for table in tables.all() {
-            let sql = table.create()?;
-            conn.execute_batch(&sql)
-                .map_err(|e| failed(format!("create table `{}`", table.name), &e))?;
+        let create = tables.all().map(|table| table.create()).collect::<Result<Vec<_>, _>>()?;
+        in_transaction(conn, "create tables", || conn.execute_batch(&create.join(";")))?;
+
+        let silent = |_: &str, _: u64, _: u64| {};
+        let progress: &dyn Fn(&str, u64, u64) = match &options.progress {
+            Some(progress) => progress,
+            None => &silent,
+        };
+        for step in &steps {
+            match step {
+                Step::FillFamily { family, fill } => {
+                    let contract = &domain.families[*family];
+                    let key = contract_state::event_key(contract);
+                    let job = fill::Job {
+                        table: &tables.families[*family],
+                        fill,
+                        family: Some(contract),
+                        computed: &contract.computed,
+                        definition: &wanted[&key],
+                        key,
+                    };
+                    job.run(conn, progress)?;
+                }
+                Step::FillIngest { fill } => {
+                    let key = contract_state::ingest_key();
+                    let job = fill::Job {
+                        table: &tables.ingest,
+                        fill,
+                        family: None,
+                        computed: &domain.ingest.computed,
+                        definition: &wanted[&key],
+                        key,
+                    };
+                    job.run(conn, progress)?;
+                }
+                Step::Rebuild { entity } => {
+                    let key = contract_state::entity_key(&domain.entities[*entity]);
+                    rebuild::rebuild(conn, domain, &tables, *entity, &wanted[&key], progress)?;
+                }
+            }
         }
+        in_transaction(conn, "record the contracts", || {
+            contract_state::save_all(conn, &recorded, &wanted)
+        })?;
         for table in tables.all_mut() {
             table.learn_order(conn)?;
         }
@@ -162,6 +215,24 @@ impl Store {
     pub fn table_names(&self) -> impl Iterator<Item = &str> {
         self.tables.all().map(|table| table.name.as_str())
     }
+}
+
+/// Runs `work` in one transaction; an error leaves no trace of it.
+fn in_transaction<T>(
+    conn: &Connection,
+    context: &str,
+    work: impl FnOnce() -> duckdb::Result<T>,
+) -> Result<T, StoreError> {
+    let result = conn.execute_batch("begin").and_then(|()| {
+        let value = work()?;
+        conn.execute_batch("commit")?;
+        Ok(value)
+    });
+    result.map_err(|error| {
+        // DuckDB may have ended the transaction already, and says so; that is fine.
+        let _ = conn.execute_batch("rollback");
+        failed(context, &error)
+    })
 }
 
 /// DuckDB's write-ahead log of a database file.

@@ -13,20 +13,25 @@ use duckdb::{Connection, Params, Statement};
 
 /// Runs a query and returns its rows in one batch of `schema`, whose columns the query must select
 /// in that order.
-pub(crate) fn query(
-    conn: &Connection,
-    sql: &str,
+pub(super) fn query(
+    statement: &mut Statement<'_>,
     params: impl Params,
     schema: &SchemaRef,
 ) -> duckdb::Result<RecordBatch> {
-    let mut statement = conn.prepare_cached(sql)?;
     // The iterator would panic on an error and is dropped unused; `step` reads the same result.
     let _ = statement.query_arrow(params)?;
-    collect(&statement, schema)
+    let mut batches = Vec::new();
+    while let Some(chunk) = statement.step()? {
+        batches.push(conform(&chunk, schema)?);
+    }
+    match batches.len() {
+        1 => Ok(batches.remove(0)),
+        _ => concat_batches(schema, &batches).map_err(conversion),
+    }
 }
 
 /// Runs a query and hands its rows over chunk by chunk, never holding all of them.
-pub(crate) fn stream(
+pub(super) fn stream(
     conn: &Connection,
     sql: &str,
     params: impl Params,
@@ -39,17 +44,6 @@ pub(crate) fn stream(
         each(&conform(&chunk, schema)?);
     }
     Ok(())
-}
-
-fn collect(statement: &Statement<'_>, schema: &SchemaRef) -> duckdb::Result<RecordBatch> {
-    let mut batches = Vec::new();
-    while let Some(chunk) = statement.step()? {
-        batches.push(conform(&chunk, schema)?);
-    }
-    match batches.len() {
-        1 => Ok(batches.remove(0)),
-        _ => concat_batches(schema, &batches).map_err(conversion),
-    }
 }
 
 /// The chunk in `schema`: same values, our names and types.
@@ -71,6 +65,6 @@ fn conform(chunk: &StructArray, schema: &SchemaRef) -> duckdb::Result<RecordBatc
 }
 
 /// An Arrow error on the way out of DuckDB.
-pub(crate) fn conversion(error: arrow::error::ArrowError) -> duckdb::Error {
+pub(super) fn conversion(error: arrow::error::ArrowError) -> duckdb::Error {
     duckdb::Error::FromSqlConversionFailure(0, duckdb::types::Type::Any, Box::new(error))
 }
