@@ -4,8 +4,15 @@
 //! our failure. Start at [`command`], where each subcommand has its file.
 
 mod command;
+mod domain;
 mod failure;
+mod logging;
+mod node;
+mod opened;
 mod output;
+mod progress;
+mod signals;
+mod source_spec;
 
 use std::process::ExitCode;
 

@@ -151,15 +151,48 @@ fn a_replaced_file_is_refused_and_an_appended_one_continues() {
 }
 
 #[test]
-fn a_line_without_its_end_waits_for_the_rest() {
+fn the_last_line_needs_no_line_end() {
     let place = Place::of("flights");
     let sample = Sample::new(51, 300, 2);
-    let text = sample.lines.join(&b'\n');
     let file = place.path("events.ndjson");
-    // Cut inside the last line, as a writer does that has not finished; with --until-end what is
-    // there is all there is, so the cut line is judged only when it is whole or the file has ended.
-    std::fs::write(&file, &text).expect("write");
+    std::fs::write(&file, sample.lines.join(&b'\n')).expect("write");
     let report = place.run(&file).json();
-    assert_eq!(report["received"], json!(sample.lines.len()), "the last line needs no line end");
+    assert_eq!(report["received"], json!(sample.lines.len()));
     assert_eq!(report["accepted"], json!(sample.good.len()));
+}
+
+/// The process aborts right before and right after its commits, at several of them.
+#[test]
+fn a_crash_beside_a_commit_loses_nothing_and_doubles_nothing() {
+    let place = Place::of("flights");
+    let sample = Sample::new(61, 30_000, 6);
+    let file = place.file("events.ndjson", &sample.lines);
+    let (questions, _): (Vec<Value>, Vec<Value>) = sample.questions(62, 30).into_iter().unzip();
+    let straight = place.path("straight");
+    let report = agentflow(place.run_arguments(&file, &straight)).json();
+    let undisturbed = Outcome::of(&place, &straight, &report["total"], &questions);
+
+    let crashed = place.path("crashed");
+    let mut crashes = 0;
+    for point in [
+        "store_before_commit:1",
+        "store_after_commit:1",
+        "store_before_commit:2",
+        "store_after_commit:2",
+        "lake_files_written:1",
+        "lake_before_commit:2",
+        "lake_after_commit:1",
+    ] {
+        let status = command(place.run_arguments(&file, &crashed))
+            .env("AGENTFLOW_FAIL_POINT", point)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .expect("the binary starts");
+        // A point that is never reached (everything is in the lake already) lets the run end.
+        assert!(status.success() || status.code().is_none(), "{point}: {status}");
+        crashes += u32::from(!status.success());
+    }
+    assert!(crashes >= 4, "only {crashes} runs crashed");
+    check_end(&place, &file, &crashed, &questions, &undisturbed);
 }

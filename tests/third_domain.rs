@@ -17,7 +17,7 @@ name: parcel
 names: [parcel.announced, parcel.moved, parcel.lost]
 version: 1
 owner: depot
-envelope: {type: meta.kind, id: meta.id, time: meta.at, time_form: epoch_ms}
+envelope: {type: meta.kind, id: meta.id, time: {field: meta.at, form: epoch_ms}}
 key: parcel_id
 dedup: {horizon: 30d}
 fields:
@@ -31,7 +31,7 @@ name: parcel
 version: 1
 from: [parcel.announced, parcel.moved, parcel.lost]
 key: parcel_id
-fields: {depot: last, grams: last, state: last, announced_at: first(_time)}
+fields: {depot: last, grams: last, state: last, announced_at: first(event_time)}
 ";
 
 const METRICS: &str = "\
@@ -42,7 +42,7 @@ unit: count
 from: {entity: parcel}
 time: announced_at
 where: state <> 'lost'
-measure: count()
+measure: count
 dimensions: {depot: {}}
 windows: [1h, 24h]
 moved_by: [parcel.announced, parcel.moved, parcel.lost]
@@ -63,7 +63,7 @@ kind: metric
 name: grams_per_parcel
 version: 1
 unit: g
-ratio: {numerator: weight, denominator: parcels}
+measure: ratio(weight, parcels)
 windows: [1h, 24h]
 moved_by: [parcel.announced, parcel.moved, parcel.lost]
 ";

@@ -67,6 +67,9 @@ pub mod column {
     pub const UPDATED_AT: &str = "_updated_at";
     /// Entity tables with `closes_after`: when the entity counts as closed (Timestamp µs).
     pub const CLOSES_AT: &str = "_closes_at";
+    /// Entities with `closes_after`: name of the boolean that derived fields and metrics read. It is
+    /// given to expressions as a batch column and never stored.
+    pub const CLOSED: &str = "closed";
     /// Suffix of the second column of a value that depends on `closed`: the value once closed.
     pub const CLOSED_SUFFIX: &str = "__closed";
 }
@@ -501,7 +504,8 @@ pub enum FoldOp {
     Max,
     /// Number of rows, or of non-null values.
     Count,
-    /// Exact sum (doubles: summed in order of application).
+    /// Exact sum: of int64 decimal(38,0), of decimals decimal(38,s); doubles are summed in order of
+    /// application.
     Sum,
     /// Number of distinct non-null values.
     CountDistinct,
@@ -516,10 +520,13 @@ pub enum FoldOp {
 impl Entity {
     /// The folds in order: (field index, operation, type of the result).
     pub fn folds(&self) -> impl Iterator<Item = (usize, FoldOp, &Type)> {
-        self.fields.iter().enumerate().filter_map(|(i, field)| match &field.kind {
-            EntityFieldKind::Fold(op) => Some((i, *op, &field.ty)),
-            EntityFieldKind::Derived(_) => None,
-        })
+        self.fields
+            .iter()
+            .enumerate()
+            .filter_map(|(i, field)| match &field.kind {
+                EntityFieldKind::Fold(op) => Some((i, *op, &field.ty)),
+                EntityFieldKind::Derived(_) => None,
+            })
     }
 
     /// Table name in the serving store.
@@ -550,7 +557,11 @@ impl Entity {
             add(&field.name, &field.ty, field.depends_on_closed);
         }
         for computed in &self.computed {
-            add(&computed.name, computed.expr.ty(), computed.depends_on_closed);
+            add(
+                &computed.name,
+                computed.expr.ty(),
+                computed.depends_on_closed,
+            );
         }
         fields.push(ArrowField::new(column::STATE, DataType::Binary, false));
         Arc::new(Schema::new(fields))
@@ -588,7 +599,11 @@ impl Family {
             fields.push(ArrowField::new(&def.name, def.ty.arrow(), true));
         }
         for computed in &self.computed {
-            fields.push(ArrowField::new(&computed.name, computed.expr.ty().arrow(), true));
+            fields.push(ArrowField::new(
+                &computed.name,
+                computed.expr.ty().arrow(),
+                true,
+            ));
         }
         Arc::new(Schema::new(fields))
     }
@@ -665,7 +680,11 @@ impl Ingest {
             ArrowField::new(ingest::N, DataType::Int64, false),
         ];
         for computed in &self.computed {
-            fields.push(ArrowField::new(&computed.name, computed.expr.ty().arrow(), true));
+            fields.push(ArrowField::new(
+                &computed.name,
+                computed.expr.ty().arrow(),
+                true,
+            ));
         }
         Arc::new(Schema::new(fields))
     }
@@ -752,6 +771,17 @@ pub enum Measure {
         /// The expression.
         expr: Expr,
     },
+}
+
+impl Measure {
+    /// Indices of the metrics that it is made of; empty for measures over rows.
+    pub fn parts(&self) -> Vec<usize> {
+        match self {
+            Self::Ratio { numerator, denominator } => vec![*numerator, *denominator],
+            Self::Derived { parts, .. } => parts.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// One relation that a metric reads, with the columns it needs there.
@@ -884,12 +914,16 @@ pub struct DocumentField {
 impl Domain {
     /// The metric of that name: the newest stable version, else the newest.
     pub fn metric(&self, name: &str) -> Option<&Metric> {
-        newest(self.metrics.iter().filter(|m| m.name == name), |m| (m.status, m.version))
+        newest(self.metrics.iter().filter(|m| m.name == name), |m| {
+            (m.status, m.version)
+        })
     }
 
     /// The entity of that name: the newest stable version, else the newest.
     pub fn entity(&self, name: &str) -> Option<&Entity> {
-        newest(self.entities.iter().filter(|e| e.name == name), |e| (e.status, e.version))
+        newest(self.entities.iter().filter(|e| e.name == name), |e| {
+            (e.status, e.version)
+        })
     }
 
     /// The contract for an event type: the given version, else the newest stable one, else the

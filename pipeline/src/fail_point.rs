@@ -1,32 +1,82 @@
-//! Places where a test may kill the process.
+//! Named places where a test can kill the process.
 //!
-//! `AGENTFLOW_FAIL_POINT=name:n` aborts the process at the `n`-th time that [`hit`] is called with
-//! that name, as a crash would: nothing is flushed, no destructor runs. Without the variable a hit
-//! costs one comparison.
+//! `AGENTFLOW_FAIL_POINT=store_before_commit:3` aborts the process, as a power cut would, when the
+//! place of that name is reached for the third time; several points are separated by commas.
+//! Without the variable a point costs one atomic load, so the points are always compiled in and
+//! the tests kill the same binary that people run.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-struct FailPoint {
+/// The environment variable that arms fail points.
+pub const VARIABLE: &str = "AGENTFLOW_FAIL_POINT";
+
+struct Point {
     name: String,
-    at: u64,
-    hits: AtomicU64,
+    /// Hits still to come before the process aborts.
+    remaining: AtomicU64,
 }
 
-static ARMED: OnceLock<Option<FailPoint>> = OnceLock::new();
-
-/// Aborts the process if this is the hit that `AGENTFLOW_FAIL_POINT` asks for.
+/// Aborts the process if the point `name` is armed and this is the hit it waits for.
 pub fn hit(name: &str) {
-    let armed = ARMED.get_or_init(|| parse(&std::env::var("AGENTFLOW_FAIL_POINT").ok()?));
-    if let Some(point) = armed
-        && point.name == name
-        && point.hits.fetch_add(1, Ordering::SeqCst) + 1 == point.at
-    {
-        std::process::abort();
+    static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
+    let points = POINTS.get_or_init(|| match std::env::var(VARIABLE) {
+        // A mistyped point would let a kill test pass without a kill.
+        Ok(text) => parse(&text).unwrap_or_else(|| {
+            eprintln!("{VARIABLE}: expected `name:count[,name:count]`, found `{text}`");
+            std::process::abort()
+        }),
+        Err(_) => Vec::new(),
+    });
+    if points.is_empty() {
+        return;
+    }
+    for point in points.iter().filter(|point| point.name == name) {
+        if point.remaining.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::process::abort();
+        }
     }
 }
 
-fn parse(text: &str) -> Option<FailPoint> {
-    let (name, at) = text.rsplit_once(':')?;
-    Some(FailPoint { name: name.to_owned(), at: at.parse().ok()?, hits: AtomicU64::new(0) })
+fn parse(text: &str) -> Option<Vec<Point>> {
+    text.split(',')
+        .map(|item| {
+            let (name, count) = item.trim().split_once(':')?;
+            let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
+            Some(Point { name: name.to_owned(), remaining: AtomicU64::new(count) })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: Option<&[(&str, u64)]>) {
+        let found = parse(text).map(|points| {
+            points
+                .into_iter()
+                .map(|point| (point.name, point.remaining.into_inner()))
+                .collect::<Vec<_>>()
+        });
+        let expected = expected
+            .map(|all| all.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>());
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn points_are_named_and_counted() {
+        check("a:1", Some(&[("a", 1)]));
+        check("a:1, b:20", Some(&[("a", 1), ("b", 20)]));
+        check("a", None);
+        check("a:0", None);
+        check("a:x", None);
+        check("", None);
+    }
+
+    #[test]
+    fn an_unarmed_point_does_nothing() {
+        hit("nobody_armed_this");
+    }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type};
 use contracts::model::{Domain, column};
 use hashbrown::{HashMap, HashSet};
@@ -197,9 +197,4 @@ fn journal_ids(rows: &RecordBatch) -> impl Iterator<Item = (IdHash, i64, i64)> {
     let (hi, lo) = (int64(column::ID_HI), int64(column::ID_LO));
     let (body, seq) = (int64(column::BODY), int64(column::SEQ));
     (0..hi.len()).map(move |row| (IdHash { hi: hi[row], lo: lo[row] }, body[row], seq[row]))
-}
-
-/// Rows of a batch where `keep` is true.
-pub(crate) fn filter(rows: &RecordBatch, keep: Vec<bool>) -> RecordBatch {
-    arrow::compute::filter_record_batch(rows, &BooleanArray::from(keep)).unwrap()
 }

@@ -14,6 +14,9 @@ use crate::failure::Failure;
 use crate::opened::{self, Access, Server};
 use crate::output::{self, Output, OutputArgs};
 
+/// Dead letters read from the store at a time.
+const CHUNK: usize = 5_000;
+
 /// Most dead letters in one page of the API.
 const PAGE: usize = 100;
 
@@ -46,11 +49,11 @@ impl Deadletters {
     fn from_store(&self, data: &Path) -> Result<(), Failure> {
         let mut after = None;
         loop {
-            let page = store::read_dead_letters(data, self.reason.as_deref(), after, 10_000)
+            let letters = store::read_dead_letters(data, self.reason.as_deref(), after, CHUNK)
                 .map_err(|error| opened::refused(&error))?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = letters.last() else { return Ok(()) };
             after = Some(last.id);
-            for letter in page {
+            for letter in letters {
                 let json = serde_json::to_string(&DeadLetterBody::from(letter))
                     .map_err(|error| Failure::ours(format!("write a dead letter: {error}")))?;
                 self.tell(&json)?;

@@ -1,18 +1,41 @@
 //! The expression dialect: a small, closed part of SQL.
 //!
-//! A text is parsed with `sqlparser`, typed against a [`Scope`] when the contract is loaded, and
-//! compiled once to DataFusion physical expressions. [`Expr::evaluate`] is total: an evaluation
-//! error (division by zero, overflow, a cast that fails) gives null in its own row and touches no
-//! other row. `docs/expressions.md` is the reference page.
+//! A text is parsed, typed against a [`Scope`] when the contract is loaded, and compiled once to
+//! DataFusion physical expressions. [`Expr::evaluate`] is total: an evaluation error (division by
+//! zero, overflow, a cast that fails) gives null in its own row and touches no other row.
+//! `docs/expressions.md` is the reference page.
 //!
 //! Nothing is ever emitted as SQL text for another engine: predicates, measure arguments and
 //! dimensions are evaluated when an event is applied and stored as columns.
+//!
+//! The way of a text: `lexer` (sqlparser's tokenizer) → `parser` → `ast` (canonical text) →
+//! `bind` (types and coercions) with `functions` (the closed table) → `physical` (evaluation).
+
+mod ast;
+mod bind;
+mod decimal;
+mod error;
+mod functions;
+mod lexer;
+mod parser;
+mod physical;
+mod suggest;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+
+pub use error::ExprError;
 
 use crate::types::Type;
+use ast::AstKind;
+use bind::{Input, bind_root};
+use physical::Program;
 
 /// One name that an expression may use.
 #[derive(Debug, Clone)]
@@ -32,55 +55,104 @@ pub struct Scope {
     pub columns: Vec<ScopeColumn>,
 }
 
-/// Why a text is not a valid expression.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
-pub struct ExprError {
-    /// What is wrong, in lower case, without a full stop.
-    pub message: String,
-    /// The next step, when there is an obvious one.
-    pub hint: Option<String>,
-    /// Line inside the text, from 1.
-    pub line: u32,
-    /// Column (in characters) inside that line, from 1.
-    pub column: u32,
+/// A parsed, typed and compiled expression. Clones share it.
+#[derive(Clone)]
+pub struct Expr(Arc<Compiled>);
+
+struct Compiled {
+    program: Program,
+    /// The batch columns in the order of the program's schema.
+    reads: Vec<String>,
+    columns: BTreeSet<String>,
+    ty: Type,
+    canonical: String,
+    is_column: bool,
 }
 
-/// A parsed, typed and compiled expression.
-#[derive(Debug, Clone)]
-pub struct Expr {}
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expr({}: {})", self.0.canonical, self.0.ty)
+    }
+}
 
 impl Expr {
     /// Parses, types and compiles `text`. With `want`, the result is cast to that type, or the
     /// text is refused when the cast would lose meaning.
-    pub fn compile(_text: &str, _scope: &Scope, _want: Option<&Type>) -> Result<Self, ExprError> {
-        todo!()
+    pub fn compile(text: &str, scope: &Scope, want: Option<&Type>) -> Result<Self, ExprError> {
+        let ast = parser::parse(text)?;
+        let (program, ty, inputs) = bind_root(&ast, scope, want)?;
+        // The outermost frame reads nothing but columns of the batch.
+        let reads: Vec<String> = inputs
+            .into_iter()
+            .filter_map(|input| match input {
+                Input::Batch(column) => Some(column),
+                _ => None,
+            })
+            .collect();
+        Ok(Self(Arc::new(Compiled {
+            program,
+            columns: reads.iter().cloned().collect(),
+            is_column: is_column(&ast.kind, scope, &ty),
+            reads,
+            ty,
+            canonical: ast.to_string(),
+        })))
     }
 
     /// The type of its values. Values may always be null.
     pub fn ty(&self) -> &Type {
-        todo!()
+        &self.0.ty
     }
 
     /// One spelling for all texts that mean the same typed expression; input of contract hashes.
     pub fn canonical(&self) -> &str {
-        todo!()
+        &self.0.canonical
     }
 
     /// The batch columns it reads.
     pub fn columns(&self) -> &BTreeSet<String> {
-        todo!()
+        &self.0.columns
     }
 
     /// The batch column it is, when it is nothing but a column.
     pub fn as_column(&self) -> Option<&str> {
-        todo!()
+        match self.0.reads.as_slice() {
+            [column] if self.0.is_column => Some(column),
+            _ => None,
+        }
     }
 
     /// Its values, one per row of `batch`, which must have the columns of [`Self::columns`] by name
     /// with the Arrow types of the scope (other columns are ignored). Never fails: an evaluation
     /// error is null in its row.
-    pub fn evaluate(&self, _batch: &RecordBatch) -> ArrayRef {
-        todo!()
+    pub fn evaluate(&self, batch: &RecordBatch) -> ArrayRef {
+        let rows = batch.num_rows();
+        let Some(columns) = self.columns_of(batch) else {
+            debug_assert!(false, "{self:?} misses a column of {:?}", batch.schema());
+            return new_null_array(&self.0.program.ty, rows);
+        };
+        self.0.program.run_total(columns, rows)
     }
+
+    fn columns_of(&self, batch: &RecordBatch) -> Option<Vec<ArrayRef>> {
+        let fields = self.0.program.schema.fields();
+        self.0
+            .reads
+            .iter()
+            .zip(fields)
+            .map(|(name, field)| {
+                let column = batch.column_by_name(name)?;
+                (column.data_type() == field.data_type()).then(|| Arc::clone(column))
+            })
+            .collect()
+    }
+}
+
+/// Is it a bare name whose column already has the type of the result?
+fn is_column(kind: &AstKind, scope: &Scope, ty: &Type) -> bool {
+    let AstKind::Name(name) = kind else {
+        return false;
+    };
+    let column = scope.columns.iter().find(|column| column.name == *name);
+    column.is_some_and(|column| column.ty == *ty)
 }

@@ -17,8 +17,6 @@ mod rows;
 mod scalar;
 mod state;
 
-#[cfg(test)]
-mod tests;
 
 pub use engine::{Batch, Engine};
 pub use fold::{Contribution, FoldState, Order, Removed};

@@ -100,8 +100,7 @@ async fn append(
     table: &Table,
     pending: &Pending,
 ) -> iceberg::Result<Table> {
-    let fenced =
-        Hooked { inner: Arc::clone(catalog), hooks: Fence { expected: pending.previous } };
+    let fenced = Hooked { inner: Arc::clone(catalog), hooks: Fence { expected: pending.previous } };
     let transaction = Transaction::new(table);
     // File names are unique by construction; the check would read every manifest.
     let append = transaction

@@ -59,7 +59,9 @@ pub enum LakeError {
         wanted: String,
     },
     /// The table lacks something that this program needs of it.
-    #[error("lake table `{table}` {problem}: it was changed by somebody else, restore it or move it away")]
+    #[error(
+        "lake table `{table}` {problem}: it was changed by somebody else, restore it or move it away"
+    )]
     Foreign {
         /// The table.
         table: String,

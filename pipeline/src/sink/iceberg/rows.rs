@@ -6,9 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, ListArray, RecordBatch, StructArray, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, StructArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Fields, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -89,10 +87,5 @@ fn adapt_struct(array: &StructArray, members: &Fields) -> Result<StructArray, Ar
             None => Ok(new_null_array(member.data_type(), array.len())),
         })
         .collect::<Result<Vec<_>, _>>()?;
-    StructArray::try_new_with_length(
-        members.clone(),
-        columns,
-        array.nulls().cloned(),
-        array.len(),
-    )
+    StructArray::try_new_with_length(members.clone(), columns, array.nulls().cloned(), array.len())
 }

@@ -195,10 +195,13 @@ impl TableDefinition {
     }
 
     /// Partition specification for the creation of the table with `schema`.
-    pub(super) fn partition_spec(&self, schema: &Schema) -> Result<UnboundPartitionSpec, LakeError> {
-        let source = schema.field_id_by_name(self.partition_by).ok_or_else(|| {
-            self.foreign(format!("has no column `{}`", self.partition_by))
-        })?;
+    pub(super) fn partition_spec(
+        &self,
+        schema: &Schema,
+    ) -> Result<UnboundPartitionSpec, LakeError> {
+        let source = schema
+            .field_id_by_name(self.partition_by)
+            .ok_or_else(|| self.foreign(format!("has no column `{}`", self.partition_by)))?;
         let spec = UnboundPartitionSpec::builder()
             .add_partition_field(source, format!("{}_day", self.partition_by), Transform::Day)
             .map_err(LakeError::catalog(format!("partition lake table `{}`", self.name)))?;
@@ -313,7 +316,9 @@ impl TableDefinition {
             other => {
                 return Err(LakeError::Rows {
                     table: self.name.clone(),
-                    message: format!("column `{path}` has type {other}, which the lake cannot hold"),
+                    message: format!(
+                        "column `{path}` has type {other}, which the lake cannot hold"
+                    ),
                 });
             }
         };

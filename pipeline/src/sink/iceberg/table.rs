@@ -324,7 +324,8 @@ async fn load_or_create(
     definition: &TableDefinition,
     ident: &TableIdent,
 ) -> Result<Table, LakeError> {
-    let failed = |verb: &str| LakeError::catalog(format!("{verb} lake table `{}`", definition.name));
+    let failed =
+        |verb: &str| LakeError::catalog(format!("{verb} lake table `{}`", definition.name));
     let namespace = ident.namespace();
     if !catalog.namespace_exists(namespace).await.map_err(failed("look for"))? {
         catalog
@@ -367,11 +368,9 @@ async fn evolve(
     let name = &definition.name;
     let failed = || LakeError::catalog(format!("add columns to lake table `{name}`"));
     let transaction = Transaction::new(&table);
-    let update = additions
-        .iter()
-        .fold(transaction.update_schema(), |update, addition| {
-            update.add_column(addition.to_add_column())
-        });
+    let update = additions.iter().fold(transaction.update_schema(), |update, addition| {
+        update.add_column(addition.to_add_column())
+    });
     let transaction = update.apply(transaction).map_err(failed())?;
     transaction.commit(catalog.as_ref()).await.map_err(failed())?;
     let table = catalog.load_table(table.identifier()).await.map_err(failed())?;

@@ -92,18 +92,15 @@ impl TableWriter {
             .fields()
             .iter()
             .position(|field| field.name == definition.partition_by)
-            .ok_or_else(|| definition.foreign(format!("has no column `{}`", definition.partition_by)))?;
+            .ok_or_else(|| {
+                definition.foreign(format!("has no column `{}`", definition.partition_by))
+            })?;
         let locations = DefaultLocationGenerator::new(metadata)
             .map_err(LakeError::catalog(format!("find the data folder of lake table `{name}`")))?;
-        let names = DefaultFileNameGenerator::new(
-            commit_id.to_string(),
-            None,
-            DataFileFormat::Parquet,
-        );
-        let parquet = ParquetWriterBuilder::new(
-            properties(config, definition),
-            Arc::clone(&schema),
-        );
+        let names =
+            DefaultFileNameGenerator::new(commit_id.to_string(), None, DataFileFormat::Parquet);
+        let parquet =
+            ParquetWriterBuilder::new(properties(config, definition), Arc::clone(&schema));
         let rolling = RollingFileWriterBuilder::new(
             parquet,
             config.target_file_bytes,
@@ -245,7 +242,8 @@ impl TableWriter {
                 if self.open.len() == MAX_OPEN_FILES {
                     self.close_oldest().await?;
                 }
-                let key = self.partition.copy_with_data(Struct::from_iter([Some(Literal::date(day))]));
+                let key =
+                    self.partition.copy_with_data(Struct::from_iter([Some(Literal::date(day))]));
                 let writer = self.builder.build(Some(key)).await.map_err(self.failed("open"))?;
                 self.open.push(OpenFile { day, writer });
             }

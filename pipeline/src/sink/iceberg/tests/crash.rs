@@ -5,9 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::super::{DEAD_LETTERS, LakeConfig};
-use super::support::{
-    DAY, MemoryJournal, NOON, config, domain, int64, rows_of, spawn,
-};
+use super::support::{DAY, MemoryJournal, NOON, config, domain, int64, rows_of, spawn};
 
 const DATA_DIR: &str = "AGENTFLOW_TEST_LAKE_DIR";
 const EVENTS: i64 = 2_000;
@@ -28,8 +26,7 @@ fn journal() -> Arc<MemoryJournal> {
 #[test]
 fn child() {
     let Ok(dir) = std::env::var(DATA_DIR) else { return };
-    let config =
-        LakeConfig { chunk_rows: 70, commit_rows: 300, ..config(&PathBuf::from(dir)) };
+    let config = LakeConfig { chunk_rows: 70, commit_rows: 300, ..config(&PathBuf::from(dir)) };
     let lake = spawn(config, &journal(), &domain());
     lake.flush(EVENTS).expect("flushed");
     lake.stop();

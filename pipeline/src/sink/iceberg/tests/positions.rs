@@ -3,8 +3,8 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use super::super::position::{
     Found, Settlement, Start, choose_start, contains_commit, may_append, settle, watermark,
 };
-use super::support::{NOON, block_on, config, domain, load, open_catalog, rows_of, spawn};
 use super::support::{MemoryJournal, int64};
+use super::support::{NOON, block_on, config, domain, load, open_catalog, rows_of, spawn};
 
 #[test]
 fn a_follower_starts_after_the_position_of_the_table() {

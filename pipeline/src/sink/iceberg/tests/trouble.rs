@@ -12,7 +12,7 @@ use iceberg::{Catalog, Error, ErrorKind, TableCommit};
 use super::super::LakeError;
 use super::super::catalog::{Hooked, Hooks};
 use super::support::{
-    MemoryJournal, NOON, block_on, config, domain, follower, int64, load, open_catalog, rows_of,
+    MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog, rows_of,
     spawn,
 };
 
@@ -36,8 +36,13 @@ struct Liar {
 
 #[async_trait]
 impl Hooks for Liar {
-    async fn update_table(&self, inner: &dyn Catalog, commit: TableCommit) -> iceberg::Result<Table> {
-        let lies = self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+    async fn update_table(
+        &self,
+        inner: &dyn Catalog,
+        commit: TableCommit,
+    ) -> iceberg::Result<Table> {
+        let lies =
+            self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if lies.is_err() {
             return inner.update_table(commit).await;
         }
@@ -111,18 +116,7 @@ fn a_second_writer_is_fenced() {
     });
     assert_eq!(int64(&rows_of(dir.path(), "visit", "_seq"), "_seq"), [1, 2, 3]);
     // The files of the fenced attempt are gone: one is left per commit of the others.
-    assert_eq!(parquet_files(dir.path()), 3);
-}
-
-fn parquet_files(dir: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(dir).expect("a folder");
-    entries
-        .map(|entry| entry.expect("an entry").path())
-        .map(|path| match path.is_dir() {
-            true => parquet_files(&path),
-            false => usize::from(path.extension().is_some_and(|e| e == "parquet")),
-        })
-        .sum()
+    assert_eq!(files(dir.path(), "parquet").len(), 3);
 }
 
 #[test]
@@ -131,9 +125,7 @@ fn two_writers_at_once_write_each_event_once() {
     let (domain, journal) = (domain(), Arc::new(MemoryJournal::default()));
     journal.append(&domain.families[1], &[(1, NOON)]);
     spawn(config(dir.path()), &journal, &domain).flush(1).expect("flushed");
-    let writers: Vec<_> = (0..2)
-        .map(|_| spawn(config(dir.path()), &journal, &domain))
-        .collect();
+    let writers: Vec<_> = (0..2).map(|_| spawn(config(dir.path()), &journal, &domain)).collect();
     for seq in 2..=30 {
         journal.append(&domain.families[1], &[(seq, NOON)]);
         std::thread::scope(|scope| {
@@ -165,7 +157,10 @@ fn a_lake_of_another_journal_is_refused() {
     other.append(&domain.families[1], &[(1, NOON)]);
     let lake = spawn(config(dir.path()), &other, &domain);
     let error = lake.flush(1).expect_err("the lake is ahead").to_string();
-    assert!(error.contains("`visit` holds events up to position 50, the journal ends at 1"), "{error}");
+    assert!(
+        error.contains("`visit` holds events up to position 50, the journal ends at 1"),
+        "{error}"
+    );
     let visit = lake.status().tables.into_iter().find(|t| t.name == "visit").expect("the table");
     assert!(visit.halted.is_some());
 }
@@ -188,7 +183,10 @@ fn rows_without_a_position_are_refused() {
     journal.append(&domain.families[0], &[(2, NOON)]);
     let lake = spawn(config(dir.path()), &journal, &domain);
     let error = lake.flush(2).expect_err("refused").to_string();
-    assert!(error.contains("`visit` has rows but no snapshot says up to which position"), "{error}");
+    assert!(
+        error.contains("`visit` has rows but no snapshot says up to which position"),
+        "{error}"
+    );
     // The other tables go on.
     assert_eq!(rows_of(dir.path(), "purchase_made", "_seq").num_rows(), 1);
 }

@@ -583,3 +583,6 @@ fn fold_error(batch: &DecodedBatch, source: FoldError) -> ProcessError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;
