@@ -67,6 +67,9 @@ pub mod column {
     pub const UPDATED_AT: &str = "_updated_at";
     /// Entity tables with `closes_after`: when the entity counts as closed (Timestamp µs).
     pub const CLOSES_AT: &str = "_closes_at";
+    /// Entities with `closes_after`: name of the boolean that derived fields and metrics read. It is
+    /// given to expressions as a batch column and never stored.
+    pub const CLOSED: &str = "closed";
     /// Suffix of the second column of a value that depends on `closed`: the value once closed.
     pub const CLOSED_SUFFIX: &str = "__closed";
 }
@@ -501,7 +504,8 @@ pub enum FoldOp {
     Max,
     /// Number of rows, or of non-null values.
     Count,
-    /// Exact sum (doubles: summed in order of application).
+    /// Exact sum: of int64 decimal(38,0), of decimals decimal(38,s); doubles are summed in order of
+    /// application.
     Sum,
     /// Number of distinct non-null values.
     CountDistinct,
@@ -767,6 +771,17 @@ pub enum Measure {
         /// The expression.
         expr: Expr,
     },
+}
+
+impl Measure {
+    /// Indices of the metrics that it is made of; empty for measures over rows.
+    pub fn parts(&self) -> Vec<usize> {
+        match self {
+            Self::Ratio { numerator, denominator } => vec![*numerator, *denominator],
+            Self::Derived { parts, .. } => parts.clone(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// One relation that a metric reads, with the columns it needs there.
