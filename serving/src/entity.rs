@@ -93,7 +93,8 @@ fn current(
         quote(column::TENANT),
         quote(column::KEY),
     );
-    let key = EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
+    let key =
+        EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
     let values = [
         SqlValue::BigInt(key.hash64()),
         SqlValue::Text(question.tenant.clone()),
