@@ -195,7 +195,9 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const CLOCK: [&str; 7] = [
+    const MASKED: [&str; 9] = [
+        "hash",
+        "request_id",
         "computed_at",
         "checked_at",
         "age_ms",
@@ -207,7 +209,7 @@ fn mask(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(members) => {
             for (name, value) in members {
-                if (CLOCK.contains(&name.as_str()) || name == "request_id") && !value.is_null() {
+                if MASKED.contains(&name.as_str()) && !value.is_null() {
                     *value = "<masked>".into();
                 } else {
                     mask(value);

@@ -1,7 +1,7 @@
 //! A small domain, a journal in memory, and readers of what the lake holds.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use arrow::array::{
 };
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use contracts::graph::Graph;
 use contracts::model::{ColumnDef, Domain, Family, Ingest, UnknownEvent, column};
 use contracts::types::Type;
@@ -122,22 +123,19 @@ fn journal_column(field: &Field, rows: &[(i64, i64)]) -> ArrayRef {
                 let lengths: Vec<usize> =
                     rows.iter().map(|(seq, _)| usize::try_from(seq % 3).unwrap_or(0)).collect();
                 let total: usize = lengths.iter().sum();
-                let DataType::Struct(members) = element.data_type() else {
-                    panic!("lists hold structs here")
-                };
                 let inner: Vec<(i64, i64)> = (1..).take(total).map(|n| (n, NOON)).collect();
-                let values = StructArray::new(
-                    members.clone(),
-                    members.iter().map(|member| journal_column(member, &inner)).collect(),
-                    None,
-                );
                 Arc::new(ListArray::new(
                     Arc::clone(element),
                     OffsetBuffer::from_lengths(lengths),
-                    Arc::new(values),
+                    journal_column(element, &inner),
                     Some(seqs.map(present).collect::<Vec<_>>().into()),
                 ))
             }
+            DataType::Struct(members) => Arc::new(StructArray::new(
+                members.clone(),
+                members.iter().map(|member| journal_column(member, rows)).collect(),
+                Some(seqs.map(present).collect::<Vec<_>>().into()),
+            )),
             _ => new_null_array(field.data_type(), rows.len()),
         },
     }
@@ -307,25 +305,53 @@ pub(super) fn namespace() -> NamespaceIdent {
 pub(super) fn rows_of(data_dir: &Path, table: &str, position: &str) -> RecordBatch {
     block_on(async {
         let table = load(data_dir, table).await;
-        let stream = table.scan().select_all().build().expect("a scan").to_arrow().await;
+        let schema = iceberg::arrow::schema_to_arrow_schema(table.metadata().current_schema());
+        let columns: Vec<_> = schema
+            .expect("an Arrow schema")
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            // The library's reader cannot read a struct from before it gained a member (0.10.1);
+            // such a table is read file by file.
+            .filter(|name| table.metadata().schemas_iter().len() == 1 || name != "items")
+            .collect();
+        let stream = table.scan().select(columns).build().expect("a scan").to_arrow().await;
         let batches: Vec<RecordBatch> =
             stream.expect("a stream").try_collect().await.expect("the files can be read");
-        let schema: SchemaRef = match batches.first() {
-            Some(batch) => batch.schema(),
-            None => Arc::new(
-                iceberg::arrow::schema_to_arrow_schema(table.metadata().current_schema())
-                    .expect("an Arrow schema"),
-            ),
-        };
-        let rows = concat_batches(&schema, &batches).expect("one schema");
-        let order = arrow::compute::sort_to_indices(
-            rows.column_by_name(position).expect("the position column"),
-            None,
-            None,
-        )
-        .expect("positions sort");
-        arrow::compute::take_record_batch(&rows, &order).expect("rows in order")
+        in_order(&batches, position)
     })
+}
+
+fn in_order(batches: &[RecordBatch], position: &str) -> RecordBatch {
+    let Some(first) = batches.first() else {
+        return RecordBatch::new_empty(Arc::new(Schema::empty()));
+    };
+    let rows = concat_batches(&first.schema(), batches).expect("one schema");
+    let positions = rows.column_by_name(position).expect("the position column");
+    let order = arrow::compute::sort_to_indices(positions, None, None).expect("positions sort");
+    arrow::compute::take_record_batch(&rows, &order).expect("rows in order")
+}
+
+/// Values of a column as text, without the zone that instants gain in the lake.
+pub(super) fn shown(rows: &RecordBatch, column: &str) -> Vec<String> {
+    let column = rows.column_by_name(column).expect("the column");
+    let options = FormatOptions::default().with_null("null");
+    let values = ArrayFormatter::try_new(column.as_ref(), &options).expect("values can be shown");
+    (0..rows.num_rows()).map(|row| values.value(row).to_string().replace('Z', "")).collect()
+}
+
+/// All files below a folder with that extension.
+pub(super) fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).expect("a folder");
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        if path.is_dir() {
+            found.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
+    found
 }
 
 /// A table follower outside of a [`Lake`], to drive it step by step.

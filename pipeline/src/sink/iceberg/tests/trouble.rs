@@ -12,7 +12,7 @@ use iceberg::{Catalog, Error, ErrorKind, TableCommit};
 use super::super::LakeError;
 use super::super::catalog::{Hooked, Hooks};
 use super::support::{
-    MemoryJournal, NOON, block_on, config, domain, follower, int64, load, open_catalog, rows_of,
+    MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog, rows_of,
     spawn,
 };
 
@@ -116,18 +116,7 @@ fn a_second_writer_is_fenced() {
     });
     assert_eq!(int64(&rows_of(dir.path(), "visit", "_seq"), "_seq"), [1, 2, 3]);
     // The files of the fenced attempt are gone: one is left per commit of the others.
-    assert_eq!(parquet_files(dir.path()), 3);
-}
-
-fn parquet_files(dir: &std::path::Path) -> usize {
-    let entries = std::fs::read_dir(dir).expect("a folder");
-    entries
-        .map(|entry| entry.expect("an entry").path())
-        .map(|path| match path.is_dir() {
-            true => parquet_files(&path),
-            false => usize::from(path.extension().is_some_and(|e| e == "parquet")),
-        })
-        .sum()
+    assert_eq!(files(dir.path(), "parquet").len(), 3);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use contracts::model::Family;
 use contracts::types::Type;
 
 use super::support::{
-    DAY, MemoryJournal, NOON, config, decimal, domain_of, family, journal_rows, rows_of, spawn,
+    DAY, MemoryJournal, NOON, config, decimal, domain_of, family, journal_rows, rows_of, shown, spawn,
 };
 
 const MAX_DECIMAL: i128 = 10_i128.pow(38) - 1;
@@ -145,12 +145,5 @@ fn every_type_comes_back_as_it_went_in() {
         assert_eq!(stored.data_type(), &utc, "{lake}");
         assert_eq!(stored.iter().collect::<Vec<_>>(), written.iter().collect::<Vec<_>>(), "{lake}");
     }
-    let show = |batch: &RecordBatch| {
-        let options = arrow::util::display::FormatOptions::default().with_null("null");
-        let column = batch.column_by_name("parts").expect("a column");
-        let formatter = arrow::util::display::ArrayFormatter::try_new(column.as_ref(), &options);
-        let formatter = formatter.expect("values can be shown");
-        (0..4).map(|row| formatter.value(row).to_string().replace('Z', "")).collect::<Vec<_>>()
-    };
-    assert_eq!(show(&stored), show(&written));
+    assert_eq!(shown(&stored, "parts"), shown(&written, "parts"));
 }

@@ -1,0 +1,1 @@
+//! Stored rows follow changed contracts.
