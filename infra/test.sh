@@ -16,6 +16,7 @@ log="$target/test-output.txt"
 : >"$times"
 : >"$log"
 
+source infra/duckdb/env.sh
 AGENTFLOW_PYTHON=$(infra/setup/pyiceberg.sh) || exit 1
 export AGENTFLOW_PYTHON
 
