@@ -282,3 +282,6 @@ fn same(got: &serde_json::Value, want: &serde_json::Value) -> bool {
         _ => got == want,
     }
 }
+
+#[cfg(test)]
+mod tests;
