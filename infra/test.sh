@@ -32,7 +32,7 @@ suite() {
     local name=$1 from=$SECONDS status=ok
     shift
     printf '\n== %s\n' "$name"
-    if ! infra/cargo.sh test --release --locked --workspace "$@" </dev/null 2>&1 | tee -a "$log"; then
+    if ! infra/cargo.sh test --release --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee -a "$log"; then
         failed+=("$name")
         status=FAILED
     fi
@@ -55,9 +55,9 @@ printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0
 
 printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
+[ -z "$python" ] || printf '%s\n' "$python"
 printf '\n== results\n'
 grep -E '^(     Running |   Doc-tests |test result:|test .*FAILED$)' "$log"
-[ -z "$python" ] || printf '%s\n' "$python"
 if [ ${#failed[@]} -gt 0 ]; then
     printf 'error: failed: %s\n' "${failed[*]}" >&2
     exit 1
