@@ -93,14 +93,17 @@ fn current(
         quote(column::TENANT),
         quote(column::KEY),
     );
-    let key = EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
+    let key =
+        EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
     let values = [
         SqlValue::BigInt(key.hash64()),
         SqlValue::Text(question.tenant.clone()),
         SqlValue::Text(question.id.clone()),
     ];
     let context = format!("read entity `{}`", entity.name);
-    let rows = store::rows::query(conn, &text, params_from_iter(values), &schema);
+    let rows = conn
+        .prepare_cached(&text)
+        .and_then(|mut read| store::rows::query(&mut read, params_from_iter(values), &schema));
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 

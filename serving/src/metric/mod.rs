@@ -23,7 +23,7 @@ mod proof;
 mod sql;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -264,10 +264,9 @@ fn fetch(
                 .map(|i| Ok(member(row.get_ref(i)?)))
                 .collect::<Result<Vec<_>, duckdb::Error>>()?;
             let value = match metric.measure {
-                Measure::Avg => mean(
-                    scalar(row.get_ref(dimensions)?),
-                    scalar(row.get_ref(dimensions + 1)?),
-                ),
+                Measure::Avg => {
+                    mean(scalar(row.get_ref(dimensions)?), scalar(row.get_ref(dimensions + 1)?))
+                }
                 _ => scalar(row.get_ref(dimensions)?),
             };
             groups.insert(key, groups::settle(metric, value));

@@ -1,7 +1,7 @@
 //! Whole lines and what becomes of them, as a file that can be read and reviewed.
 //!
-//! `golden/lines.txt` holds pairs of lines: `> ` and a record (`\xHH` stands for a byte, so that
-//! records that are not text can be written down), then `= ` and its outcome. All records of the
+//! `golden/lines.txt` holds pairs of lines: `>` and a record (`\xHH` stands for a byte, so that
+//! records that are not text can be written down), then `=` and its outcome. All records of the
 //! file go through the decoder as one batch. `UPDATE_GOLDEN=1` rewrites the outcomes.
 
 use std::fs;
@@ -50,10 +50,10 @@ fn readings() -> Domain {
     domain(vec![vec![contract(&["reading.taken", "reading.corrected"], fields)]])
 }
 
-/// Resolves `\xHH`; everything else stands for itself.
+/// Resolves `\xHH` and drops the space after the mark; everything else stands for itself.
 fn bytes(line: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut rest = line;
+    let mut rest = line.strip_prefix(' ').unwrap_or(line);
     while let Some(at) = rest.find("\\x") {
         bytes.extend_from_slice(&rest.as_bytes()[..at]);
         let code = &rest[at + 2..at + 4];
@@ -69,7 +69,7 @@ fn lines_become_what_the_file_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/decode/tests/golden/lines.txt");
     let text = fs::read_to_string(&path).expect("the golden file is there");
     let lines: Vec<Vec<u8>> =
-        text.lines().filter_map(|line| line.strip_prefix("> ").map(bytes)).collect();
+        text.lines().filter_map(|line| line.strip_prefix('>').map(bytes)).collect();
     let records: Vec<&[u8]> = lines.iter().map(Vec::as_slice).collect();
     let batch = decode(readings(), &records);
 
@@ -78,13 +78,14 @@ fn lines_become_what_the_file_says() {
     for line in text.lines().filter(|line| !line.starts_with("= ")) {
         got.push_str(line);
         got.push('\n');
-        if line.starts_with("> ") {
+        if line.starts_with('>') {
             got.push_str(&format!("= {}\n", show(&batch, ordinal)));
             ordinal += 1;
         }
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&path, &got).expect("the golden file can be written");
+        return;
     }
     for (got, want) in got.lines().zip(text.lines()) {
         assert_eq!(got, want, "run with UPDATE_GOLDEN=1 if this is intended");
