@@ -68,7 +68,10 @@ impl Folds {
         let mut args = Vec::new();
         let mut compiled_args = Vec::new();
         for (i, input) in self.inputs.iter().enumerate() {
-            let one = |text: &Text, want: Option<&Type>, relations: &mut Relations, report: &mut Report| {
+            let one = |text: &Text,
+                       want: Option<&Type>,
+                       relations: &mut Relations,
+                       report: &mut Report| {
                 match relations.try_compile(input.relation, text, want) {
                     Ok(expr) => Some(Some(expr)),
                     Err(_) if elsewhere(text, i, &scopes) => Some(None),
@@ -95,7 +98,10 @@ impl Folds {
                 fold::name(op),
                 &i.to_string(),
                 &hash::expression(relations, input.relation, &value),
-                &order.as_ref().map(|e| hash::expression(relations, input.relation, e)).unwrap_or_default(),
+                &order
+                    .as_ref()
+                    .map(|e| hash::expression(relations, input.relation, e))
+                    .unwrap_or_default(),
             ]);
             let absent_bit = absent_bit(relations, input.relation, &value);
             let kept = relations.keep(input.relation, value.clone());

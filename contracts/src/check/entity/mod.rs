@@ -16,9 +16,7 @@ use crate::check::relations::{Relations, entity_scope_of, expr_error};
 use crate::check::values::{column_name, duration};
 use crate::diagnostic::Report;
 use crate::expr::Expr;
-use crate::model::{
-    Entity, EntityField, EntityFieldKind, EntityInput, FoldOp, Relation, column,
-};
+use crate::model::{Entity, EntityField, EntityFieldKind, EntityInput, FoldOp, Relation, column};
 use crate::raw::decode::{Text, shorten};
 use crate::raw::entity as raw;
 use crate::types::Type;
@@ -38,8 +36,7 @@ pub(crate) fn check(
     let raw = &item.raw;
     let index = relations.entities.len();
     let Some(sources) = sources(&raw.from, names, relations, report) else { return };
-    let closes_after =
-        raw.closes_after.as_ref().and_then(|text| duration(text, false, report));
+    let closes_after = raw.closes_after.as_ref().and_then(|text| duration(text, false, report));
     if let (Some(text), [(Relation::Entity(_), _)]) = (&raw.closes_after, sources.as_slice()) {
         report.error(
             text.at,
@@ -122,7 +119,11 @@ pub(crate) fn check(
         }
     }
     if fields.is_empty() && report.count() == before {
-        report.error(raw.at, "the entity has no fields", "declare at least one, such as `n: count`");
+        report.error(
+            raw.at,
+            "the entity has no fields",
+            "declare at least one, such as `n: count`",
+        );
     }
     if report.count() != before {
         return;
@@ -192,7 +193,9 @@ fn derive(
             Ok(expr) => expr,
             Err(mut error) => {
                 if later.iter().skip(1).any(|l| names_in(&text.value).contains(*l)) {
-                    error.hint = Some("derived fields may use only the derived fields above them".to_owned());
+                    error.hint = Some(
+                        "derived fields may use only the derived fields above them".to_owned(),
+                    );
                 } else if looks_like_fold(&text.value) {
                     error.hint = Some(
                         "a fold stands alone: give it a field of its own and use that field's name here"

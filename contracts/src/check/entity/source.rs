@@ -154,7 +154,10 @@ pub(super) fn input(
         Some(column) => {
             report.error(
                 raw.key.at,
-                format!("the key `{}` is {}; a key is a string or an int64", column.name, column.ty),
+                format!(
+                    "the key `{}` is {}; a key is a string or an int64",
+                    column.name, column.ty
+                ),
                 "choose a field that identifies the entity",
             );
             return None;

@@ -71,8 +71,9 @@ pub(super) fn common_dimensions(
         })
     };
     let first = parts.first().map(|i| &metrics.compiled[*i]);
-    let common: Vec<Dimension> =
-        first.map(|m| m.dimensions.iter().filter(|d| in_all(d)).cloned().collect()).unwrap_or_default();
+    let common: Vec<Dimension> = first
+        .map(|m| m.dimensions.iter().filter(|d| in_all(d)).cloned().collect())
+        .unwrap_or_default();
     let chosen: Vec<Dimension> = match &raw.dimensions {
         None => common,
         Some(_) => {

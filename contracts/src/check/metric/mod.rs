@@ -99,7 +99,9 @@ pub(crate) fn check(
             rows::measure(raw, measure, arg.as_ref(), names, relations, &mut facts, report)
         }
         MeasureText::Ratio(a, b) => parts::ratio(raw, &a, &b, names, metrics, &mut facts, report),
-        MeasureText::Derived(text) => parts::derived(raw, &text, names, metrics, &mut facts, report),
+        MeasureText::Derived(text) => {
+            parts::derived(raw, &text, names, metrics, &mut facts, report)
+        }
     }?;
     let on_empty = match raw.on_empty {
         None => measured.on_empty,

@@ -12,9 +12,7 @@ use crate::check::names::Names;
 use crate::check::relations::Relations;
 use crate::diagnostic::Report;
 use crate::expr::Expr;
-use crate::model::{
-    ColumnRef, Dimension, Measure, MetricInput, OnEmpty, Relation, column, ingest,
-};
+use crate::model::{ColumnRef, Dimension, Measure, MetricInput, OnEmpty, Relation, column, ingest};
 use crate::raw::decode::Text;
 use crate::raw::metric as raw;
 use crate::types::Type;
@@ -97,13 +95,15 @@ pub(super) fn measure(
         let value = match arg {
             None => None,
             Some(text) => {
-                let Some(value) = relations.compile(relation, text, arg_type.as_ref(), report) else {
+                let Some(value) = relations.compile(relation, text, arg_type.as_ref(), report)
+                else {
                     continue;
                 };
                 arg_type.get_or_insert_with(|| value.column.ty.clone());
                 fact(facts, "arg", hash::expression(relations, relation, &value.expr));
                 if needs_one_currency(&measure) {
-                    let found = of_one_currency(raw, relation, &value.expr, relations, text, report);
+                    let found =
+                        of_one_currency(raw, relation, &value.expr, relations, text, report);
                     match (&currency, found) {
                         (Some(one), Some(other)) if *one != other => report.error(
                             text.at,
@@ -117,7 +117,8 @@ pub(super) fn measure(
                 Some(value)
             }
         };
-        let columns = dimension_columns(raw, relation, n == 0, &mut dimensions, relations, facts, report);
+        let columns =
+            dimension_columns(raw, relation, n == 0, &mut dimensions, relations, facts, report);
         let Some((time, _)) = time else { continue };
         inputs.push(MetricInput {
             relation,
@@ -220,7 +221,6 @@ fn time_column(
             return None;
         }
     };
-    let column =
-        ColumnRef { name: name.to_owned(), ty: Type::Timestamp, depends_on_closed: false };
+    let column = ColumnRef { name: name.to_owned(), ty: Type::Timestamp, depends_on_closed: false };
     Some((column, name.to_owned()))
 }
