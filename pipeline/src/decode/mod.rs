@@ -24,6 +24,8 @@ mod time;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::support;
 
 use std::sync::Arc;
 

@@ -160,5 +160,3 @@ pub enum SourceError {
     },
 }
 
-#[cfg(test)]
-mod tests;

@@ -26,6 +26,8 @@ pub enum Fault {
     WrongType,
     /// A type that no contract names.
     UnknownType,
+    /// A version that the contract does not have.
+    UnknownVersion,
     /// An order id of another form.
     BadPattern,
     /// A status that does not exist.
@@ -34,6 +36,8 @@ pub enum Fault {
     OutOfRange,
     /// A total that is not the sum of the items.
     RuleFailed,
+    /// Items without prices: their sum is unknown.
+    RuleUndecided,
     /// A century ahead.
     FarFuture,
     /// A known id with another body.
@@ -42,7 +46,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::CutOff,
         Self::NotUtf8,
         Self::Binary,
@@ -53,10 +57,12 @@ impl Fault {
         Self::MissingField,
         Self::WrongType,
         Self::UnknownType,
+        Self::UnknownVersion,
         Self::BadPattern,
         Self::NotAllowed,
         Self::OutOfRange,
         Self::RuleFailed,
+        Self::RuleUndecided,
         Self::FarFuture,
         Self::Conflict,
     ];
@@ -75,10 +81,12 @@ impl Fault {
             Self::MissingField => Reason::MissingField,
             Self::WrongType => Reason::WrongType,
             Self::UnknownType => Reason::UnknownEventType,
+            Self::UnknownVersion => Reason::UnknownVersion,
             Self::BadPattern => Reason::PatternMismatch,
             Self::NotAllowed => Reason::NotAllowed,
             Self::OutOfRange => Reason::OutOfRange,
             Self::RuleFailed => Reason::RuleFailed,
+            Self::RuleUndecided => Reason::RuleUndecided,
             Self::FarFuture => Reason::TooFarInFuture,
             Self::Conflict => Reason::ConflictingDuplicate,
         }
@@ -115,6 +123,8 @@ impl Fault {
             Self::BadPattern => replace(order, "\"ORD-", b"\"ORDER/", into),
             Self::NotAllowed => replace(order, "\"pending\"", b"\"lost\"", into),
             Self::OutOfRange => replace(order, "\"total_amount\":", b"\"total_amount\":-", into),
+            Self::UnknownVersion => replace(order, "\"schema_version\":", b"\"schema_version\":9", into),
+            Self::RuleUndecided => replace(order, "\"unit_price\":", b"\"price\":", into),
             Self::RuleFailed => replace(order, "\"total_amount\":", b"\"total_amount\":9", into),
             Self::FarFuture | Self::Conflict => into.extend_from_slice(order),
         }
