@@ -100,7 +100,11 @@ fn current(
         SqlValue::Text(question.id.clone()),
     ];
     let context = format!("read entity `{}`", entity.name);
-    let rows = store::rows::query(conn, &text, params_from_iter(values), &schema);
+    let rows = conn
+        .prepare(&text)
+        .and_then(|mut statement| {
+            store::rows::query(&mut statement, params_from_iter(values), &schema)
+        });
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 

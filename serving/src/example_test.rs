@@ -217,7 +217,7 @@ impl World {
             .map(|event| event.to_string().into_bytes())
             .collect();
         if !lines.is_empty() {
-            let decoder = Decoder::new(Arc::clone(domain));
+            let mut decoder = Decoder::new(domain);
             processor.process(&decoder.decode(raw(&lines, first - 1)))?;
         }
         // Read a moment after the last question, so that none of them lies in the future.

@@ -23,7 +23,7 @@ mod keys;
 mod lookup;
 mod readers;
 mod rebuild;
-mod rows;
+pub(crate) mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;

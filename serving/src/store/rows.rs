@@ -13,7 +13,7 @@ use duckdb::{Connection, Params, Statement};
 
 /// Runs a query and returns its rows in one batch of `schema`, whose columns the query must select
 /// in that order.
-pub(super) fn query(
+pub(crate) fn query(
     statement: &mut Statement<'_>,
     params: impl Params,
     schema: &SchemaRef,
@@ -31,7 +31,7 @@ pub(super) fn query(
 }
 
 /// Runs a query and hands its rows over chunk by chunk, never holding all of them.
-pub(super) fn stream(
+pub(crate) fn stream(
     conn: &Connection,
     sql: &str,
     params: impl Params,
