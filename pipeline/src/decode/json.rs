@@ -21,7 +21,9 @@ pub(super) const MAX_DEPTH: u32 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A string; `escaped` says whether it holds a backslash.
-    String { escaped: bool },
+    String {
+        escaped: bool,
+    },
     Number,
     Bool(bool),
     Null,

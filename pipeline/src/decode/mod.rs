@@ -122,9 +122,12 @@ impl Decoder {
             }
         }
         let mut rows = Vec::new();
-        let sets = run.full.into_iter().chain(run.rows.into_iter().enumerate().filter_map(
-            |(plan, rows)| rows.map(|rows| (plan, rows)),
-        ));
+        let sets = run.full.into_iter().chain(
+            run.rows
+                .into_iter()
+                .enumerate()
+                .filter_map(|(plan, rows)| rows.map(|rows| (plan, rows))),
+        );
         for (plan, set) in sets {
             let (contract, ordinals, columns) = set.finish();
             self.last_rows[plan] = ordinals.len();
@@ -202,7 +205,8 @@ impl Decoder {
 
 /// Does every ordinal of the raw batch occur exactly once?
 fn accounts_for_all(batch: &DecodedBatch) -> bool {
-    let mut ordinals: Vec<u32> = batch.rows.iter().flat_map(|rows| &rows.ordinals).copied().collect();
+    let mut ordinals: Vec<u32> =
+        batch.rows.iter().flat_map(|rows| &rows.ordinals).copied().collect();
     ordinals.extend(batch.rejected.iter().map(|rejection| rejection.ordinal));
     ordinals.extend(batch.ignored.iter().map(|(ordinal, _)| ordinal));
     ordinals.sort_unstable();
@@ -224,7 +228,8 @@ impl Run {
         const PAIRS: usize = 24;
         if members.len() <= PAIRS {
             for (at, member) in members.iter().enumerate() {
-                let same = |other: &Member<'_>| other.tag == member.tag && other.name == member.name;
+                let same =
+                    |other: &Member<'_>| other.tag == member.tag && other.name == member.name;
                 if members[..at].iter().any(same) {
                     return Some(&member.name);
                 }
@@ -288,10 +293,7 @@ fn rejection(
         ),
         None => (
             types.ids.iter().find_map(|path| id(path)),
-            types
-                .times
-                .iter()
-                .find_map(|(path, form)| column::timestamp(value(path)?, *form).ok()),
+            types.times.iter().find_map(|(path, form)| column::timestamp(value(path)?, *form).ok()),
         ),
     };
     let private = plan.is_some_and(|plan| {
@@ -323,7 +325,12 @@ fn validated(
     let verdict = validator.check(&columns);
     if verdict.failures.is_empty() {
         let warnings = verdict.warnings;
-        return (!ordinals.is_empty()).then_some(ContractRows { contract, ordinals, columns, warnings });
+        return (!ordinals.is_empty()).then_some(ContractRows {
+            contract,
+            ordinals,
+            columns,
+            warnings,
+        });
     }
     let mut keep = vec![true; ordinals.len()];
     for failure in verdict.failures {

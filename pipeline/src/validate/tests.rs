@@ -7,9 +7,14 @@ use contracts::types::Type;
 use crate::decode::support::{contract, decimal, decode, domain, field, show};
 
 fn rule(name: &str, check: &str, severity: Severity) -> Rule {
-    let column = |name: &str, ty| ScopeColumn { name: name.to_owned(), column: name.to_owned(), ty };
+    let column =
+        |name: &str, ty| ScopeColumn { name: name.to_owned(), column: name.to_owned(), ty };
     let scope = Scope {
-        columns: vec![column("a", Type::Int64), column("b", Type::Int64), column("c", decimal(9, 2))],
+        columns: vec![
+            column("a", Type::Int64),
+            column("b", Type::Int64),
+            column("c", decimal(9, 2)),
+        ],
     };
     let check = match Expr::compile(check, &scope, Some(&Type::Bool)) {
         Ok(check) => check,
@@ -63,10 +68,7 @@ fn one_bad_row_does_not_cost_its_batch() {
 #[test]
 fn bounds_come_before_rules_and_rules_in_order() {
     check(
-        vec![
-            rule("first", "b > 0", Severity::Error),
-            rule("second", "c > 0", Severity::Error),
-        ],
+        vec![rule("first", "b > 0", Severity::Error), rule("second", "c > 0", Severity::Error)],
         &[
             (r#""a":101,"b":0,"c":0"#, "rejected out_of_range field=a id=1"),
             (r#""a":1,"b":0,"c":0"#, "rule=first"),

@@ -36,8 +36,6 @@ pub enum Fault {
     OutOfRange,
     /// A total that is not the sum of the items.
     RuleFailed,
-    /// Items without prices: their sum is unknown.
-    RuleUndecided,
     /// A century ahead.
     FarFuture,
     /// A known id with another body.
@@ -46,7 +44,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::CutOff,
         Self::NotUtf8,
         Self::Binary,
@@ -62,7 +60,6 @@ impl Fault {
         Self::NotAllowed,
         Self::OutOfRange,
         Self::RuleFailed,
-        Self::RuleUndecided,
         Self::FarFuture,
         Self::Conflict,
     ];
@@ -86,7 +83,6 @@ impl Fault {
             Self::NotAllowed => Reason::NotAllowed,
             Self::OutOfRange => Reason::OutOfRange,
             Self::RuleFailed => Reason::RuleFailed,
-            Self::RuleUndecided => Reason::RuleUndecided,
             Self::FarFuture => Reason::TooFarInFuture,
             Self::Conflict => Reason::ConflictingDuplicate,
         }
@@ -118,13 +114,16 @@ impl Fault {
                 replace(order, "\"status\":", b"\"status\":\"shipped\",\"status\":", into);
             }
             Self::MissingField => replace(order, "\"order_id\":", b"\"order\":", into),
-            Self::WrongType => replace(order, "\"total_amount\":", b"\"total_amount\":\"?\",\"was\":", into),
+            Self::WrongType => {
+                replace(order, "\"total_amount\":", b"\"total_amount\":\"?\",\"was\":", into)
+            }
             Self::UnknownType => replace(order, "order.created", b"order.teleported", into),
             Self::BadPattern => replace(order, "\"ORD-", b"\"ORDER/", into),
             Self::NotAllowed => replace(order, "\"pending\"", b"\"lost\"", into),
             Self::OutOfRange => replace(order, "\"total_amount\":", b"\"total_amount\":-", into),
-            Self::UnknownVersion => replace(order, "\"schema_version\":", b"\"schema_version\":9", into),
-            Self::RuleUndecided => replace(order, "\"unit_price\":", b"\"price\":", into),
+            Self::UnknownVersion => {
+                replace(order, "\"schema_version\":", b"\"schema_version\":9", into)
+            }
             Self::RuleFailed => replace(order, "\"total_amount\":", b"\"total_amount\":9", into),
             Self::FarFuture | Self::Conflict => into.extend_from_slice(order),
         }

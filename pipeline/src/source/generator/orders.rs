@@ -19,8 +19,8 @@ const MOST_OPEN: u64 = 20_000;
 const MOST_WAITING: usize = 10_000;
 const METHODS: [&str; 3] = ["card", "bank_transfer", "wallet"];
 const CITIES: [&str; 12] = [
-    "Berlin", "Dresden", "Ghent", "Kazan", "Leeds", "Lyon", "Moscow", "Oslo", "Porto", "Riga", "Tula",
-    "Turin",
+    "Berlin", "Dresden", "Ghent", "Kazan", "Leeds", "Lyon", "Moscow", "Oslo", "Porto", "Riga",
+    "Tula", "Turin",
 ];
 const REASONS: [&str; 3] = ["insufficient_funds", "expired_card", "declined"];
 
@@ -209,9 +209,7 @@ impl Orders {
         let fails = !payment.failed_before && rng.random_bool(0.38);
         if fails {
             // One failure in twenty says no reason, which a rule warns about.
-            let reason = rng
-                .random_bool(0.95)
-                .then(|| REASONS[rng.random_range(0..REASONS.len())]);
+            let reason = rng.random_bool(0.95).then(|| REASONS[rng.random_range(0..REASONS.len())]);
             payment.write("payment.failed", "failed", reason, at, line);
             // The second attempt is a payment of its own.
             self.number += 1;

@@ -158,8 +158,7 @@ fn the_shop_contracts_accept_the_good_and_name_the_bad() {
         *got.entry(rejection.reason).or_default() += 1;
     }
     assert_eq!(got, want);
-    let versions: HashSet<u32> =
-        decoded.rows.iter().map(|rows| rows.contract.version).collect();
+    let versions: HashSet<u32> = decoded.rows.iter().map(|rows| rows.contract.version).collect();
     assert_eq!(versions, HashSet::from([1, 2]));
     let unknown: usize = decoded
         .rows
@@ -180,7 +179,8 @@ fn a_source_goes_on_with_other_events() {
     let run = |committed: Option<u64>| {
         let options = GeneratorOptions { rate: 1e9, ..pure(2_000) };
         let mut source = GeneratorSource::new(options, "default".into(), || 7);
-        let state = committed.map(|next_offset| PartitionState { next_offset, ..Default::default() });
+        let state =
+            committed.map(|next_offset| PartitionState { next_offset, ..Default::default() });
         source.resume(state.as_ref()).expect("can always go on");
         let mut offsets = Vec::new();
         let mut payloads = HashSet::new();

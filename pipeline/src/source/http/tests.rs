@@ -51,8 +51,7 @@ fn a_request_is_never_split() {
         .map(|payloads| submit(&ingress, "a", payloads).expect("room"))
         .collect();
     let limits = Limits { records: 2, bytes: 1 << 20 };
-    let sizes: Vec<usize> =
-        (0..3).map(|_| next(&mut source, limits).batch.records.len()).collect();
+    let sizes: Vec<usize> = (0..3).map(|_| next(&mut source, limits).batch.records.len()).collect();
     assert_eq!(sizes, [3, 1, 2]);
 }
 
