@@ -9,6 +9,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
+source infra/duckdb/env.sh
 export AGENTFLOW_BENCH_RESULTS="${AGENTFLOW_BENCH_RESULTS:-${CARGO_TARGET_DIR:-$root/target}/bench-results}"
 mkdir -p "$AGENTFLOW_BENCH_RESULTS"
 for bench in throughput freshness reads; do

@@ -18,7 +18,11 @@ if [ ! -e "$into/complete" ]; then
     if [ ! -e "$into/complete" ]; then
         say "installing PyIceberg into a virtual environment (about 90 MB)"
         rm -rf "$into"
-        python3 -m venv "$into" >&2
+        if ! python3 -m venv "$into" >&2; then
+            say "error: python3 cannot make a virtual environment"
+            say "hint: apt-get install -y python3-venv"
+            exit 1
+        fi
         if ! "$into/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null >&2; then
             say "error: pip could not install the versions of tests/pyiceberg/requirements.txt"
             say "hint: the tests need a Python package index; check the network or the pip configuration"

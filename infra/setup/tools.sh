@@ -5,15 +5,16 @@
 #   infra/setup/tools.sh test     the same, and Python with venv (PyIceberg reads the lake)
 #
 # Installs with apt-get where that needs no password (root, or sudo without one). Otherwise it
-# prints the command to run and fails, except for npm: without it DuckDB is compiled from source,
-# which works too and takes about 25 minutes.
+# prints the command to run and fails, except for what can be done without: without npm DuckDB is
+# compiled from source (about 25 minutes), without Python one test reads the lake with one reader
+# less.
 set -euo pipefail
 
 scope=${1:-build}
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 missing=()   # packages without which nothing works
-wanted=()    # packages that only save time
+wanted=()    # packages that it is better to have
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("${@:2}"); }
 
 need cc build-essential
@@ -33,7 +34,7 @@ if ! command -v npm >/dev/null 2>&1 && [ -z "${DUCKDB_LIB_DIR:-}" ] \
 fi
 
 if [ "$scope" = test ] && ! python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
-    missing+=(python3 python3-venv)
+    wanted+=(python3 python3-venv)
 fi
 
 if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then
@@ -60,15 +61,15 @@ if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then
             exit 1
         fi
         if [ ${#wanted[@]} -gt 0 ] && ! apt install -y -q --no-install-recommends "${wanted[@]}"; then
-            say "could not install ${wanted[*]}: DuckDB will be compiled from source (about 25 minutes)"
+            say "could not install ${wanted[*]}; going on without"
         fi
     elif [ ${#missing[@]} -gt 0 ]; then
         say "error: ${missing[*]} not found, and this user may not install packages"
         say "hint: run this as root, then try again: $command"
         exit 1
     else
-        say "npm not found: DuckDB will be compiled from source (about 25 minutes)"
-        say "hint: to save that time, run as root: $command"
+        say "${wanted[*]} not found; going on without"
+        say "hint: to have it, run as root: $command"
     fi
 fi
 

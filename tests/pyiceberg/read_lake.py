@@ -50,7 +50,8 @@ def total(column):
     """Sum of a numeric column as text, exact unless it holds doubles; None for other types."""
     if pa.types.is_decimal(column.type) or pa.types.is_integer(column.type):
         values = (value for value in column.to_pylist() if value is not None)
-        with decimal.localcontext(prec=100):
+        with decimal.localcontext() as context:
+            context.prec = 100
             return str(sum(values, start=decimal.Decimal(0)))
     if pa.types.is_floating(column.type):
         return repr(pc.sum(column).as_py())

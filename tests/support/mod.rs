@@ -4,7 +4,7 @@
 //! here has ended when its handle is dropped. Tests wait for conditions, never for a time.
 
 // Each test file is a program of its own and uses its part of this module.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod flights;
 pub mod server;

@@ -40,7 +40,7 @@ struct Folder {
     #[arg(value_name = "DIR")]
     folder: Option<PathBuf>,
     /// The same, as other commands take it.
-    #[arg(long, value_name = "DIR", env = "AGENTFLOW_CONTRACTS")]
+    #[arg(long, value_name = "DIR")]
     contracts: Option<PathBuf>,
 }
 
