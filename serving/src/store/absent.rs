@@ -3,7 +3,7 @@
 //! Bit `i` stands for field `i` of the family, so a field more in the middle moves all bits after
 //! it.
 
-use arrow::array::{Array, Int64Array};
+use arrow::array::Int64Array;
 use contracts::model::Family;
 
 use super::contract_state::FieldBefore;
