@@ -388,3 +388,105 @@ pub(super) fn save_all(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str, ty: &str, versions: &str) -> Column {
+        column(name, ty, Role::Field, versions)
+    }
+
+    fn column(name: &str, ty: &str, role: Role, definition: &str) -> Column {
+        Column { name: name.into(), ty: ty.into(), role, definition: definition.into() }
+    }
+
+    #[track_caller]
+    fn check(before: &[Column], after: &[Column], expected: Result<Fill, &str>) {
+        let mut refused = Vec::new();
+        let fill = compare(before, after, &mut |what| refused.push(what));
+        match expected {
+            Ok(expected) => {
+                assert_eq!(refused, Vec::<String>::new());
+                assert_eq!(fill, expected);
+            }
+            Err(expected) => assert_eq!(refused.join("; "), expected),
+        }
+    }
+
+    fn before(fields: &[(&str, &[u32])]) -> Option<Vec<FieldBefore>> {
+        let field = |(name, versions): &(&str, &[u32])| FieldBefore {
+            name: (*name).into(),
+            versions: versions.iter().copied().collect(),
+        };
+        Some(fields.iter().map(field).collect())
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn equal_columns_need_nothing() {
+        let columns = [field("a", "string", "1"), column("x_1", "bool", Role::Computed, "a = 'b'")];
+        check(&columns, &columns, Ok(Fill::default()));
+    }
+
+    #[test]
+    fn a_new_field_moves_values_and_bits() {
+        check(
+            &[field("a", "string", "1")],
+            &[field("b", "int64", "1"), field("a", "string", "1")],
+            Ok(Fill {
+                added: vec!["b".into()],
+                fields_before: before(&[("a", &[1])]),
+                ..Fill::default()
+            }),
+        );
+    }
+
+    #[test]
+    fn a_field_that_another_version_gains_is_no_new_column() {
+        check(
+            &[field("a", "string", "2")],
+            &[field("a", "string", "1,2")],
+            Ok(Fill { fields_before: before(&[("a", &[2])]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_gone_only_moves_bits() {
+        check(
+            &[field("a", "string", "1"), field("b", "string", "1")],
+            &[field("b", "string", "1")],
+            Ok(Fill { fields_before: before(&[("a", &[1]), ("b", &[1])]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn expressions_are_evaluated_when_new_or_different() {
+        check(
+            &[column("e", "int64", Role::Enriched, "v1(a) ")],
+            &[
+                column("e", "int64", Role::Enriched, "v1(b) "),
+                column("x_2", "bool", Role::Computed, "a > 1"),
+            ],
+            Ok(Fill { added: vec!["x_2".into()], evaluate: names(&["e", "x_2"]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn another_list_of_fields_makes_the_body_hash_again() {
+        let body = |definition| column("_body", "int64", Role::Body, definition);
+        check(&[body("v1(a) ")], &[body("v1(a,b) ")], Ok(Fill { body: true, ..Fill::default() }));
+    }
+
+    #[test]
+    fn another_type_is_refused() {
+        check(
+            &[field("a", "string", "1"), field("b", "int64", "1")],
+            &[field("a", "int64", "1"), field("b", "float64", "1")],
+            Err("column `a` was string, is now int64; column `b` was int64, is now float64"),
+        );
+    }
+}
