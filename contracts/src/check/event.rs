@@ -405,6 +405,14 @@ fn enriched(
                 );
                 return None;
             };
+            if found.depends_on_closed {
+                report.error(
+                    field.at,
+                    format!("`{}` depends on `closed` and cannot be looked up", found.name),
+                    "it changes with time alone; look up what it is computed from",
+                );
+                return None;
+            }
             let value = EnrichValue::Lookup { entity, key, field: found.name.clone() };
             Some((found.ty.clone(), value))
         }
