@@ -43,7 +43,7 @@ pub(super) struct Column {
     #[serde(rename = "type")]
     pub ty: String,
     pub role: Role,
-    /// Where its values come from; empty for a field of the record.
+    /// Where its values come from; for a field of the record, which versions have it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub definition: String,
 }
@@ -88,10 +88,20 @@ pub(super) struct Fill {
     pub added: Vec<String>,
     /// Columns whose expressions are to be evaluated over stored rows.
     pub evaluate: BTreeSet<String>,
-    /// The recorded fields in order, when the fields changed: the bits of `_absent` follow.
-    pub fields_before: Option<Vec<String>>,
+    /// The recorded fields in order, when the fields changed: values come out of `_extra`, and the
+    /// bits of `_absent` follow.
+    pub fields_before: Option<Vec<FieldBefore>>,
     /// Is the hash over the fields to be made again?
     pub body: bool,
+}
+
+/// A field as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FieldBefore {
+    /// Its name.
+    pub name: String,
+    /// The contract's versions that had it.
+    pub versions: BTreeSet<u32>,
 }
 
 impl Fill {
@@ -153,7 +163,7 @@ fn of_family(family: &Family) -> Definition {
     let mut columns: Vec<Column> = family
         .fields
         .iter()
-        .map(|def| plain(&def.name, def.ty.to_string(), Role::Field, String::new()))
+        .map(|def| plain(&def.name, def.ty.to_string(), Role::Field, versions_with(family, &def.name)))
         .collect();
     columns.push(plain(column::BODY, "int64".into(), Role::Body, body));
     columns.extend(family.enriched.iter().map(|def| {
@@ -162,6 +172,13 @@ fn of_family(family: &Family) -> Definition {
     }));
     columns.extend(family.computed.iter().map(computed_column));
     Definition { hash: hex(xxh3_64(&hashes)), columns }
+}
+
+/// The versions that have a field, comma separated.
+fn versions_with(family: &Family, name: &str) -> String {
+    let versions = family.versions.iter();
+    let with = versions.filter(|version| version.fields.iter().any(|field| field.name == name));
+    with.map(|version| version.version.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// How each version makes an enriched column. A lookup is as known when the event was applied, so
@@ -275,9 +292,14 @@ fn compare(before: &[Column], after: &[Column], refuse: &mut dyn FnMut(String)) 
             }
         }
     }
-    let fields = |columns: &[Column]| -> Vec<String> {
+    let fields = |columns: &[Column]| -> Vec<FieldBefore> {
         let fields = columns.iter().filter(|column| column.role == Role::Field);
-        fields.map(|column| column.name.clone()).collect()
+        fields
+            .map(|column| FieldBefore {
+                name: column.name.clone(),
+                versions: column.definition.split(',').filter_map(|v| v.parse().ok()).collect(),
+            })
+            .collect()
     };
     let fields_before = fields(before);
     if fields_before != fields(after) {
