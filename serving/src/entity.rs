@@ -101,8 +101,10 @@ fn current(
     ];
     let context = format!("read entity `{}`", entity.name);
     let rows = conn
-        .prepare_cached(&text)
-        .and_then(|mut read| store::rows::query(&mut read, params_from_iter(values), &schema));
+        .prepare(&text)
+        .and_then(|mut statement| {
+            store::rows::query(&mut statement, params_from_iter(values), &schema)
+        });
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 
