@@ -67,8 +67,9 @@ pub mod column {
     pub const UPDATED_AT: &str = "_updated_at";
     /// Entity tables with `closes_after`: when the entity counts as closed (Timestamp µs).
     pub const CLOSES_AT: &str = "_closes_at";
-    /// Entities with `closes_after`: name of the boolean that derived fields and metrics read. It is
-    /// given to expressions as a batch column and never stored.
+    /// Entities with `closes_after`: name of the boolean that derived fields and metrics read.
+    /// Expressions are given it as a batch column, beside the key under its own name and the
+    /// fields; it is never stored.
     pub const CLOSED: &str = "closed";
     /// Suffix of the second column of a value that depends on `closed`: the value once closed.
     pub const CLOSED_SUFFIX: &str = "__closed";

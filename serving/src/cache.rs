@@ -97,7 +97,13 @@ impl Cache {
             .weigher(|key: &EntityQuestion, entry: &Entry<EntityAnswer>| {
                 let fields = entry.answer.data.iter();
                 let fields = fields.map(|(name, value)| name.len() + value.get().len() + 64);
-                saturate(key.entity.len() + key.tenant.len() + key.id.len() + 256 + fields.sum::<usize>())
+                saturate(
+                    key.entity.len()
+                        + key.tenant.len()
+                        + key.id.len()
+                        + 256
+                        + fields.sum::<usize>(),
+                )
             })
             .build();
         Self { engine, epochs, metrics, entities, counters: Counters::default() }
@@ -290,12 +296,17 @@ impl TenantEpochs {
 fn weight_of_question(question: &MetricQuestion) -> usize {
     let filters = question.filters.iter().map(|(name, value)| name.len() + value.len() + 64);
     let group_by = question.group_by.iter().map(|name| name.len() + 32);
-    256 + question.metric.len() + question.tenant.len() + filters.sum::<usize>() + group_by.sum::<usize>()
+    256 + question.metric.len()
+        + question.tenant.len()
+        + filters.sum::<usize>()
+        + group_by.sum::<usize>()
 }
 
 fn weight_of_answer(answer: &MetricAnswer) -> usize {
     let groups = answer.groups.iter().flatten().flat_map(|group| &group.dimensions);
-    512 + groups.map(|(name, value)| 96 + name.len() + value.as_ref().map_or(0, String::len)).sum::<usize>()
+    512 + groups
+        .map(|(name, value)| 96 + name.len() + value.as_ref().map_or(0, String::len))
+        .sum::<usize>()
 }
 
 fn saturate(bytes: usize) -> u32 {

@@ -93,7 +93,8 @@ fn current(
         quote(column::TENANT),
         quote(column::KEY),
     );
-    let key = EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
+    let key =
+        EntityKey { tenant: question.tenant.as_str().into(), key: question.id.as_str().into() };
     let values = [
         SqlValue::BigInt(key.hash64()),
         SqlValue::Text(question.tenant.clone()),
@@ -101,10 +102,8 @@ fn current(
     ];
     let context = format!("read entity `{}`", entity.name);
     let rows = conn
-        .prepare(&text)
-        .and_then(|mut statement| {
-            store::rows::query(&mut statement, params_from_iter(values), &schema)
-        });
+        .prepare_cached(&text)
+        .and_then(|mut read| store::rows::query(&mut read, params_from_iter(values), &schema));
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 

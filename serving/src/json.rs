@@ -135,7 +135,8 @@ mod tests {
     fn lists_and_structs_nest() {
         let ty = Type::Struct(vec![("n".into(), Type::Int64)]);
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
-        let items = StructArray::from(vec![(Arc::new(Field::new("n", DataType::Int64, true)), numbers)]);
+        let items =
+            StructArray::from(vec![(Arc::new(Field::new("n", DataType::Int64, true)), numbers)]);
         let field = Arc::new(Field::new("element", ty.arrow(), true));
         let list = ListArray::new(field, OffsetBuffer::from_lengths([2]), Arc::new(items), None);
         check(&Type::List(Box::new(ty)), &list, 0, r#"[{"n":1},{"n":null}]"#);

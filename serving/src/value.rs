@@ -47,7 +47,9 @@ impl Value {
         match self {
             Self::Int(value) => Some(*value as f64),
             // Parsing rounds once; dividing by a power of ten would round twice.
-            Self::Decimal { digits, scale } => format!("{digits}e{}", -i32::from(*scale)).parse().ok(),
+            Self::Decimal { digits, scale } => {
+                format!("{digits}e{}", -i32::from(*scale)).parse().ok()
+            }
             Self::Float(value) => Some(*value),
             _ => None,
         }
@@ -62,7 +64,9 @@ impl Value {
     pub(crate) fn zero(ty: &Type) -> Self {
         match ty {
             Type::Float64 => Self::Float(0.0),
-            Type::Decimal { scale, .. } if *scale != 0 => Self::Decimal { digits: 0, scale: *scale },
+            Type::Decimal { scale, .. } if *scale != 0 => {
+                Self::Decimal { digits: 0, scale: *scale }
+            }
             _ => Self::Int(0),
         }
     }
@@ -173,7 +177,10 @@ mod tests {
         check(Value::Null, "null");
         check(Value::Int(-7), "-7");
         check(Value::Int(i128::MAX), "170141183460469231731687303715884105727");
-        check(Value::Decimal { digits: 1_234_567_890_123_456_789, scale: 2 }, "12345678901234567.89");
+        check(
+            Value::Decimal { digits: 1_234_567_890_123_456_789, scale: 2 },
+            "12345678901234567.89",
+        );
         check(Value::Decimal { digits: 1005, scale: 3 }, "1.005");
         check(Value::Decimal { digits: -5, scale: 2 }, "-0.05");
         check(Value::Decimal { digits: 0, scale: 2 }, "0.00");

@@ -11,7 +11,7 @@ use crate::check::fold::{self, FieldText};
 use crate::check::hash::{self, Facts};
 use crate::check::money::{self, Amount};
 use crate::check::names::{Item, Known, Names};
-use crate::check::relations::{Compiled, Relations, expr_error};
+use crate::check::relations::{Compiled, Relations, entity_scope_of, expr_error};
 use crate::check::values::{column_name, duration};
 use crate::diagnostic::{Position, Report, suggest};
 use crate::expr::{Expr, Scope};
@@ -144,7 +144,7 @@ pub(crate) fn check(
     if report.count() != before {
         return;
     }
-    let amounts = amounts(&folded, &inputs, relations);
+    let amounts = amounts(&entity.key, &folded, &inputs, relations);
     for (column, amount) in amounts {
         relations.amounts.insert((Relation::Entity(index), column), amount);
     }
@@ -285,7 +285,12 @@ fn input(
     let scope = relations.scope(relation);
     let key = match scope.columns.iter().find(|c| c.name == raw.key.value) {
         Some(column) if matches!(column.ty, Type::String | Type::Int64) => ColumnRef {
-            name: column.column.clone(),
+            name: match relation {
+                Relation::Entity(i) if relations.entities[i].key == column.name => {
+                    column::KEY.to_owned()
+                }
+                _ => column.column.clone(),
+            },
             ty: column.ty.clone(),
             depends_on_closed: false,
         },
@@ -490,16 +495,6 @@ fn absent_bit(relations: &Relations, relation: Relation, expr: &Expr) -> Option<
     is_optional(family, name).then(|| u32::try_from(position).ok()).flatten()
 }
 
-/// The columns of an input that are the same for all rows of one entity: pinned by `where`, or its
-/// key.
-fn fixed_by(input: &Input, column: &str) -> Option<String> {
-    match input.pins.get(column) {
-        Some(text) => Some(text.clone()),
-        None if input.key.name == column => Some(format!("`{column}`")),
-        None => None,
-    }
-}
-
 fn refuse_mixed(
     folded: &Folded,
     inputs: &[Input],
@@ -532,6 +527,7 @@ fn refuse_mixed(
 
 /// In which currency each folded field is.
 fn amounts(
+    key: &str,
     folded: &[Folded],
     inputs: &[Input],
     relations: &Relations,
@@ -548,7 +544,7 @@ fn amounts(
                 let amount = match amount {
                     Amount::In(column) => match fixed_by(input, &column) {
                         Some(text) if input.key.name == column && text.starts_with('`') => {
-                            Amount::In(crate::model::column::KEY.to_owned())
+                            Amount::In(key.clone())
                         }
                         Some(text) => Amount::Fixed(text),
                         None => beside(folded, field, i, by.as_deref(), &column)
@@ -607,13 +603,11 @@ fn derive(
             .skip_while(|(other, _, _)| other != name)
             .map(|(other, _, _)| other.as_str())
             .collect();
-        let mut scope = crate::check::relations::entity_scope_of(
+        let scope = entity_scope_of(
             fields.iter().filter(|f| !later.contains(&f.name.as_str())),
             &entity.key,
             entity.closes_after.is_some(),
         );
-        // A derived field is computed from the entity alone, before it is stored.
-        scope.columns.retain(|c| c.column != column::UPDATED_AT && c.column != column::TENANT);
         let expr = match Expr::compile(&text.value, &scope, None) {
             Ok(expr) => expr,
             Err(mut error) => {

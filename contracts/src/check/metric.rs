@@ -14,7 +14,8 @@ use crate::check::values::{column_name, duration, window};
 use crate::diagnostic::{Report, suggest};
 use crate::expr::{Expr, Scope, ScopeColumn};
 use crate::model::{
-    ColumnRef, Dimension, Measure, Metric, MetricInput, OnEmpty, Relation, Status, Window,
+    ColumnRef, Dimension, Measure, Metric, MetricInput, OnEmpty, Relation, Status, Window, column,
+    ingest,
 };
 use crate::raw::decode::{Text, shorten};
 use crate::raw::metric as raw;
@@ -229,9 +230,8 @@ fn rows(
             facts.add(&[what, &source, &text]);
         };
         let time = time_column(raw, relation, windows, relations, report);
-        if let Some(time) = &time {
-            let text = hash::expression(relations, relation, &time.expr);
-            fact(facts, "time", text);
+        if let Some((_, meaning)) = &time {
+            fact(facts, "time", meaning.clone());
         }
         let filter = match &raw.filter {
             None => None,
@@ -267,11 +267,11 @@ fn rows(
             }
         };
         let columns = dimension_columns(raw, relation, n == 0, &mut dimensions, relations, facts, report);
-        let Some(time) = time else { continue };
+        let Some((time, _)) = time else { continue };
         inputs.push(MetricInput {
             relation,
             event_types,
-            time: time.column,
+            time,
             filter: filter.map(|f| f.column),
             arg: value.map(|v| v.column),
             dimensions: columns,
@@ -344,20 +344,23 @@ fn of_one_currency(
     }
 }
 
+/// The timestamp that windows are over, and what it means.
 fn time_column(
     raw: &raw::Metric,
     relation: Relation,
     windows: &[Window],
     relations: &mut Relations,
     report: &mut Report,
-) -> Option<crate::check::relations::Compiled> {
+) -> Option<(ColumnRef, String)> {
     if let Some(text) = &raw.time {
-        return relations.compile(relation, text, Some(&Type::Timestamp), report);
+        let time = relations.compile(relation, text, Some(&Type::Timestamp), report)?;
+        let meaning = hash::expression(relations, relation, &time.expr);
+        return Some((time.column, meaning));
     }
-    let default = match relation {
-        Relation::Family(_) => "event_time",
-        Relation::Ingest => "arrived_at",
-        Relation::Entity(_) if windows.iter().all(|w| w.length.is_none()) => "updated_at",
+    let name = match relation {
+        Relation::Family(_) => column::TIME,
+        Relation::Ingest => ingest::ARRIVED_AT,
+        Relation::Entity(_) if windows.iter().all(|w| w.length.is_none()) => column::UPDATED_AT,
         Relation::Entity(_) => {
             report.error(
                 raw.at,
@@ -367,8 +370,9 @@ fn time_column(
             return None;
         }
     };
-    let expr = Expr::compile(default, &relations.scope(relation), Some(&Type::Timestamp)).ok()?;
-    Some(relations.keep(relation, expr))
+    let column =
+        ColumnRef { name: name.to_owned(), ty: Type::Timestamp, depends_on_closed: false };
+    Some((column, name.to_owned()))
 }
 
 /// The dimensions' columns in one source; the first source decides their types.

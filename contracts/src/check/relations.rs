@@ -92,6 +92,10 @@ impl Relations {
         if let Some(name) = expr.as_column()
             && name != column::CLOSED
         {
+            let name = match relation {
+                Relation::Entity(i) if self.entities[i].key == name => column::KEY,
+                _ => name,
+            };
             let column = ColumnRef { name: name.to_owned(), ty: expr.ty().clone(), depends_on_closed };
             return Compiled { column, expr };
         }
@@ -174,9 +178,8 @@ pub(crate) fn entity_scope_of<'a>(
     for field in fields {
         add(&mut scope, &field.name, &field.name, field.ty.clone());
     }
-    add(&mut scope, key, column::KEY, Type::String);
-    add(&mut scope, "tenant", column::TENANT, Type::String);
-    add(&mut scope, "updated_at", column::UPDATED_AT, Type::Timestamp);
+    // Expressions are given the key under the name that people see.
+    add(&mut scope, key, key, Type::String);
     if closes {
         add(&mut scope, column::CLOSED, column::CLOSED, Type::Bool);
     }

@@ -36,12 +36,19 @@ impl World {
     /// Commits one event and tells the cache, as the writer does.
     fn commit(&mut self, relation: Relation, tenant: &str, time: i64) {
         self.seq += 1;
-        self.bench.insert_events(relation, &[event(self.seq, time, [
-            (column::TENANT, text(tenant)),
-            ("ride_id", text("r1")),
-            ("n", Value::Int(self.seq)),
-            ("amount", Value::Decimal { digits: self.seq, scale: 2 }),
-        ])]);
+        self.bench.insert_events(
+            relation,
+            &[event(
+                self.seq,
+                time,
+                [
+                    (column::TENANT, text(tenant)),
+                    ("ride_id", text("r1")),
+                    ("n", Value::Int(self.seq)),
+                    ("amount", Value::Decimal { digits: self.seq, scale: 2 }),
+                ],
+            )],
+        );
         self.bench.fold_entities(&[TENANT, "other"]);
         self.tell(&[relation, RIDES], tenant);
     }

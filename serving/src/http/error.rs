@@ -145,9 +145,7 @@ impl ApiError {
 impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::NotFound { message, hint } => {
-                Self { hint, ..Self::not_found(message) }
-            }
+            ReadError::NotFound { message, hint } => Self { hint, ..Self::not_found(message) },
             ReadError::Invalid { message, hint, .. } => Self { hint, ..Self::invalid(message) },
             ReadError::Unavailable { message } => Self::unavailable(message),
         }

@@ -28,6 +28,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa::OpenApi;
@@ -106,6 +107,10 @@ pub async fn serve(
     check_listen_addr(addr).map_err(io::Error::other)?;
     let drain = state.options.drain_timeout;
     let (ending, mut ended) = watch::channel(false);
+    // An answer is one small write: waiting for more to send would only delay it.
+    let listener = listener.tap_io(|connection| {
+        let _ = connection.set_nodelay(true);
+    });
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
         shutdown.await;
         // Nobody listens any more only when the server has returned already.

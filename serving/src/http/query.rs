@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
 use axum::extract::Query;
+use axum::http::request::Parts;
 
 use super::error::{ApiError, Code};
 use super::time;
@@ -168,10 +168,7 @@ mod tests {
         check_only(
             "q=1",
             &known,
-            Err((
-                "unknown query parameter `q`",
-                "known: `as_of`, `filter`, `group_by`, `window`",
-            )),
+            Err(("unknown query parameter `q`", "known: `as_of`, `filter`, `group_by`, `window`")),
         );
         check_only(
             "q=1",

@@ -221,7 +221,10 @@ fn filter<'a>(metric: &'a Metric, name: &str, text: &str) -> Result<Filter<'a>, 
         ),
     };
     let value = value.ok_or_else(|| ReadError::Invalid {
-        message: format!("filter value `{text}` does not fit dimension `{name}` of type {}", dimension.ty),
+        message: format!(
+            "filter value `{text}` does not fit dimension `{name}` of type {}",
+            dimension.ty
+        ),
         hint: Some(format!("write {form}")),
         parameter: "filter",
     })?;

@@ -264,10 +264,9 @@ fn fetch(
                 .map(|i| Ok(member(row.get_ref(i)?)))
                 .collect::<Result<Vec<_>, duckdb::Error>>()?;
             let value = match metric.measure {
-                Measure::Avg => mean(
-                    scalar(row.get_ref(dimensions)?),
-                    scalar(row.get_ref(dimensions + 1)?),
-                ),
+                Measure::Avg => {
+                    mean(scalar(row.get_ref(dimensions)?), scalar(row.get_ref(dimensions + 1)?))
+                }
                 _ => scalar(row.get_ref(dimensions)?),
             };
             groups.insert(key, groups::settle(metric, value));

@@ -60,7 +60,11 @@ mod tests {
 
     #[test]
     fn near_names_are_suggested_nearest_first() {
-        check("revenu", &["orders", "revenue", "revenues"], Some("did you mean `revenue` or `revenues`?"));
+        check(
+            "revenu",
+            &["orders", "revenue", "revenues"],
+            Some("did you mean `revenue` or `revenues`?"),
+        );
         check("Revenue", &["revenue"], Some("did you mean `revenue`?"));
     }
 

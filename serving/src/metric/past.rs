@@ -115,14 +115,8 @@ fn rows_to_fold(
     let relation = Relation::Family(family);
     let inputs: Vec<&EntityInput> =
         entity.inputs.iter().filter(|input| input.relation == relation).collect();
-    let mut columns: BTreeSet<&str> = [
-        column::SEQ,
-        column::TENANT,
-        column::TYPE,
-        column::TIME,
-        column::ABSENT,
-    ]
-    .into();
+    let mut columns: BTreeSet<&str> =
+        [column::SEQ, column::TENANT, column::TYPE, column::TIME, column::ABSENT].into();
     for input in &inputs {
         columns.insert(&input.key.name);
         columns.extend(input.filter.iter().map(|filter| filter.name.as_str()));
@@ -229,6 +223,9 @@ pub(crate) fn keys_for_metrics<'a>(
 /// Is the column the event time of one of the entity's own events?
 fn is_event_time(entity: &Entity, time: &ColumnRef) -> bool {
     use FoldOp::{First, Last, Max, Min};
+    if time.name == column::UPDATED_AT {
+        return true;
+    }
     let Some((fold, (_, op, _))) =
         entity.folds().enumerate().find(|(_, (field, ..))| entity.fields[*field].name == time.name)
     else {

@@ -85,7 +85,8 @@ pub(crate) fn aggregate(
         .collect();
     let rows = rows.join(" union all ");
     let has_argument = metric.inputs.iter().any(|input| input.arg.is_some());
-    let measure = Aggregate { measure: &metric.measure, argument: argument_type(metric), has_argument };
+    let measure =
+        Aggregate { measure: &metric.measure, argument: argument_type(metric), has_argument };
 
     let groups: Vec<String> = (0..question.group_by.len()).map(|i| format!("d{i}")).collect();
     let text = match (&metric.measure, weighted) {

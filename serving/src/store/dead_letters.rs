@@ -125,7 +125,7 @@ fn query(
         if page.newest_first { i64::MAX } else { i64::MIN },
     );
     let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
-    Ok(stored(&rows::query(&mut *conn.prepare_cached(&sql)?, params, &table.schema)?))
+    Ok(stored(&rows::query(conn, &sql, params, &table.schema)?))
 }
 
 /// The rows of a batch in [`pipeline::store::dead_letter_schema`].

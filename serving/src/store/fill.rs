@@ -134,7 +134,7 @@ impl Job<'_> {
             fields.extend(self.table.schema.fields().iter().cloned());
             let with_row: SchemaRef = Arc::new(Schema::new(fields));
             let sql = format!("select rowid, {} from {name} where {range}", self.table.columns);
-            let found = rows::query(&mut conn.prepare(&sql)?, [], &with_row)?;
+            let found = rows::query_once(conn, &sql, [], &with_row)?;
             if found.num_rows() > 0 {
                 let filled = self.filled(&found).map_err(rows::conversion)?;
                 self.write(conn, &filled, &range)?;

@@ -36,8 +36,7 @@ impl Journal for Readers {
             quoted(&table.name)
         );
         let batch = self.with("read dead letters", |conn| {
-            let mut statement = conn.prepare_cached(&sql)?;
-            rows::query(&mut statement, params![after, max_rows as i64], &table.schema)
+            rows::query(conn, &sql, params![after, max_rows as i64], &table.schema)
         })?;
         Ok(if batch.num_rows() == 0 { Vec::new() } else { vec![batch] })
     }
@@ -94,7 +93,7 @@ pub(super) fn between(
         table.columns,
         quoted(&table.name)
     );
-    rows::query(&mut conn.prepare(&sql)?, [], &table.schema)
+    rows::query_once(conn, &sql, [], &table.schema)
 }
 
 impl Readers {

@@ -82,12 +82,10 @@ pub(super) fn load_states(
     ]);
     let select = format!("select _key_hash, _tenant, _key, _state from {}", quoted(&table.name));
     let found = if let [key] = keys {
-        let mut statement = conn.prepare_cached(&format!("{select} where _key_hash = ?"))?;
-        rows::query(&mut statement, [key.hash64()], &schema)?
+        rows::query(conn, &format!("{select} where _key_hash = ?"), [key.hash64()], &schema)?
     } else {
         let hashes = keys::set(conn, places.keys().copied())?;
-        let mut statement = conn.prepare(&format!("{select} where _key_hash in {hashes}"))?;
-        rows::query(&mut statement, [], &schema)?
+        rows::query_once(conn, &format!("{select} where _key_hash in {hashes}"), [], &schema)?
     };
     let hash = found.column(0).as_primitive::<Int64Type>();
     let tenant = found.column(1).as_string::<i32>();
@@ -130,7 +128,7 @@ pub(super) fn rows_where(
                 quoted(&table.name),
             );
             let params = std::iter::once(&tenant).chain(some).map(|v| Value::Text((*v).to_owned()));
-            let rows = rows::query(&mut conn.prepare(&sql)?, params_from_iter(params), &table.schema)?;
+            let rows = rows::query_once(conn, &sql, params_from_iter(params), &table.schema)?;
             if rows.num_rows() > 0 {
                 found.push(rows);
             }

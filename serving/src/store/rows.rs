@@ -13,7 +13,28 @@ use duckdb::{Connection, Params, Statement};
 
 /// Runs a query and returns its rows in one batch of `schema`, whose columns the query must select
 /// in that order.
+///
+/// The connection keeps the statement prepared; see [`query_once`] for texts with values in them.
 pub(crate) fn query(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    schema: &SchemaRef,
+) -> duckdb::Result<RecordBatch> {
+    run(&mut *conn.prepare_cached(sql)?, params, schema)
+}
+
+/// The same for a text that does not come again.
+pub(crate) fn query_once(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    schema: &SchemaRef,
+) -> duckdb::Result<RecordBatch> {
+    run(&mut conn.prepare(sql)?, params, schema)
+}
+
+fn run(
     statement: &mut Statement<'_>,
     params: impl Params,
     schema: &SchemaRef,

@@ -4,10 +4,12 @@
 //! physical node from its typed children. Every child is built exactly once, so a short text
 //! cannot grow into a large tree. Start at [`bind_root`].
 
+mod arithmetic;
 mod case;
 mod coerce;
+mod comparison;
 mod literals;
-mod operators;
+mod logic;
 
 use std::sync::Arc;
 
@@ -17,9 +19,10 @@ use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::{Column, Literal};
 
+pub(super) use arithmetic::quotient_type;
 pub(super) use coerce::{cast, float_result, is_exact_number, unify, want};
+pub(super) use comparison::{comparable, compare_operands};
 use literals::clean;
-pub(super) use operators::{comparable, compare_operands, quotient_type};
 
 use super::ast::{Ast, AstKind};
 use super::error::{ExprError, Pos};

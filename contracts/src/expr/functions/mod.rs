@@ -22,7 +22,7 @@ use crate::types::Type;
 pub(super) struct Function {
     pub(super) name: &'static str,
     /// How it is called; shown in errors.
-    usage: &'static str,
+    pub(super) usage: &'static str,
     min_args: usize,
     max_args: usize,
     bind: fn(&mut Binder<'_>, &CallSite<'_>) -> Bound,

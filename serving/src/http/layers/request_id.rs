@@ -19,8 +19,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 /// Takes `X-Request-Id` from the caller or makes one; the same for `X-Correlation-ID`, which falls
 /// back to the request's id.
 pub(in super::super) async fn name(request: Request, next: Next) -> Response {
-    let id = taken(request.headers(), &REQUEST_ID)
-        .unwrap_or_else(|| Uuid::new_v4().to_string());
+    let id = taken(request.headers(), &REQUEST_ID).unwrap_or_else(|| Uuid::new_v4().to_string());
     let correlation = taken(request.headers(), &CORRELATION_ID).unwrap_or_else(|| id.clone());
     let method = request.method().clone();
     let span = tracing::info_span!("request", %method, path = request.uri().path(), id = %id);
@@ -83,10 +82,10 @@ fn foreign(status: StatusCode) -> ApiError {
         StatusCode::METHOD_NOT_ALLOWED => {
             ApiError::new(Code::MethodNotAllowed, "this route has no such method")
         }
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            ApiError::new(Code::BodyTooLarge, "the body is too large")
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(Code::BodyTooLarge, "the body is too large"),
+        status if status.is_server_error() => {
+            ApiError::internal(format!("a library said {status}"))
         }
-        status if status.is_server_error() => ApiError::internal(format!("a library said {status}")),
         status => ApiError::invalid(format!("the request could not be read ({status})")),
     }
 }

@@ -47,12 +47,14 @@ pub(in super::super) async fn protect(request: Request, next: Next) -> Response 
 
 fn foreign(request: &Request) -> Option<ApiError> {
     let text = |name: HeaderName| Some(request.headers().get(name)?.to_str().unwrap_or("?"));
+    // HTTP/2 has the host in the request's target.
+    let host = text(header::HOST).or_else(|| request.uri().authority().map(Authority::as_str));
     let refuse = |what: &str, value: &str| {
         let detail = format!("`{what}: {value}` is not this machine");
         ApiError::new(Code::ForeignOrigin, detail)
             .hint("this server has no keys and answers requests from its own machine only")
     };
-    if let Some(host) = text(header::HOST)
+    if let Some(host) = host
         && !host.parse::<Authority>().is_ok_and(|authority| is_loopback(authority.host()))
     {
         return Some(refuse("Host", host));

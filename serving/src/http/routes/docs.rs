@@ -41,9 +41,7 @@ pub(in super::super) fn routes(api: &utoipa::openapi::OpenApi) -> Router {
     let text: Arc<str> = text(api).into();
     let describe = move || {
         let text = text.clone();
-        async move {
-            ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response()
-        }
+        async move { ([(header::CONTENT_TYPE, "application/json")], text.to_string()).into_response() }
     };
     let page = SwaggerUi::new("/docs").config(Config::from("/openapi.json"));
     Router::from(page).route("/openapi.json", get(describe))

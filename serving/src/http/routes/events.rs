@@ -132,8 +132,11 @@ fn says_lines(headers: &HeaderMap) -> bool {
     let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     matches!(
         kind.as_str(),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl"
-            | "application/x-jsonlines" | "application/jsonlines"
+        "application/x-ndjson"
+            | "application/ndjson"
+            | "application/jsonl"
+            | "application/x-jsonlines"
+            | "application/jsonlines"
     )
 }
 

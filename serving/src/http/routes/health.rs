@@ -93,9 +93,8 @@ pub(in super::super) async fn read(
 ) -> Result<Json<HealthBody>, ApiError> {
     parameters.only(&[])?;
     let checked_at = time::now();
-    let components = state
-        .blocking(move |state| Ok::<_, ApiError>(components(state, checked_at)))
-        .await?;
+    let components =
+        state.blocking(move |state| Ok::<_, ApiError>(components(state, checked_at))).await?;
     let status = components.iter().map(|component| component.status).max();
     Ok(Json(HealthBody {
         status: status.unwrap_or(Health::Healthy),
@@ -266,9 +265,7 @@ struct Check {
     ),
 )]
 pub(in super::super) async fn ready(State(state): State<AppState>) -> Result<Response, ApiError> {
-    let store = state
-        .blocking(|state| Ok::<_, ApiError>(state.readers.last_seq().is_ok()))
-        .await?;
+    let store = state.blocking(|state| Ok::<_, ApiError>(state.readers.last_seq().is_ok())).await?;
     let writer = state.pipeline.state() == PipelineState::Running;
     let check = |name, ok| Check { name, status: if ok { "ok" } else { "failed" } };
     let ready = store && writer;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use axum::Json;
 use axum::extract::State;
-use contracts::model::{Domain, Entity, Measure, Metric, Relation, ingest};
+use contracts::model::{Domain, Entity, Metric, Relation, ingest};
 use pipeline::store::{Journal, PartitionState, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -189,7 +189,7 @@ pub(super) fn tables(domain: &Domain, metric: &Metric) -> Vec<String> {
     let mut open = vec![metric];
     while let Some(metric) = open.pop() {
         found.extend(metric.inputs.iter().map(|input| table(domain, input.relation)));
-        open.extend(parts(metric).iter().map(|&part| &domain.metrics[part]));
+        open.extend(metric.measure.parts().iter().map(|&part| &domain.metrics[part]));
     }
     found.into_iter().collect()
 }
@@ -199,14 +199,6 @@ fn table(domain: &Domain, relation: Relation) -> String {
         Relation::Family(family) => domain.families[family].table(),
         Relation::Entity(entity) => domain.entities[entity].table(),
         Relation::Ingest => ingest::TABLE.to_owned(),
-    }
-}
-
-fn parts(metric: &Metric) -> Vec<usize> {
-    match &metric.measure {
-        Measure::Ratio { numerator, denominator } => vec![*numerator, *denominator],
-        Measure::Derived { parts, .. } => parts.clone(),
-        _ => Vec::new(),
     }
 }
 
@@ -239,7 +231,7 @@ impl<'a> Walk<'a> {
         for input in &metric.inputs {
             self.relation(input.relation, &input.event_types, &id);
         }
-        for part in parts(metric) {
+        for part in metric.measure.parts() {
             let domain = self.domain;
             let from = self.metric(&domain.metrics[part]);
             self.edge(from, &id);

@@ -90,7 +90,10 @@ async fn metrics_are_read_with_their_proof() {
         ("metric_grouped", format!("/v1/metrics/takings?window=24h&{as_of}&group_by=town,large")),
         ("metric_of_metrics", format!("/v1/metrics/average_sale?{as_of}")),
         ("metric_empty", "/v1/metrics/average_sale?as_of=2026-01-01".to_owned()),
-        ("metric_before_undone", "/v1/metrics/takings?as_of=2026-01-31T09:45:00%2B00:00".to_owned()),
+        (
+            "metric_before_undone",
+            "/v1/metrics/takings?as_of=2026-01-31T09:45:00%2B00:00".to_owned(),
+        ),
     ] {
         running.check(&format!("{name}.json"), &path).await;
     }

@@ -64,22 +64,24 @@ async fn a_parameter_that_a_route_does_not_have_is_422() {
             "unknown query parameter `windw`",
             "did you mean `window`?",
         ),
-        (
-            "/v1/entity/order/1?window=1h",
-            "unknown query parameter `window`",
-            "known: `as_of`",
-        ),
+        ("/v1/entity/order/1?window=1h", "unknown query parameter `window`", "known: `as_of`"),
         (
             "/v1/metrics?window=1h",
             "unknown query parameter `window`",
             "this route takes no query parameters",
         ),
-        ("/v1/deadletter?pagesize=3", "unknown query parameter `pagesize`", "did you mean `page_size`?"),
+        (
+            "/v1/deadletter?pagesize=3",
+            "unknown query parameter `pagesize`",
+            "did you mean `page_size`?",
+        ),
     ] {
         let error = world.get(path).await.error(422, "unknown_parameter");
         assert_eq!((&*error.0, &*error.1), (detail, hint), "{path}");
     }
-    for path in ["/v1/catalog", "/v1/contracts", "/v1/contracts/a", "/v1/contracts/a/1", "/v1/health"] {
+    for path in
+        ["/v1/catalog", "/v1/contracts", "/v1/contracts/a", "/v1/contracts/a/1", "/v1/health"]
+    {
         world.get(&format!("{path}?x=1")).await.error(422, "unknown_parameter");
     }
 }
@@ -95,7 +97,10 @@ async fn a_value_that_does_not_fit_is_422() {
         ("/v1/metrics/m?group_by=a,a", "`group_by` names `a` twice"),
         ("/v1/entity/e/1?as_of=", "`as_of` is not a time: ``"),
         ("/v1/deadletter?page=0", "`page` must be a whole number from 1 to 1000000000, not `0`"),
-        ("/v1/deadletter?page_size=101", "`page_size` must be a whole number from 1 to 100, not `101`"),
+        (
+            "/v1/deadletter?page_size=101",
+            "`page_size` must be a whole number from 1 to 100, not `101`",
+        ),
         ("/v1/deadletter?reason=late_night", "`reason` names no reason: `late_night`"),
     ] {
         let error = world.get(path).await.error(422, "invalid_parameter");
@@ -172,7 +177,11 @@ async fn causes_stay_inside() {
     {
         let reply = world.send_to(trouble(&world), Method::GET, path, &[], "").await;
         reply.error(status, code);
-        assert!(!reply.text.contains("secret") && !reply.text.contains("library"), "{}", reply.text);
+        assert!(
+            !reply.text.contains("secret") && !reply.text.contains("library"),
+            "{}",
+            reply.text
+        );
     }
     let reply = world.send_to(trouble(&world), Method::GET, "/store", &[], "").await;
     assert_eq!(reply.header("retry-after"), "1");

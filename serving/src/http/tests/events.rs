@@ -46,7 +46,8 @@ async fn every_event_is_answered_in_order() {
 async fn records_reach_the_pipeline_byte_by_byte() {
     let (world, source) = World::empty();
     let pipeline = answer_one(source, |batch| {
-        let payloads: Vec<&[u8]> = (0..batch.records.len() as u32).map(|i| batch.payload(i)).collect();
+        let payloads: Vec<&[u8]> =
+            (0..batch.records.len() as u32).map(|i| batch.payload(i)).collect();
         assert_eq!(payloads, [&b"{\"a\": 1.50, \"a\":\"\xc3\xa9\"}"[..], b"\xff\xfe", b"{"]);
         assert!(batch.records.iter().all(|r| &*r.tenant == "default" && r.tenant_fixed));
         accepted(batch)

@@ -83,7 +83,9 @@ async fn requests_are_counted_by_route_template() {
             r#"agentflow_http_requests_total{method="other",route="/v1/metrics",status="405"} 1"#,
         ]
     );
-    for name in ["pipeline_apply_seconds", "agentflow_journal_position", "agentflow_cache_requests_total"] {
+    for name in
+        ["pipeline_apply_seconds", "agentflow_journal_position", "agentflow_cache_requests_total"]
+    {
         assert!(reply.text.contains(name), "{name} is missing:\n{}", reply.text);
     }
 }

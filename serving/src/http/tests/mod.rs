@@ -8,6 +8,7 @@ mod docs;
 mod errors;
 mod events;
 mod health;
+mod serve;
 mod support;
 
 use std::net::SocketAddr;

@@ -53,7 +53,10 @@ fn unknown_names_come_with_the_nearest_ones() {
          known: `city`, `day`, `level`, `vip`",
     );
     refused(
-        MetricQuestion { filters: BTreeMap::from([("city".into(), "x".into())]), ..ask("rider_amount", "now") },
+        MetricQuestion {
+            filters: BTreeMap::from([("city".into(), "x".into())]),
+            ..ask("rider_amount", "now")
+        },
         "filter: metric `rider_amount` has no dimension `city`; it declares no dimensions",
     );
 }
@@ -100,10 +103,7 @@ fn as_of_may_be_ahead_by_the_difference_of_clocks() {
         "as_of: as_of 2027-01-15T08:00:05.000001Z lies in the future; \
          the clock here says 2027-01-15T08:00:00Z; leave as_of out to read what holds now",
     );
-    refused(
-        at(i64::MIN),
-        "as_of: as_of -9223372036854775808 is outside the range of times; ",
-    );
+    refused(at(i64::MIN), "as_of: as_of -9223372036854775808 is outside the range of times; ");
     check(
         parse_as_of("yesterday").expect_err("not a time"),
         "as_of: as_of `yesterday` is not a time; \

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use contracts::expr::{Expr, Scope as Names, ScopeColumn};
 use contracts::graph::Graph;
 use contracts::model::{
-    ColumnDef, ColumnRef, Dimension, Domain, Entity, EntityField, EntityFieldKind, EntityInput,
-    Family, FoldArg, FoldOp, Ingest, Measure, Metric, MetricInput, OnEmpty, Relation, Status,
-    UnknownEvent, Window, column,
+    ColumnDef, ColumnRef, Computed, Dimension, Domain, Entity, EntityField, EntityFieldKind,
+    EntityInput, Family, FoldArg, FoldOp, Ingest, Measure, Metric, MetricInput, OnEmpty, Relation,
+    Status, UnknownEvent, Window, column,
 };
 use contracts::types::Type;
 
@@ -27,6 +28,9 @@ pub(crate) const TRIPS: Relation = Relation::Family(0);
 pub(crate) const FIXES: Relation = Relation::Family(1);
 pub(crate) const RIDES: Relation = Relation::Entity(0);
 pub(crate) const RIDERS: Relation = Relation::Entity(1);
+
+/// Silence after which a ride counts as closed, µs.
+pub(crate) const CLOSES_AFTER: i64 = 8 * SECOND;
 
 pub(crate) const MONEY: Type = Type::Decimal { precision: 12, scale: 2 };
 
@@ -61,7 +65,8 @@ fn family_column(name: &str) -> ColumnRef {
 }
 
 pub(crate) fn dimensions() -> Vec<Dimension> {
-    let dimension = |name: &str, ty, max_cardinality| Dimension { name: name.into(), ty, max_cardinality };
+    let dimension =
+        |name: &str, ty, max_cardinality| Dimension { name: name.into(), ty, max_cardinality };
     vec![
         dimension("city", Type::String, None),
         dimension("vip", Type::Bool, None),
@@ -72,11 +77,7 @@ pub(crate) fn dimensions() -> Vec<Dimension> {
 
 pub(crate) fn windows() -> Vec<Window> {
     let window = |text: &str, length| Window { text: text.into(), length };
-    vec![
-        window("10s", Some(10 * SECOND)),
-        window("1h", Some(3600 * SECOND)),
-        window("now", None),
-    ]
+    vec![window("10s", Some(10 * SECOND)), window("1h", Some(3600 * SECOND)), window("now", None)]
 }
 
 /// A metric over nothing yet.
@@ -183,7 +184,11 @@ fn ride_metrics() -> Vec<Metric> {
     // The time is not the event time of an event: all keys must be folded for the past.
     let mut by_other = metric("rides_by_other_time", Measure::Count, Type::Int64);
     by_other.inputs = vec![MetricInput { time: column("at", Type::Timestamp), ..ride(None) }];
-    let mut riders = metric("rider_amount", Measure::Sum, Type::Decimal { precision: 38, scale: 2 });
+    let closed = ColumnRef { depends_on_closed: true, ..column("x_closed", Type::Bool) };
+    let mut finished = metric("finished_rides", Measure::Count, Type::Int64);
+    finished.inputs = vec![MetricInput { filter: Some(closed), ..ride(None) }];
+    let mut riders =
+        metric("rider_amount", Measure::Sum, Type::Decimal { precision: 38, scale: 2 });
     riders.dimensions.clear();
     riders.inputs = vec![MetricInput {
         relation: RIDERS,
@@ -193,13 +198,20 @@ fn ride_metrics() -> Vec<Metric> {
         arg: Some(column("amount", Type::Decimal { precision: 38, scale: 2 })),
         dimensions: Vec::new(),
     }];
-    vec![rides, fares, newest, by_other, riders]
+    vec![rides, fares, newest, by_other, finished, riders]
 }
 
 fn family(index: usize, name: &str) -> Family {
     let fields = family_columns();
     let fields = fields.into_iter().map(|(name, ty)| ColumnDef { name: name.into(), ty }).collect();
-    Family { index, name: name.into(), versions: Vec::new(), fields, enriched: Vec::new(), computed: Vec::new() }
+    Family {
+        index,
+        name: name.into(),
+        versions: Vec::new(),
+        fields,
+        enriched: Vec::new(),
+        computed: Vec::new(),
+    }
 }
 
 fn entity(
@@ -237,6 +249,17 @@ fn arg(column: ColumnRef) -> Option<FoldArg> {
     Some(FoldArg { value: column, by: None, absent_bit: None })
 }
 
+/// Compiles an expression over columns of those names.
+pub(crate) fn expr(text: &str, columns: &[(&str, Type)]) -> Expr {
+    let columns = columns.iter().map(|(name, ty)| ScopeColumn {
+        name: (*name).to_owned(),
+        column: (*name).to_owned(),
+        ty: ty.clone(),
+    });
+    Expr::compile(text, &Names { columns: columns.collect() }, None)
+        .expect("the expression is valid")
+}
+
 /// `ride`, folded from both families; `rider`, folded from `ride`.
 fn entities() -> Vec<Entity> {
     use FoldOp::{Count, First, Last, Sum};
@@ -257,7 +280,23 @@ fn entities() -> Vec<Entity> {
             .chain([arg(column(column::TIME, Type::Timestamp)), arg(family_column("amount")), None])
             .collect(),
     };
-    let ride = entity(0, "ride", "ride_id", fields, vec![input(TRIPS), input(FIXES)]);
+    let mut ride = entity(0, "ride", "ride_id", fields, vec![input(TRIPS), input(FIXES)]);
+    ride.closes_after = Some(CLOSES_AFTER);
+    ride.fields.push(EntityField {
+        name: "state".into(),
+        ty: Type::String,
+        kind: EntityFieldKind::Derived(expr(
+            "case when closed then 'done' else 'open' end",
+            &[("closed", Type::Bool)],
+        )),
+        depends_on_closed: true,
+        description: None,
+    });
+    ride.computed.push(Computed {
+        name: "x_closed".into(),
+        expr: expr("closed", &[("closed", Type::Bool)]),
+        depends_on_closed: true,
+    });
     let total = Type::Decimal { precision: 38, scale: 2 };
     let rider = entity(
         1,
@@ -285,7 +324,8 @@ pub(crate) fn domain(more: Vec<Metric>) -> Arc<Domain> {
     }
     let mut relations_of: Vec<Vec<Relation>> = Vec::new();
     for metric in &metrics {
-        let mut relations: Vec<Relation> = metric.inputs.iter().map(|input| input.relation).collect();
+        let mut relations: Vec<Relation> =
+            metric.inputs.iter().map(|input| input.relation).collect();
         for part in crate::metric::parts_of(metric) {
             relations.extend(relations_of[part].clone());
         }
@@ -338,7 +378,9 @@ impl Bench {
     }
 
     pub(crate) fn run(&self, sql: &str) {
-        self.readers.with("prepare a test", |conn| conn.execute_batch(sql)).expect("the test's SQL runs");
+        self.readers
+            .with("prepare a test", |conn| conn.execute_batch(sql))
+            .expect("the test's SQL runs");
     }
 
     /// Adds rows to a table, with values in the order of `columns`.

@@ -61,10 +61,15 @@ pub(crate) fn answer(
                 continue;
             }
             let dimension = |name: &String| {
-                let place = metric.dimensions.iter().position(|d| d.name == *name).expect("a dimension");
+                let place =
+                    metric.dimensions.iter().position(|d| d.name == *name).expect("a dimension");
                 get(&input.dimensions[place].name)
             };
-            if question.filters.iter().any(|(name, wanted)| shown(&dimension(name)).as_ref() != Some(wanted)) {
+            if question
+                .filters
+                .iter()
+                .any(|(name, wanted)| shown(&dimension(name)).as_ref() != Some(wanted))
+            {
                 continue;
             }
             let key = question.group_by.iter().map(|name| member(dimension(name))).collect();
@@ -80,7 +85,9 @@ pub(crate) fn answer(
             rows.entry(key).or_default().push(Measured { arg, time, seq: whole(&seq), weight });
         }
     }
-    rows.into_iter().map(|(key, rows)| (key, settle(metric, measure(&metric.measure, rows)))).collect()
+    rows.into_iter()
+        .map(|(key, rows)| (key, settle(metric, measure(&metric.measure, rows))))
+        .collect()
 }
 
 struct Measured {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use contracts::model::{Metric, column};
+use contracts::model::column;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::fixture::{
-    Bench, FIXES, NOW, RIDERS, RIDES, Row, SECOND, TENANT, TRIPS, ask, event,
+    Bench, CLOSES_AFTER, FIXES, NOW, RIDERS, RIDES, Row, SECOND, TENANT, TRIPS, ask, event,
 };
 use super::oracle::{self, World};
 use crate::metric::groups::Groups;
@@ -59,12 +59,16 @@ fn a_row() -> impl Strategy<Value = Row> {
         maybe((19_000i32..19_003).prop_map(Value::Date)),
     );
     let values = (
-        maybe(prop_oneof![-300i128..300, Just(999_999_999_999)]
-            .prop_map(|digits| Value::Decimal { digits, scale: 2 })),
+        maybe(
+            prop_oneof![-300i128..300, Just(999_999_999_999)]
+                .prop_map(|digits| Value::Decimal { digits, scale: 2 }),
+        ),
         // Quarters add up exactly in any order.
         maybe((-40i32..40).prop_map(|quarters| Value::Float(f64::from(quarters) / 4.0))),
-        maybe(prop_oneof![-9i128..9, Just(i128::from(i64::MAX)), Just(i128::from(i64::MIN))]
-            .prop_map(Value::Int)),
+        maybe(
+            prop_oneof![-9i128..9, Just(i128::from(i64::MAX)), Just(i128::from(i64::MIN))]
+                .prop_map(Value::Int),
+        ),
         texts(&["x", "y", "zz"]),
         maybe(select(&OFFSETS[..]).prop_map(|offset| Value::Timestamp(NOW + offset))),
         maybe(any::<bool>().prop_map(Value::Bool)),
@@ -73,23 +77,27 @@ fn a_row() -> impl Strategy<Value = Row> {
         let (tenant, ty, offset, ride, rider, late) = places;
         let (city, vip, level, day) = dimensions;
         let (amount, weight, n, note, at, keep) = values;
-        event(0, NOW + offset, [
-            (column::TENANT, Value::Text(tenant.into())),
-            (column::TYPE, Value::Text(ty.into())),
-            (column::LATE, Value::Bool(late)),
-            ("ride_id", ride),
-            ("rider_id", rider),
-            ("city", city),
-            ("vip", vip),
-            ("level", level),
-            ("day", day),
-            ("amount", amount),
-            ("weight", weight),
-            ("n", n),
-            ("note", note),
-            ("at", at),
-            ("keep", keep),
-        ])
+        event(
+            0,
+            NOW + offset,
+            [
+                (column::TENANT, Value::Text(tenant.into())),
+                (column::TYPE, Value::Text(ty.into())),
+                (column::LATE, Value::Bool(late)),
+                ("ride_id", ride),
+                ("rider_id", rider),
+                ("city", city),
+                ("vip", vip),
+                ("level", level),
+                ("day", day),
+                ("amount", amount),
+                ("weight", weight),
+                ("n", n),
+                ("note", note),
+                ("at", at),
+                ("keep", keep),
+            ],
+        )
     })
 }
 
@@ -121,8 +129,7 @@ fn shapes() -> Vec<(BTreeMap<String, String>, Vec<String>)> {
     ]
 }
 
-fn groups_of(answer: &MetricAnswer, metric: &Metric) -> Vec<(Vec<Option<String>>, Value)> {
-    let _ = metric;
+fn groups_of(answer: &MetricAnswer) -> Vec<(Vec<Option<String>>, Value)> {
     match (&answer.groups, &answer.value) {
         (Some(groups), None) => groups
             .iter()
@@ -153,7 +160,7 @@ fn same(a: &Value, b: &Value) -> bool {
 fn check(bench: &Bench, world: &World, question: &MetricQuestion) -> Result<(), TestCaseError> {
     let metric = bench.domain.metric(&question.metric).expect("the metric exists");
     let answer = bench.engine.read(question).expect("the question fits the contract");
-    let got = groups_of(&answer, metric);
+    let got = groups_of(&answer);
     let expected = shown(&oracle::answer(metric, world, question, NOW));
     let equal = got.len() == expected.len()
         && got.iter().zip(&expected).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
@@ -204,7 +211,7 @@ proptest! {
         bench.insert_events(FIXES, &fixes);
         bench.fold_entities(&[TENANT, "other"]);
         let events: Vec<&Row> = trips.iter().chain(&fixes).collect();
-        for name in ["rides", "fares", "newest_ride", "rides_by_other_time", "rider_amount"] {
+        for name in ["rides", "fares", "newest_ride", "rides_by_other_time", "finished_rides", "rider_amount"] {
             let metric = bench.domain.metric(name).expect("the metric exists");
             let questions = questions(name, false);
             let fitting = questions.iter().filter(|q| !metric.dimensions.is_empty()
@@ -268,6 +275,8 @@ fn rides(events: &[&Row], as_of: Option<i64>) -> Vec<Row> {
             ride.insert(column::KEY.into(), Value::Text(key));
             ride.insert(column::UPDATED_AT.into(), Value::Timestamp(last));
             ride.insert(column::UPDATED_SEQ.into(), Value::Int(seq));
+            let closed = last + CLOSES_AFTER <= as_of.unwrap_or(NOW);
+            ride.insert("x_closed".into(), Value::Bool(closed));
             ride
         })
         .collect()

@@ -1,10 +1,12 @@
 //! Answers case by case: groups, empty windows, ratios, the proof, entities.
 
+use std::sync::atomic::Ordering;
+
 use contracts::model::{Measure, OnEmpty, column};
 use contracts::types::Type;
 
 use super::fixture::{
-    Bench, NOW, SECOND, TENANT, TRIPS, ask, ask_entity, event, metric, row,
+    Bench, CLOSES_AFTER, NOW, SECOND, TENANT, TRIPS, ask, ask_entity, event, expr, metric, row,
 };
 use crate::question::{EntityQuestion, MetricQuestion, ReadError};
 use crate::value::Value;
@@ -19,12 +21,23 @@ fn money(digits: i128) -> Value {
 
 /// Three trips in the window, one before it.
 fn three_trips(bench: &Bench) {
-    bench.insert_events(TRIPS, &[
-        event(1, NOW - 20 * SECOND, [("city", text("Ulm")), ("amount", money(1)), ("level", Value::Int(9))]),
-        event(2, NOW - 9 * SECOND, [("city", text("Ulm")), ("amount", money(250)), ("level", Value::Int(1))]),
-        event(3, NOW - 8 * SECOND, [("city", text("Bonn")), ("level", Value::Int(2))]),
-        event(4, NOW + SECOND, [("amount", money(5)), ("level", Value::Int(3))]),
-    ]);
+    bench.insert_events(
+        TRIPS,
+        &[
+            event(
+                1,
+                NOW - 20 * SECOND,
+                [("city", text("Ulm")), ("amount", money(1)), ("level", Value::Int(9))],
+            ),
+            event(
+                2,
+                NOW - 9 * SECOND,
+                [("city", text("Ulm")), ("amount", money(250)), ("level", Value::Int(1))],
+            ),
+            event(3, NOW - 8 * SECOND, [("city", text("Bonn")), ("level", Value::Int(2))]),
+            event(4, NOW + SECOND, [("amount", money(5)), ("level", Value::Int(3))]),
+        ],
+    );
 }
 
 fn grouped(metric: &str, names: &[&str]) -> MetricQuestion {
@@ -56,13 +69,13 @@ fn groups_come_in_order_with_the_nameless_one_last() {
     let bench = Bench::new(Vec::new());
     three_trips(&bench);
     check_groups(&bench, &grouped("trips", &["city"]), &["Bonn=1", "Ulm=1", "-=1"], false);
-    check_groups(&bench, &grouped("sum_amount", &["city"]), &["Bonn=0.00", "Ulm=2.50", "-=0.05"], false);
     check_groups(
         &bench,
-        &grouped("trips", &["city", "level"]),
-        &["Bonn,2=1", "Ulm,1=1"],
-        true,
+        &grouped("sum_amount", &["city"]),
+        &["Bonn=0.00", "Ulm=2.50", "-=0.05"],
+        false,
     );
+    check_groups(&bench, &grouped("trips", &["city", "level"]), &["Bonn,2=1", "Ulm,1=1"], true);
 }
 
 #[test]
@@ -110,18 +123,38 @@ fn ratios() -> Bench {
 fn a_ratio_joins_the_groups_of_its_parts() {
     let bench = ratios();
     three_trips(&bench);
-    bench.insert_events(TRIPS, &[event(5, NOW, [("city", text("Ulm")), ("keep", Value::Bool(true))])]);
-    check_groups(
-        &bench,
-        &grouped("kept_share", &["city"]),
-        &["Bonn=0", "Ulm=0.5", "-=0"],
-        false,
+    bench.insert_events(
+        TRIPS,
+        &[event(5, NOW, [("city", text("Ulm")), ("keep", Value::Bool(true))])],
     );
+    check_groups(&bench, &grouped("kept_share", &["city"]), &["Bonn=0", "Ulm=0.5", "-=0"], false);
     let answer = bench.engine.read(&ask("amount_per_trip", "10s")).expect("it fits");
     assert_eq!(answer.value, Some(Value::Float(2.55 / 4.0)));
     let components = answer.components.expect("a ratio shows its parts");
     assert_eq!(components["sum_amount"], money(255));
     assert_eq!(components["trips"], Value::Int(4));
+}
+
+#[test]
+fn a_derived_metric_is_evaluated_per_group() {
+    let domain = super::fixture::domain(Vec::new());
+    let index = |name: &str| domain.metric(name).expect("the metric exists").index;
+    let parts = vec![index("trips"), index("sum_amount")];
+    let columns = [("trips", Type::Float64), ("sum_amount", Type::Float64)];
+    let per_trip = expr("case when trips = 2 then 10 * sum_amount / trips end", &columns);
+    let per_trip = Measure::Derived { parts, expr: per_trip };
+    let bench = Bench::new(vec![metric("tenfold_per_trip", per_trip, Type::Float64)]);
+    three_trips(&bench);
+    bench.insert_events(TRIPS, &[event(5, NOW, [("city", text("Ulm"))])]);
+    check_groups(
+        &bench,
+        &grouped("tenfold_per_trip", &["city"]),
+        &["Bonn=null", "Ulm=12.5", "-=null"],
+        false,
+    );
+    let answer = bench.engine.read(&ask("tenfold_per_trip", "10s")).expect("it fits");
+    assert_eq!(answer.value, Some(Value::Null));
+    assert_eq!(answer.components.expect("it shows its parts")["sum_amount"], money(255));
 }
 
 #[test]
@@ -141,11 +174,14 @@ fn the_window_may_be_left_out() {
 fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
     let bench = Bench::new(Vec::new());
     three_trips(&bench);
-    bench.insert_events(TRIPS, &[
-        event(5, NOW - SECOND, [(column::LATE, Value::Bool(true))]),
-        event(6, NOW - 11 * SECOND, [(column::LATE, Value::Bool(true))]),
-        event(7, NOW, [(column::LATE, Value::Bool(true)), (column::TENANT, text("other"))]),
-    ]);
+    bench.insert_events(
+        TRIPS,
+        &[
+            event(5, NOW - SECOND, [(column::LATE, Value::Bool(true))]),
+            event(6, NOW - 11 * SECOND, [(column::LATE, Value::Bool(true))]),
+            event(7, NOW, [(column::LATE, Value::Bool(true)), (column::TENANT, text("other"))]),
+        ],
+    );
     let letter = |time: Option<i64>, tenant: &str| {
         row([
             ("tenant", text(tenant)),
@@ -170,12 +206,16 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
         ("reason", Type::String),
         ("detail", Type::String),
     ];
-    bench.insert("dead_letters", &columns, &[
-        letter(None, TENANT),
-        letter(Some(NOW - 10 * SECOND), TENANT),
-        letter(Some(NOW - 10 * SECOND - 1), TENANT),
-        letter(None, "other"),
-    ]);
+    bench.insert(
+        "dead_letters",
+        &columns,
+        &[
+            letter(None, TENANT),
+            letter(Some(NOW - 10 * SECOND), TENANT),
+            letter(Some(NOW - 10 * SECOND - 1), TENANT),
+            letter(None, "other"),
+        ],
+    );
     bench.run(&format!(
         "insert into source_partitions (id, watermark, last_seq) values \
          (1, {NOW}, 7), (2, {}, 5), (3, null, 0)",
@@ -195,17 +235,36 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
 }
 
 fn two_rides(bench: &Bench) {
-    bench.insert_events(TRIPS, &[
-        event(1, NOW - 30 * SECOND, [
-            ("ride_id", text("r1")), ("rider_id", Value::Int(7)), ("city", text("Ulm")), ("amount", money(100)),
-        ]),
-        event(2, NOW - 20 * SECOND, [
-            ("ride_id", text("r2")), ("rider_id", Value::Int(7)), ("amount", money(50)),
-        ]),
-        event(3, NOW - 10 * SECOND, [
-            ("ride_id", text("r1")), ("rider_id", Value::Int(8)), ("city", text("Bonn")), ("amount", money(1)),
-        ]),
-    ]);
+    bench.insert_events(
+        TRIPS,
+        &[
+            event(
+                1,
+                NOW - 30 * SECOND,
+                [
+                    ("ride_id", text("r1")),
+                    ("rider_id", Value::Int(7)),
+                    ("city", text("Ulm")),
+                    ("amount", money(100)),
+                ],
+            ),
+            event(
+                2,
+                NOW - 20 * SECOND,
+                [("ride_id", text("r2")), ("rider_id", Value::Int(7)), ("amount", money(50))],
+            ),
+            event(
+                3,
+                NOW - 10 * SECOND,
+                [
+                    ("ride_id", text("r1")),
+                    ("rider_id", Value::Int(8)),
+                    ("city", text("Bonn")),
+                    ("amount", money(1)),
+                ],
+            ),
+        ],
+    );
     bench.fold_entities(&[TENANT]);
 }
 
@@ -230,11 +289,33 @@ fn an_entity_is_shown_as_its_contract_orders_it() {
     let bench = Bench::new(Vec::new());
     two_rides(&bench);
     check_entity(
-        &bench, "ride", "r1", None,
-        r#"ride_id="r1" rider_id=8 city="Bonn" started_at="2027-01-15T07:59:30Z" amount=1.01 events=2"#,
+        &bench,
+        "ride",
+        "r1",
+        None,
+        r#"ride_id="r1" rider_id=8 city="Bonn" started_at="2027-01-15T07:59:30Z" amount=1.01 events=2 state="done""#,
     );
     check_entity(&bench, "rider", "7", None, "rider_id=7 rides=1 amount=0.50");
     check_entity(&bench, "ride", "r3", None, "no `ride` has the key `r3`");
+}
+
+#[test]
+fn an_entity_closes_by_silence_alone() {
+    let bench = Bench::new(Vec::new());
+    bench.insert_events(TRIPS, &[event(1, NOW, [("ride_id", text("r1"))])]);
+    bench.fold_entities(&[TENANT]);
+    let state = |now: i64, as_of: Option<i64>| {
+        bench.clock.store(now, Ordering::Relaxed);
+        let question = EntityQuestion { as_of, ..ask_entity("ride", "r1") };
+        let answer = bench.engine.entity(&question).expect("the ride is there");
+        let state = answer.data.iter().find(|(name, _)| name == "state").expect("a field");
+        state.1.get().to_owned()
+    };
+    let closes_at = NOW + CLOSES_AFTER;
+    assert_eq!(state(closes_at - 1, None), r#""open""#);
+    assert_eq!(state(closes_at, None), r#""done""#);
+    assert_eq!(state(closes_at, Some(closes_at - 1)), r#""open""#);
+    assert_eq!(state(closes_at, Some(closes_at)), r#""done""#);
 }
 
 #[test]
@@ -243,8 +324,11 @@ fn a_past_entity_knows_only_what_had_happened() {
     two_rides(&bench);
     let at = Some(NOW - 10 * SECOND);
     check_entity(
-        &bench, "ride", "r1", at,
-        r#"ride_id="r1" rider_id=7 city="Ulm" started_at="2027-01-15T07:59:30Z" amount=1.00 events=1"#,
+        &bench,
+        "ride",
+        "r1",
+        at,
+        r#"ride_id="r1" rider_id=7 city="Ulm" started_at="2027-01-15T07:59:30Z" amount=1.00 events=1 state="done""#,
     );
     // The ride that left for another rider later was still this one's.
     check_entity(&bench, "rider", "7", at, "rider_id=7 rides=2 amount=1.50");

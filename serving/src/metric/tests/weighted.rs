@@ -79,7 +79,10 @@ fn a_row() -> impl Strategy<Value = Row> {
                 (ingest::SEQ, Value::Int(seq)),
                 (column::TENANT, Value::Text(TENANT.into())),
                 (ingest::ARRIVED_AT, Value::Timestamp(NOW - age * SECOND)),
-                (ingest::OUTCOME, Value::Text(["accepted", "rejected", "duplicate"][outcome].into())),
+                (
+                    ingest::OUTCOME,
+                    Value::Text(["accepted", "rejected", "duplicate"][outcome].into()),
+                ),
                 (ingest::REASON, some(Value::Text("late".into()), outcome == 1)),
                 // Where times and positions tie, the greater text is the latest.
                 (ingest::SOURCE, Value::Text(format!("s{age}"))),

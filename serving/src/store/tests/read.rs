@@ -75,7 +75,7 @@ fn journal_pages_join_to_the_whole_journal() {
             found.extend(page);
             if !full {
                 let rest = readers.rows(family, after, until, max_rows).unwrap();
-                assert_eq!(seqs(&rest), Vec::<i64>::new(), "a page that is not full is the last one");
+                assert!(seqs(&rest).is_empty(), "a page that is not full is the last one");
             }
         }
         assert_eq!(found, expected, "{family} {after} {until} {max_rows}");
