@@ -28,7 +28,9 @@ fn refused(findings: Vec<Diagnostic>) -> Failure {
     Failure::inputs(
         findings
             .into_iter()
-            .map(|finding| (format!("{}: {}", place(&finding), finding.message), Some(finding.hint)))
+            .map(|finding| {
+                (format!("{}: {}", place(&finding), finding.message), Some(finding.hint))
+            })
             .collect(),
     )
 }

@@ -211,11 +211,7 @@ fn spawn<T: Send + 'static>(
 }
 
 /// The API on a runtime of its own, until `ending`.
-fn serve(
-    listener: TcpListener,
-    state: AppState,
-    ending: CancellationToken,
-) -> std::io::Result<()> {
+fn serve(listener: TcpListener, state: AppState, ending: CancellationToken) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -27,8 +27,9 @@ pub(crate) enum Access {
 pub(crate) fn access(data: &Path, role: &str) -> Result<Access, Failure> {
     if !Store::exists(data) {
         let what = if data.is_dir() { "no store in" } else { "no data directory" };
-        return Err(Failure::input(format!("there is {what} `{}`", data.display()))
-            .hint("give the directory that `agentflow run` or `agentflow serve` wrote with --data"));
+        return Err(Failure::input(format!("there is {what} `{}`", data.display())).hint(
+            "give the directory that `agentflow run` or `agentflow serve` wrote with --data",
+        ));
     }
     let started = Instant::now();
     loop {

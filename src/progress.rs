@@ -19,7 +19,8 @@ impl Bar {
             return Self(ProgressBar::hidden());
         }
         let bar = ProgressBar::new(0);
-        let style = "{prefix} {bar:30} {percent:>3} %  {elapsed_precise}, {eta_precise} left  {msg}";
+        let style =
+            "{prefix} {bar:30} {percent:>3} %  {elapsed_precise}, {eta_precise} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }

@@ -41,8 +41,8 @@ impl SourceSpec {
                     arrived_at: now,
                     at_end,
                 };
-                let source = FileSource::open(options)
-                    .map_err(|error| Failure::input(chain(&error)))?;
+                let source =
+                    FileSource::open(options).map_err(|error| Failure::input(chain(&error)))?;
                 Ok(Box::new(source))
             }
         }

@@ -104,9 +104,8 @@ fn hostile_lines_become_dead_letters_and_cost_nobody_else() {
         assert!(place["partition"].is_string() && place["offset"].is_u64(), "{letter}");
     }
 
-    let answer = place
-        .read(&["consumption", "--window", "1h", "--as-of", "2026-01-01T10:30:00Z"])
-        .json();
+    let answer =
+        place.read(&["consumption", "--window", "1h", "--as-of", "2026-01-01T10:30:00Z"]).json();
     assert_eq!(answer["value"].as_f64(), Some(1.5 * cases.len() as f64), "{answer}");
 }
 
@@ -123,12 +122,14 @@ fn a_file_without_events_is_fine() {
 
 #[test]
 fn decimals_keep_all_their_digits() {
-    let event = EVENT.replace("decimal(12,2)", "decimal(38,2)").replace("rules:\n  - {name: small_share, check: 'amount / parts < 100', severity: error}\n", "");
+    let event = EVENT.replace("decimal(12,2)", "decimal(38,2)").replace(
+        "rules:\n  - {name: small_share, check: 'amount / parts < 100', severity: error}\n",
+        "",
+    );
     let place = Place::with_contracts(&[("reading.yaml", &event), ("consumption.yaml", METRIC)]);
     let lines = [reading("a", "12345678901234567.89", "1"), reading("b", "1.00", "1")];
     place.run(&place.file("events.ndjson", &lines)).succeeded();
-    let answer =
-        place.read(&["consumption", "--window", "1h", "--as-of", "2026-01-01T10:30:00Z"]);
+    let answer = place.read(&["consumption", "--window", "1h", "--as-of", "2026-01-01T10:30:00Z"]);
     assert!(answer.succeeded().stdout.contains("12345678901234568.89"), "{answer:?}");
 }
 
@@ -138,8 +139,7 @@ fn lies(from: &str, to: &str, says: &[&str]) {
     let event = EVENT.replace(from, to);
     let metric = METRIC.replace(from, to);
     assert!(event != EVENT || metric != METRIC, "`{from}` is in a contract");
-    let place =
-        Place::with_contracts(&[("reading.yaml", &event), ("consumption.yaml", &metric)]);
+    let place = Place::with_contracts(&[("reading.yaml", &event), ("consumption.yaml", &metric)]);
     let contracts = place.contracts.display().to_string();
     let check = agentflow(["contracts", "check", "--contracts", &contracts]);
     check.failed(1, says).failed(1, &[".yaml:", "error:", "hint:"]);
@@ -150,14 +150,22 @@ fn lies(from: &str, to: &str, says: &[&str]) {
 
 #[test]
 fn contracts_that_lie_are_refused_with_their_place() {
-    lies("measure: sum(amount)", "mesure: sum(amount)", &["mesure", "measure", "consumption.yaml:6"]);
+    lies(
+        "measure: sum(amount)",
+        "mesure: sum(amount)",
+        &["mesure", "measure", "consumption.yaml:6"],
+    );
     lies("unit: kWh", "unit: [kWh]", &["unit", "consumption.yaml:4"]);
     lies("version: 1\nunit", "version: one\nunit", &["version"]);
     lies("{event: meter.reading}\n", "{event: meter.readings}\n", &["meter.readings"]);
     lies("sum(amount)", "sum(amuont)", &["amuont", "amount"]);
     lies("sum(amount)", "sum(meter)", &["meter"]);
     lies("moved_by: [meter.reading]", "moved_by: []", &["moved_by", "meter.reading"]);
-    lies("from: {event: meter.reading}\nmeasure: sum(amount)", "measure: ratio(consumption, consumption)", &["consumption"]);
+    lies(
+        "from: {event: meter.reading}\nmeasure: sum(amount)",
+        "measure: ratio(consumption, consumption)",
+        &["consumption"],
+    );
     lies("amount / parts < 100", "amount / parts", &["small_share"]);
     lies("type: 'decimal(12,2)'", "type: 'decimal(99,2)'", &["decimal"]);
     lies("kind: metric", "kind: metrik", &["metrik", "metric"]);
@@ -168,8 +176,7 @@ fn contracts_that_lie_are_refused_with_their_place() {
 fn several_errors_come_at_once() {
     let event = EVENT.replace("severity: error", "severity: fatal");
     let metric = METRIC.replace("mesure", "x").replace("unit: kWh", "unti: kWh");
-    let place =
-        Place::with_contracts(&[("reading.yaml", &event), ("consumption.yaml", &metric)]);
+    let place = Place::with_contracts(&[("reading.yaml", &event), ("consumption.yaml", &metric)]);
     let contracts = place.contracts.display().to_string();
     agentflow(["contracts", "check", "--contracts", &contracts])
         .failed(1, &["reading.yaml:", "fatal", "consumption.yaml:", "unti"]);
@@ -228,7 +235,8 @@ fn a_bad_question_in_a_batch_costs_only_its_own_line() {
     let place = Place::of("flights");
     let sample = Sample::new(92, 100, 2);
     place.run(&place.file("events.ndjson", &sample.lines)).succeeded();
-    let good = json!({"metric": "departures", "window": "24h", "as_of": rfc3339(sample.good[0].at + 1)});
+    let good =
+        json!({"metric": "departures", "window": "24h", "as_of": rfc3339(sample.good[0].at + 1)});
     let lines: Vec<Vec<u8>> = [
         good.to_string(),
         json!({"metric": "nothing"}).to_string(),

@@ -43,9 +43,7 @@ fn what_is_not_there_is_named_with_a_next_step() {
     let missing = format!("file:{nowhere}/events.ndjson");
 
     let run = |contracts: &str, from: &str| {
-        agentflow([
-            "run", "--contracts", contracts, "--data", &data, "--from", from, "--until-end",
-        ])
+        agentflow(["run", "--contracts", contracts, "--data", &data, "--from", from, "--until-end"])
     };
     run(&nowhere, &missing).failed(1, &[&nowhere, "hint:"]);
     run(&contracts, &missing).failed(1, &["nowhere/events.ndjson"]);

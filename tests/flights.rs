@@ -137,7 +137,8 @@ fn the_real_flights_give_the_published_answers() {
     let server = Server::start(&place, &[]);
     for question in questions {
         let metric = question["metric"].as_str().expect("a name");
-        let (status, answer) = server.query(&format!("/v1/metrics/{metric}"), &parameters(question));
+        let (status, answer) =
+            server.query(&format!("/v1/metrics/{metric}"), &parameters(question));
         assert_eq!(status, 200, "{question}: {answer}");
         check_answer(question, &answer, question);
     }

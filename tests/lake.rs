@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use support::flights::{Kind, Sample};
 use support::Place;
+use support::flights::{Kind, Sample};
 
 #[test]
 fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_letters() {

@@ -93,16 +93,25 @@ fn events(seed: u64, parcels: usize) -> Vec<Event> {
         };
         let depot = Some(format!("D{}", rng.random_range(0..3)));
         let grams = Some(rng.random_range(1..5000));
-        add(Event { at, kind: "parcel.announced", parcel, depot, grams, state: "announced" }, &mut rng);
+        add(
+            Event { at, kind: "parcel.announced", parcel, depot, grams, state: "announced" },
+            &mut rng,
+        );
         for _ in 0..rng.random_range(0..4) {
             at += rng.random_range(1..2 * HOUR);
             let depot = rng.random_bool(0.7).then(|| format!("D{}", rng.random_range(0..3)));
             let grams = rng.random_bool(0.2).then(|| rng.random_range(1..5000));
-            add(Event { at, kind: "parcel.moved", parcel, depot, grams, state: "moving" }, &mut rng);
+            add(
+                Event { at, kind: "parcel.moved", parcel, depot, grams, state: "moving" },
+                &mut rng,
+            );
         }
         if rng.random_bool(0.15) {
             at += rng.random_range(1..HOUR);
-            add(Event { at, kind: "parcel.lost", parcel, depot: None, grams: None, state: "lost" }, &mut rng);
+            add(
+                Event { at, kind: "parcel.lost", parcel, depot: None, grams: None, state: "lost" },
+                &mut rng,
+            );
         }
     }
     told.sort_by_key(|(arrival, event)| (*arrival, event.at));

@@ -45,9 +45,8 @@ impl Tables {
         if self.output.output == Output::Json {
             return output::json(&tables);
         }
-        let mut rows = vec![
-            ["table", "rows", "position", "snapshot", "metadata"].map(str::to_owned).to_vec(),
-        ];
+        let mut rows =
+            vec![["table", "rows", "position", "snapshot", "metadata"].map(str::to_owned).to_vec()];
         let or_none = |number: Option<i64>| number.map_or("-".to_owned(), |n| n.to_string());
         rows.extend(tables.into_iter().map(|table| {
             vec![

@@ -96,8 +96,8 @@ impl Run {
         let sources =
             self.from.iter().map(|spec| spec.open(at_end, now)).collect::<Result<Vec<_>, _>>()?;
 
-        let directory = DataDir::lock(&self.data.data, "run", None)
-            .map_err(|error| opened::refused(&error))?;
+        let directory =
+            DataDir::lock(&self.data.data, "run", None).map_err(|error| opened::refused(&error))?;
         let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let bar = Bar::new("run");
@@ -127,10 +127,7 @@ impl Run {
         })?;
         lake.stop();
         let flushing = processed_at.elapsed();
-        let totals = store
-            .readers()
-            .counts_by_reason()
-            .ours(|| "read the counts".to_owned())?;
+        let totals = store.readers().counts_by_reason().ours(|| "read the counts".to_owned())?;
         let complete = !stop.requested() && report.failed_sources.is_empty();
         self.tell(&Report {
             counts: report.counts,

@@ -153,7 +153,10 @@ impl Sample {
         }
         let mut groups: BTreeMap<Vec<&str>, Vec<&Flight>> = BTreeMap::new();
         for row in rows {
-            groups.entry(by.iter().map(|name| row.dimension(name)).collect()).or_default().push(row);
+            groups
+                .entry(by.iter().map(|name| row.dimension(name)).collect())
+                .or_default()
+                .push(row);
         }
         let groups: Vec<Value> = groups
             .into_iter()

@@ -187,9 +187,15 @@ impl Place {
 
     /// `lake tables`: name → table.
     pub fn lake_tables(&self, data: &Path) -> BTreeMap<String, Value> {
-        let tables =
-            agentflow(["lake", "tables", "--output", "json", "--data", &data.display().to_string()])
-                .json();
+        let tables = agentflow([
+            "lake",
+            "tables",
+            "--output",
+            "json",
+            "--data",
+            &data.display().to_string(),
+        ])
+        .json();
         let tables = tables.as_array().expect("an array of tables");
         tables
             .iter()

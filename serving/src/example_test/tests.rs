@@ -17,10 +17,8 @@ fn failures(from: &str, moved_by: &str, examples: &str) -> Vec<String> {
         "kind: metric\nname: consumption\nversion: 1\nunit: kWh\nfrom: {{event: {from}}}\n\
          measure: sum(amount)\nwindows: [1h]\nmoved_by: {moved_by}\nexamples:\n{examples}"
     );
-    let files = [
-        (PathBuf::from("events.yaml"), EVENTS.to_owned()),
-        (PathBuf::from("metric.yaml"), metric),
-    ];
+    let files =
+        [(PathBuf::from("events.yaml"), EVENTS.to_owned()), (PathBuf::from("metric.yaml"), metric)];
     let domain = contracts::load(&files).unwrap_or_else(|found| panic!("{found:?}"));
     let findings = run(&Arc::new(domain)).unwrap();
     assert!(!findings.is_empty());

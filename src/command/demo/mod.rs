@@ -82,8 +82,7 @@ impl Demo {
             return super::serve::listen(address);
         }
         let usual: SocketAddr = USUAL.parse().ours(|| format!("read `{USUAL}`"))?;
-        TcpListener::bind(usual)
-            .or_else(|_| super::serve::listen(SocketAddr::new(usual.ip(), 0)))
+        TcpListener::bind(usual).or_else(|_| super::serve::listen(SocketAddr::new(usual.ip(), 0)))
     }
 
     fn generator(&self) -> GeneratorSource {

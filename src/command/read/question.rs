@@ -77,9 +77,9 @@ impl Question {
             .map_err(|error| refused(format!("the line is not a question: {error}")))?;
         let as_of = match line.as_of {
             None | Some(Value::Null) => None,
-            Some(value) => Some(scalar(&value).ok_or_else(|| {
-                refused(format!("as_of `{value}` is not a time"))
-            })?),
+            Some(value) => Some(
+                scalar(&value).ok_or_else(|| refused(format!("as_of `{value}` is not a time")))?,
+            ),
         };
         let filters = line
             .filters
@@ -148,8 +148,14 @@ mod tests {
             r#"{"metric":"m","window":"1h","as_of":"2026-01-01","filters":{"a":"b","c":7},"group_by":[]}"#,
             Some(asked("m", Some("2026-01-01"), &[("a", "b"), ("c", "7")])),
         );
-        check(r#"{"metric":"m","window":"1h","as_of":1767225600}"#, Some(asked("m", Some("1767225600"), &[])));
-        check(r#"{"metric":"m","window":"1h","as_of":null,"value":3,"groups":[1]}"#, Some(asked("m", None, &[])));
+        check(
+            r#"{"metric":"m","window":"1h","as_of":1767225600}"#,
+            Some(asked("m", Some("1767225600"), &[])),
+        );
+        check(
+            r#"{"metric":"m","window":"1h","as_of":null,"value":3,"groups":[1]}"#,
+            Some(asked("m", None, &[])),
+        );
     }
 
     #[test]
