@@ -31,7 +31,8 @@ pub fn load_dir(folder: &Path) -> Result<Domain, Vec<Diagnostic>> {
 /// # Errors
 /// A folder that is missing, not a folder or empty, and files that cannot be read as text.
 pub fn read_dir(folder: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic>> {
-    const HINT: &str = "give the folder with the contract files, as in `--contracts contracts/shop`";
+    const HINT: &str =
+        "give the folder with the contract files, as in `--contracts contracts/shop`";
     let metadata = fs::metadata(folder).map_err(|error| {
         let message = match error.kind() {
             std::io::ErrorKind::NotFound => "there is no such folder".to_owned(),
@@ -63,12 +64,7 @@ pub fn read_dir(folder: &Path) -> Result<Vec<(PathBuf, String)>, Vec<Diagnostic>
     if problems.is_empty() { Ok(texts) } else { Err(problems) }
 }
 
-fn collect(
-    folder: &Path,
-    depth: usize,
-    found: &mut Vec<PathBuf>,
-    problems: &mut Vec<Diagnostic>,
-) {
+fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>, problems: &mut Vec<Diagnostic>) {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
@@ -92,7 +88,11 @@ fn collect(
 
 fn read(path: &Path) -> Result<String, Diagnostic> {
     let unreadable = |error: std::io::Error| {
-        Diagnostic::about(path, format!("the file cannot be read: {error}"), "check its permissions")
+        Diagnostic::about(
+            path,
+            format!("the file cannot be read: {error}"),
+            "check its permissions",
+        )
     };
     let size = fs::metadata(path).map_err(unreadable)?.len();
     if size > MAX_FILE_BYTES as u64 {

@@ -130,8 +130,7 @@ impl Reader {
 
     fn word(&mut self) -> String {
         let rest = &self.chars[self.next..];
-        let length =
-            rest.iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').count();
+        let length = rest.iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').count();
         self.next += length;
         rest[..length].iter().collect()
     }
@@ -151,11 +150,7 @@ impl Reader {
     }
 
     fn error(&self, message: impl Into<String>, hint: impl Into<String>) -> TypeError {
-        TypeError {
-            message: message.into(),
-            hint: hint.into(),
-            column: self.next as u32 + 1,
-        }
+        TypeError { message: message.into(), hint: hint.into(), column: self.next as u32 + 1 }
     }
 }
 

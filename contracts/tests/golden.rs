@@ -40,21 +40,17 @@ fn check(folder: &str, render: impl Fn(&str, &str) -> String) {
 
 #[test]
 fn bad_contracts_give_the_expected_diagnostics() {
-    check("bad", |name, text| {
-        match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
-            Ok(_) => "loads\n".to_owned(),
-            Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
-        }
+    check("bad", |name, text| match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
+        Ok(_) => "loads\n".to_owned(),
+        Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
     });
 }
 
 #[test]
 fn good_contracts_compile_to_the_expected_model() {
-    check("good", |name, text| {
-        match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
-            Ok(domain) => describe(&domain),
-            Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
-        }
+    check("good", |name, text| match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
+        Ok(domain) => describe(&domain),
+        Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
     });
 }
 
@@ -86,13 +82,21 @@ fn describe(domain: &Domain) -> String {
             );
             for rule in &contract.rules {
                 let check = rule.check.canonical();
-                let _ = writeln!(out, "    rule {} {:?} {:?}: {check}", rule.name, rule.severity, rule.field);
+                let _ = writeln!(
+                    out,
+                    "    rule {} {:?} {:?}: {check}",
+                    rule.name, rule.severity, rule.field
+                );
             }
             for enrich in &contract.enrich {
                 let value = match &enrich.value {
                     EnrichValue::Expr(expr) => expr.canonical().to_owned(),
                     EnrichValue::Lookup { entity, key, field } => {
-                        format!("{field} of {} by {}", domain.entities[*entity].name, key.canonical())
+                        format!(
+                            "{field} of {} by {}",
+                            domain.entities[*entity].name,
+                            key.canonical()
+                        )
                     }
                 };
                 let _ = writeln!(out, "    enrich {}: {} = {value}", enrich.name, enrich.ty);
@@ -106,7 +110,11 @@ fn describe(domain: &Domain) -> String {
         }
     }
     for entity in &domain.entities {
-        let _ = writeln!(out, "entity {} v{} by {} closes {:?}", entity.name, entity.version, entity.key, entity.closes_after);
+        let _ = writeln!(
+            out,
+            "entity {} v{} by {} closes {:?}",
+            entity.name, entity.version, entity.key, entity.closes_after
+        );
         for input in &entity.inputs {
             let _ = writeln!(
                 out,
@@ -118,7 +126,12 @@ fn describe(domain: &Domain) -> String {
             );
             for arg in &input.args {
                 let text = arg.as_ref().map_or("nothing".to_owned(), |a| {
-                    format!("{} by {:?} absent bit {:?}", column(&a.value), a.by.as_ref().map(column), a.absent_bit)
+                    format!(
+                        "{} by {:?} absent bit {:?}",
+                        column(&a.value),
+                        a.by.as_ref().map(column),
+                        a.absent_bit
+                    )
                 });
                 let _ = writeln!(out, "    argument {text}");
             }
@@ -145,7 +158,12 @@ fn describe(domain: &Domain) -> String {
         let _ = writeln!(
             out,
             "metric {} v{}: {} [{}] = {measure}, empty {:?}, moved by {:?}",
-            metric.name, metric.version, metric.value_type, metric.unit, metric.on_empty, metric.moved_by
+            metric.name,
+            metric.version,
+            metric.value_type,
+            metric.unit,
+            metric.on_empty,
+            metric.moved_by
         );
         for input in &metric.inputs {
             let _ = writeln!(
@@ -167,7 +185,11 @@ fn describe(domain: &Domain) -> String {
                 let _ = writeln!(out, "  given {given}");
             }
             for e in &example.expect {
-                let _ = writeln!(out, "  expect {} at {} {:?} = {}", e.window, e.as_of, e.filters, e.value);
+                let _ = writeln!(
+                    out,
+                    "  expect {} at {} {:?} = {}",
+                    e.window, e.as_of, e.filters, e.value
+                );
             }
         }
     }

@@ -53,8 +53,14 @@ fn known_nasty_texts_are_refused() {
         "!!binary |\n  AAAA".to_owned(),
         "kind: metric\nname: m\nmeasure: derived(((((((((((((((((((1)".to_owned(),
         format!("kind: event\nnames: [a]\nfields: {{a: '{}'}}", "list<".repeat(50_000)),
-        format!("kind: event\nnames: [a]\nfields: {{a: int64}}\nenrich: {{b: \"{}1\"}}", "(".repeat(50_000)),
-        format!("kind: event\nnames: [a]\nfields: {{a: {{type: string, pattern: '{}'}}}}", "(a{1000}){1000}"),
+        format!(
+            "kind: event\nnames: [a]\nfields: {{a: int64}}\nenrich: {{b: \"{}1\"}}",
+            "(".repeat(50_000)
+        ),
+        format!(
+            "kind: event\nnames: [a]\nfields: {{a: {{type: string, pattern: '{}'}}}}",
+            "(a{1000}){1000}"
+        ),
         "kind: event\nnames: [a]\nversion: 99999999999999999999999\nfields: {a: int64}".to_owned(),
         "kind: event\nnames: [a]\nfields: {a: {type: int64, min: 1e999999999}}".to_owned(),
         "kind: event\nnames: [a]\ndedup: {horizon: 999999999999d}\nfields: {a: int64}".to_owned(),
@@ -69,7 +75,9 @@ fn a_chain_of_ten_thousand_metrics_is_only_long() {
     let mut text = "kind: event\nnames: [a]\nfields: {a: int64}\n".to_owned();
     for i in 0..10_000 {
         let next = i + 1;
-        text += &format!("---\n{{kind: metric, name: m{i}, measure: 'ratio(m{next}, m{next})', windows: 1h, moved_by: a}}\n");
+        text += &format!(
+            "---\n{{kind: metric, name: m{i}, measure: 'ratio(m{next}, m{next})', windows: 1h, moved_by: a}}\n"
+        );
     }
     assert!(!load(&text).is_empty());
 }

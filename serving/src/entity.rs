@@ -101,9 +101,7 @@ fn current(
         SqlValue::Text(question.id.clone()),
     ];
     let context = format!("read entity `{}`", entity.name);
-    let rows = conn
-        .prepare_cached(&text)
-        .and_then(|mut read| store::rows::query(&mut read, params_from_iter(values), &schema));
+    let rows = store::rows::query(conn, &text, params_from_iter(values), &schema);
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 

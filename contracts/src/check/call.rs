@@ -113,7 +113,10 @@ mod tests {
         check("count", Some(("count", None)));
         check("count()", Some(("count", Some(&[]))));
         check("quantile(a + f(b, c), 0.9)", Some(("quantile", Some(&["a + f(b, c)", "0.9"]))));
-        check("sum(case when a = ')' then 1 end)", Some(("sum", Some(&["case when a = ')' then 1 end"]))));
+        check(
+            "sum(case when a = ')' then 1 end)",
+            Some(("sum", Some(&["case when a = ')' then 1 end"]))),
+        );
         check("sum(a) / 2", None);
         check("a + b", None);
         check("sum(a", None);

@@ -31,7 +31,13 @@ pub(crate) fn documents(
     documents
 }
 
-fn document<T>(item: &Item<T>, kind: Kind, entity: String, released: Option<&String>, hash: u64) -> Document {
+fn document<T>(
+    item: &Item<T>,
+    kind: Kind,
+    entity: String,
+    released: Option<&String>,
+    hash: u64,
+) -> Document {
     Document {
         kind,
         entity,
@@ -65,8 +71,7 @@ fn event(item: &Item<raw::event::Event>, relations: &Relations) -> Option<Docume
         .flat_map(|f| &f.versions)
         .find(|c| c.version == item.version)?;
     let released = item.raw.released.as_ref().map(|t| &t.value);
-    let mut document =
-        document(item, Kind::Event, item.name.clone(), released, contract.hash);
+    let mut document = document(item, Kind::Event, item.name.clone(), released, contract.hash);
     document.source_events = contract.names.clone();
     for f in &contract.fields {
         document.fields.push(DocumentField {
@@ -92,10 +97,8 @@ fn event(item: &Item<raw::event::Event>, relations: &Relations) -> Option<Docume
 }
 
 fn entity(item: &Item<raw::entity::Entity>, relations: &Relations) -> Option<Document> {
-    let entity = relations
-        .entities
-        .iter()
-        .find(|e| e.name == item.name && e.version == item.version)?;
+    let entity =
+        relations.entities.iter().find(|e| e.name == item.name && e.version == item.version)?;
     let released = item.raw.released.as_ref().map(|t| &t.value);
     let mut document = document(item, Kind::Entity, item.name.clone(), released, entity.hash);
     document.fields.push(field(&entity.key, &Type::String, true));
@@ -125,11 +128,7 @@ fn arguments<'a>(
     name: &str,
 ) -> Option<Vec<(crate::model::Relation, &'a crate::model::FoldArg)>> {
     let n = entity.folds().position(|(i, _, _)| entity.fields[i].name == name)?;
-    entity
-        .inputs
-        .iter()
-        .map(|input| Some((input.relation, input.args.get(n)?.as_ref()?)))
-        .collect()
+    entity.inputs.iter().map(|input| Some((input.relation, input.args.get(n)?.as_ref()?))).collect()
 }
 
 fn always_there(relations: &Relations, entity: &crate::model::Entity, name: &str) -> bool {

@@ -147,7 +147,10 @@ fn currencies(
                             .collect();
                         report.error(
                             text.at,
-                            format!("`{}` is not a text field of this contract", shorten(&text.value)),
+                            format!(
+                                "`{}` is not a text field of this contract",
+                                shorten(&text.value)
+                            ),
                             suggest(&text.value, texts, "text fields"),
                         );
                         None
@@ -212,9 +215,7 @@ fn envelope(raw: Option<&raw::Envelope>, report: &mut Report) -> Envelope {
         id_path: path(raw.and_then(|e| e.id.as_ref()), "event_id", report),
         time_path: path(time, "timestamp", report),
         time_form: form.map(time_form).unwrap_or_default(),
-        version_path: raw
-            .and_then(|e| e.version.as_ref())
-            .map(|text| path(Some(text), "", report)),
+        version_path: raw.and_then(|e| e.version.as_ref()).map(|text| path(Some(text), "", report)),
         tenant_path: raw.and_then(|e| e.tenant.as_ref()).map(|text| path(Some(text), "", report)),
     };
     if let Some(raw) = raw {
@@ -304,7 +305,11 @@ fn rules(
                 report.error(
                     field.at,
                     format!("`{}` is not a field of this contract", shorten(&field.value)),
-                    suggest(&field.value, contract.fields.iter().map(|f| f.name.as_str()), "fields"),
+                    suggest(
+                        &field.value,
+                        contract.fields.iter().map(|f| f.name.as_str()),
+                        "fields",
+                    ),
                 );
             }
             found.map(|f| f.name.clone())
@@ -400,11 +405,23 @@ fn enriched(
             let Some(found) = target.fields.iter().find(|f| f.name == field.value) else {
                 report.error(
                     field.at,
-                    format!("the entity `{}` has no field `{}`", target.name, shorten(&field.value)),
+                    format!(
+                        "the entity `{}` has no field `{}`",
+                        target.name,
+                        shorten(&field.value)
+                    ),
                     suggest(&field.value, target.fields.iter().map(|f| f.name.as_str()), "fields"),
                 );
                 return None;
             };
+            if found.depends_on_closed {
+                report.error(
+                    field.at,
+                    format!("`{}` depends on `closed` and cannot be looked up", found.name),
+                    "it changes with time alone; look up what it is computed from",
+                );
+                return None;
+            }
             let value = EnrichValue::Lookup { entity, key, field: found.name.clone() };
             Some((found.ty.clone(), value))
         }

@@ -14,9 +14,7 @@ use crate::check::names::{Known, Names};
 use crate::check::relations::Relations;
 use crate::check::values::{parse_decimal, parse_duration};
 use crate::diagnostic::{Report, suggest};
-use crate::model::{
-    EventContract, Example, Expectation, FieldPath, Metric, Status, TimeForm,
-};
+use crate::model::{EventContract, Example, Expectation, FieldPath, Metric, Status, TimeForm};
 use crate::raw::decode::{Json, Text, shorten};
 use crate::raw::metric::{self as raw, GivenEvent};
 use crate::types::Type;
@@ -130,7 +128,11 @@ fn read<'a>(
     Some(Given { event_type, contract, members, time })
 }
 
-fn newest<'a>(relations: &'a Relations, family: usize, event_type: &str) -> Option<&'a EventContract> {
+fn newest<'a>(
+    relations: &'a Relations,
+    family: usize,
+    event_type: &str,
+) -> Option<&'a EventContract> {
     relations.families[family]
         .versions
         .iter()
@@ -141,13 +143,10 @@ fn newest<'a>(relations: &'a Relations, family: usize, event_type: &str) -> Opti
 
 /// The time that `at` says: RFC 3339.
 fn moment(json: &Json, report: &mut Report) -> Option<i64> {
-    let parsed = json.text.as_deref().and_then(|text| instant(&Value::from(text), TimeForm::Rfc3339));
+    let parsed =
+        json.text.as_deref().and_then(|text| instant(&Value::from(text), TimeForm::Rfc3339));
     if parsed.is_none() {
-        report.error(
-            json.at,
-            "`at` is not a time",
-            "write it as 2025-01-01T12:00:00Z",
-        );
+        report.error(json.at, "`at` is not a time", "write it as 2025-01-01T12:00:00Z");
     }
     parsed
 }
@@ -175,9 +174,7 @@ fn instant(value: &Value, form: TimeForm) -> Option<i64> {
 fn times(given: &[Given<'_>]) -> Vec<i64> {
     let first = given.iter().position(|g| g.time.is_some());
     let mut next = match first {
-        Some(first) => {
-            given[first].time.unwrap_or(BASE).saturating_sub(first as i64 * SECOND)
-        }
+        Some(first) => given[first].time.unwrap_or(BASE).saturating_sub(first as i64 * SECOND),
         None => BASE,
     };
     given
@@ -202,9 +199,9 @@ fn complete(event: &Given<'_>, n: usize, time: i64) -> Value {
     let time_path = path(envelope.map(|e| &e.time_path), "timestamp");
     let form = envelope.map(|e| e.time_form).unwrap_or_default();
     let number_id = id_path.len() == 1
-        && event.contract.is_some_and(|c| {
-            c.fields.iter().any(|f| f.name == id_path[0] && f.ty == Type::Int64)
-        });
+        && event
+            .contract
+            .is_some_and(|c| c.fields.iter().any(|f| f.name == id_path[0] && f.ty == Type::Int64));
     // Shaped like a UUID, which is what a pattern on ids most often asks for.
     let id = match number_id {
         true => Value::from(n + 1),

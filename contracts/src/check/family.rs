@@ -42,7 +42,10 @@ pub(crate) fn drafts(
             report.error(
                 source.at,
                 format!("the event contract `{name}` has two versions {version}"),
-                format!("give this one another `version`; the other is in {}", place(&other.source)),
+                format!(
+                    "give this one another `version`; the other is in {}",
+                    place(&other.source)
+                ),
             );
             continue;
         }
@@ -65,7 +68,10 @@ pub(crate) fn drafts(
                 if first.is_some_and(|first| first != drafts.len()) {
                     report.error(
                         event_type.at,
-                        format!("the event type `{}` has two contracts", shorten(&event_type.value)),
+                        format!(
+                            "the event type `{}` has two contracts",
+                            shorten(&event_type.value)
+                        ),
                         "an event type belongs to one contract; give versions of one contract the \
                          same `name`",
                     );
@@ -148,9 +154,9 @@ pub(crate) fn check(
         for (column, amount) in checked.amounts {
             relations.amounts.insert((Relation::Family(index), column), amount);
         }
-        relations
-            .constants
-            .retain(|(r, c), v| *r != Relation::Family(index) || checked.constants.get(c) == Some(v));
+        relations.constants.retain(|(r, c), v| {
+            *r != Relation::Family(index) || checked.constants.get(c) == Some(v)
+        });
         if family.versions.is_empty() {
             for (column, text) in checked.constants {
                 relations.constants.insert((Relation::Family(index), column), text);
@@ -158,8 +164,7 @@ pub(crate) fn check(
         }
         family.versions.push(Arc::new(checked.contract));
     }
-    let optional =
-        family.fields.iter().filter(|f| is_optional(&family, &f.name)).count();
+    let optional = family.fields.iter().filter(|f| is_optional(&family, &f.name)).count();
     if optional > MAX_OPTIONAL {
         report.error(
             draft.versions[0].raw.at,

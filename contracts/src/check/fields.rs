@@ -70,11 +70,7 @@ pub(crate) fn type_of(text: &Text, report: &mut Report) -> Option<Type> {
     }
 }
 
-fn detailed(
-    name: String,
-    raw: &FieldDetails,
-    report: &mut Report,
-) -> Option<CheckedField> {
+fn detailed(name: String, raw: &FieldDetails, report: &mut Report) -> Option<CheckedField> {
     let ty = type_of(&raw.type_, report)?;
     let before = report.count();
     let constraints = constraints(raw, &ty, report);
@@ -235,7 +231,10 @@ fn pattern(text: &Text, report: &mut Report) -> Option<Regex> {
             let reason = message.lines().last().unwrap_or_default().trim();
             report.error(
                 text.at,
-                format!("the pattern is not a regular expression: {}", reason.trim_start_matches("error: ")),
+                format!(
+                    "the pattern is not a regular expression: {}",
+                    reason.trim_start_matches("error: ")
+                ),
                 "the syntax is that of Rust's regex crate: no look-around, no back-references; \
                  put the pattern in single quotes",
             );
@@ -283,8 +282,7 @@ fn default_value(json: &Json, ty: &Type, form: TimeForm) -> Option<Value> {
             let fits = lifted.unsigned_abs() < 10_u128.pow(u32::from(*precision));
             // A number goes through a double; its text is used when that would change digits.
             let exact = json.value.to_string() == text?;
-            let value =
-                if exact { json.value.clone() } else { Value::String(text?.to_owned()) };
+            let value = if exact { json.value.clone() } else { Value::String(text?.to_owned()) };
             fits.then_some(value)
         }
         (Type::Timestamp, Value::Number(_)) if form != TimeForm::Rfc3339 => {

@@ -42,11 +42,7 @@ pub(crate) fn read(text: &Text, report: &mut Report) -> Option<MeasureText> {
              names"
                 .to_owned()
         };
-        report.error(
-            text.at,
-            format!("`{}` is not a measure", shorten(&text.value)),
-            hint,
-        );
+        report.error(text.at, format!("`{}` is not a measure", shorten(&text.value)), hint);
         return None;
     };
     let usage = |report: &mut Report, usage: &str| {

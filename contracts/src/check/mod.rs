@@ -101,8 +101,7 @@ fn compile(files: &[(PathBuf, String)], report: &mut Report) -> Option<Domain> {
             type_paths.push(contract.envelope.type_path.clone());
         }
     }
-    let documents =
-        document::documents(&drafts, &entities, &metric_items, &relations, &metrics);
+    let documents = document::documents(&drafts, &entities, &metric_items, &relations, &metrics);
     let graph = Graph::derive(&relations.families, &relations.entities, &metrics);
     Some(Domain {
         name: settings
@@ -131,8 +130,7 @@ fn read(files: &[(PathBuf, String)], report: &mut Report) -> Written {
         let documents = yaml::parse(index as u32, text, report);
         written.names.gaps |= report.count() != before;
         for document in documents {
-            let source =
-                Source { file: path.clone(), text: document.text, at: document.root.at };
+            let source = Source { file: path.clone(), text: document.text, at: document.root.at };
             match raw::read(&document.root, report) {
                 None => written.names.unreadable(&document.root),
                 Some(Contract::Event(event)) => written.events.push((*event, source)),
@@ -219,11 +217,13 @@ fn compile_order(
         };
         match &entities[i].raw.from {
             raw::entity::EntitySource::Events(list) => types(list),
-            raw::entity::EntitySource::Details(details) => match (&details.event, &details.entity) {
-                (_, Some(name)) => entity_node(&name.value).into_iter().collect(),
-                (Some(list), None) => types(list),
-                (None, None) => Vec::new(),
-            },
+            raw::entity::EntitySource::Details(details) => {
+                match (&details.event, &details.entity) {
+                    (_, Some(name)) => entity_node(&name.value).into_iter().collect(),
+                    (Some(list), None) => types(list),
+                    (None, None) => Vec::new(),
+                }
+            }
         }
     };
     order::dependencies_first(drafts.len() + entities.len(), needs, |cycle| {
@@ -231,8 +231,7 @@ fn compile_order(
             None => format!("event contract `{}`", drafts[node].name),
             Some(i) => format!("entity `{}`", entities[i].name),
         };
-        let path: Vec<String> =
-            cycle.iter().chain(&cycle[..1]).map(|node| name(*node)).collect();
+        let path: Vec<String> = cycle.iter().chain(&cycle[..1]).map(|node| name(*node)).collect();
         let family = cycle.iter().find(|node| **node < drafts.len());
         let lookup = family.and_then(|node| {
             lookups(&drafts[*node])
@@ -255,14 +254,12 @@ fn compile_order(
 }
 
 fn lookups(draft: &family::Draft) -> impl Iterator<Item = &Text> {
-    draft
-        .versions
-        .iter()
-        .flat_map(|v| v.raw.enrich.iter().flat_map(|e| &e.0))
-        .filter_map(|(_, enrich)| match enrich {
+    draft.versions.iter().flat_map(|v| v.raw.enrich.iter().flat_map(|e| &e.0)).filter_map(
+        |(_, enrich)| match enrich {
             raw::event::Enrich::Long(details) => details.lookup.as_ref(),
             raw::event::Enrich::Expr(_) => None,
-        })
+        },
+    )
 }
 
 fn compile_metrics(

@@ -17,9 +17,8 @@ pub(crate) fn check(
     if declared == *derived {
         return;
     }
-    let list = |names: Vec<&String>| {
-        names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ")
-    };
+    let list =
+        |names: Vec<&String>| names.iter().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
     let missing: Vec<&String> = derived.difference(&declared).collect();
     let extra: Vec<&String> = declared.difference(derived).collect();
     let at = raw

@@ -63,7 +63,8 @@ mod tests {
     #[track_caller]
     fn check(needs: &[&[usize]], order: &[usize], cycles: &[&[usize]]) {
         let mut found = Vec::new();
-        let got = dependencies_first(needs.len(), |i| needs[i].to_vec(), |c| found.push(c.to_vec()));
+        let got =
+            dependencies_first(needs.len(), |i| needs[i].to_vec(), |c| found.push(c.to_vec()));
         assert_eq!(got, order);
         assert_eq!(found, cycles);
     }

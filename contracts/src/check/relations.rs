@@ -12,7 +12,8 @@ use crate::check::money::Amount;
 use crate::diagnostic::Report;
 use crate::expr::{Expr, Scope, ScopeColumn};
 use crate::model::{
-    ColumnRef, Computed, Entity, EntityField, EventContract, Family, Ingest, Relation, column, ingest,
+    ColumnRef, Computed, Entity, EntityField, EventContract, Family, Ingest, Relation, column,
+    ingest,
 };
 use crate::raw::decode::Text;
 use crate::types::Type;
@@ -96,7 +97,8 @@ impl Relations {
                 Relation::Entity(i) if self.entities[i].key == name => column::KEY,
                 _ => name,
             };
-            let column = ColumnRef { name: name.to_owned(), ty: expr.ty().clone(), depends_on_closed };
+            let column =
+                ColumnRef { name: name.to_owned(), ty: expr.ty().clone(), depends_on_closed };
             return Compiled { column, expr };
         }
         let name = computed_name(&expr);

@@ -88,9 +88,8 @@ pub(crate) fn parse_decimal(text: &str) -> Option<(i128, u32)> {
 
 /// Compares two decimal numbers without rounding.
 pub(crate) fn compare(a: (i128, u32), b: (i128, u32)) -> std::cmp::Ordering {
-    let lift = |(value, scale): (i128, u32), to: u32| {
-        value.checked_mul(10_i128.checked_pow(to - scale)?)
-    };
+    let lift =
+        |(value, scale): (i128, u32), to: u32| value.checked_mul(10_i128.checked_pow(to - scale)?);
     let to = a.1.max(b.1);
     match (lift(a, to), lift(b, to)) {
         (Some(x), Some(y)) => x.cmp(&y),

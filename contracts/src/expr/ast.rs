@@ -232,6 +232,8 @@ impl fmt::Display for Ast {
                 write!(f, "{}.{}", AtLeast(level::PRIMARY, of), Name(name))
             }
             AstKind::Index(of, index) => write!(f, "{}[{index}]", AtLeast(level::PRIMARY, of)),
+            // With a blank, or the two signs would start a comment.
+            AstKind::Negate(of) if matches!(of.kind, AstKind::Negate(_)) => write!(f, "- {of}"),
             AstKind::Negate(of) => write!(f, "-{}", AtLeast(level::PRIMARY, of)),
             AstKind::Not(of) => write!(f, "not {}", AtLeast(level::NOT, of)),
             AstKind::And(terms) => write!(f, "{}", Separated(" and ", level::NOT, terms)),
@@ -267,7 +269,12 @@ impl fmt::Display for Ast {
                     IsTest::True => "true",
                     IsTest::False => "false",
                 };
-                write!(f, "{} is {}{test}", operand(of), not(*negated))
+                write!(
+                    f,
+                    "{} is {}{test}",
+                    AtLeast(level::COMPARE, of),
+                    not(*negated)
+                )
             }
             AstKind::In {
                 operand: of,

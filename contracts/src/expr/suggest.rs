@@ -6,7 +6,8 @@ pub(super) fn nearest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let wanted: Vec<char> = name.to_lowercase().chars().take(MAX_CHARS).collect();
-    let limit = (wanted.len() / 3).clamp(1, 3);
+    // A short name may differ by nothing but its letter case.
+    let limit = (wanted.len() / 3).min(3);
     candidates
         .into_iter()
         .map(|candidate| (distance(&wanted, candidate), candidate))
@@ -18,19 +19,32 @@ pub(super) fn nearest<'a>(
 /// Longer names are compared by their beginning: the cost is quadratic.
 const MAX_CHARS: usize = 64;
 
-/// Insertions, deletions and replacements between two names, ignoring letter case.
+/// Insertions, deletions, replacements and swaps of neighbours that turn one name into the other,
+/// ignoring letter case.
 fn distance(wanted: &[char], candidate: &str) -> usize {
-    let mut row: Vec<usize> = (0..=wanted.len()).collect();
-    for (i, c) in candidate.to_lowercase().chars().take(MAX_CHARS).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, w) in wanted.iter().enumerate() {
-            let replaced = diagonal + usize::from(*w != c);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let candidate: Vec<char> = candidate.to_lowercase().chars().take(MAX_CHARS).collect();
+    let first: Vec<usize> = (0..=wanted.len()).collect();
+    let mut rows = [first.clone(), first.clone(), first];
+    for i in 1..=candidate.len() {
+        // The rows before the last, the last, and the one being filled.
+        rows.rotate_left(1);
+        rows[2][0] = i;
+        for j in 1..=wanted.len() {
+            let same = candidate[i - 1] == wanted[j - 1];
+            let mut best = (rows[1][j - 1] + usize::from(!same))
+                .min(rows[1][j] + 1)
+                .min(rows[2][j - 1] + 1);
+            let swapped = i > 1
+                && j > 1
+                && candidate[i - 1] == wanted[j - 2]
+                && candidate[i - 2] == wanted[j - 1];
+            if swapped {
+                best = best.min(rows[0][j - 2] + 1);
+            }
+            rows[2][j] = best;
         }
     }
-    row[wanted.len()]
+    rows[2][wanted.len()]
 }
 
 #[cfg(test)]
@@ -48,6 +62,9 @@ mod tests {
         check("Status", Some("status"));
         check("amont", Some("amount"));
         check("create_at", Some("created_at"));
+        check("satus", Some("status"));
+        check("statuses", Some("status"));
+        check("am", None);
         check("price", None);
         check("", None);
     }

@@ -11,8 +11,17 @@ use super::quoted;
 const TYPES: &[&str] = &["eventtype", "type", "event", "eventname", "kind", "action", "name"];
 const IDS: &[&str] = &["eventid", "id", "uuid", "messageid", "msgid", "eid"];
 const TIMES: &[&str] = &[
-    "timestamp", "eventtime", "time", "ts", "occurredat", "at", "createdat", "datetime", "date",
-    "eventts", "sentat",
+    "timestamp",
+    "eventtime",
+    "time",
+    "ts",
+    "occurredat",
+    "at",
+    "createdat",
+    "datetime",
+    "date",
+    "eventts",
+    "sentat",
 ];
 /// More event types than this in one contract are no types.
 const MAX_TYPES: usize = 40;
@@ -39,9 +48,9 @@ impl Guess {
             let texts: Option<BTreeSet<&str>> = values.iter().map(|v| v.as_str()).collect();
             if let Some(texts) = texts
                 && texts.len() <= MAX_TYPES
-                && texts.iter().all(|t| {
-                    !t.is_empty() && t.len() <= 200 && !t.chars().any(char::is_control)
-                })
+                && texts
+                    .iter()
+                    .all(|t| !t.is_empty() && t.len() <= 200 && !t.chars().any(char::is_control))
             {
                 guess.names = texts.into_iter().map(str::to_owned).collect();
                 guess.type_path = Some(path.clone());
@@ -105,7 +114,11 @@ impl Guess {
         .map(|(what, _)| *what)
         .collect();
         if !missing.is_empty() {
-            let _ = writeln!(out, "# Not found in the samples: {}; say where it is.", missing.join(", "));
+            let _ = writeln!(
+                out,
+                "# Not found in the samples: {}; say where it is.",
+                missing.join(", ")
+            );
         }
         let (time, form) = match &self.time {
             Some((path, form)) => (Some(path.as_slice()), *form),

@@ -26,7 +26,11 @@ pub fn infer(samples: &[Value], name: &str) -> String {
     let name = contract_name(name);
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = writeln!(out, "# Drafted from {} sample events. Read every line before you use it.", events.len());
+    let _ = writeln!(
+        out,
+        "# Drafted from {} sample events. Read every line before you use it.",
+        events.len()
+    );
     let _ = writeln!(out, "kind: event\nname: {name}");
     let names: Vec<String> = match guess.names.as_slice() {
         [] => vec![name],
@@ -46,7 +50,10 @@ pub fn infer(samples: &[Value], name: &str) -> String {
         let _ = writeln!(out, "  {name}: {}", shape.contract());
     }
     if fields.is_empty() {
-        let _ = writeln!(out, "  # No member of the samples can be a field; this one is a placeholder.");
+        let _ = writeln!(
+            out,
+            "  # No member of the samples can be a field; this one is a placeholder."
+        );
         let _ = writeln!(out, "  payload: {{type: json, required: false}}");
     }
     out

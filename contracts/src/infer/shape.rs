@@ -222,9 +222,10 @@ fn join(a: Option<Guess>, b: Option<Guess>) -> Option<Guess> {
         (a, b) if a == b => a,
         (Guess::Int, Guess::Number(n)) | (Guess::Number(n), Guess::Int) => Guess::Number(n),
         (Guess::Number(a), Guess::Number(b)) => Guess::Number(a.max(b)),
-        (Guess::Text | Guess::Timestamp | Guess::Date, Guess::Text | Guess::Timestamp | Guess::Date) => {
-            Guess::Text
-        }
+        (
+            Guess::Text | Guess::Timestamp | Guess::Date,
+            Guess::Text | Guess::Timestamp | Guess::Date,
+        ) => Guess::Text,
         (Guess::List(a), Guess::List(b)) => {
             Guess::List(join(a.map(|g| *g), b.map(|g| *g)).map(Box::new))
         }

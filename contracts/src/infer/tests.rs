@@ -53,7 +53,9 @@ fn nested_envelopes_and_epoch_times_are_found() {
     let text = draft(&samples);
     loads(&text);
     assert!(
-        text.contains("envelope: {type: meta.type, id: meta.id, time: {field: meta.ts, form: epoch_ms}}"),
+        text.contains(
+            "envelope: {type: meta.type, id: meta.id, time: {field: meta.ts, form: epoch_ms}}"
+        ),
         "{text}"
     );
     assert!(text.contains("v: 'struct<w: list<int64>>'"), "{text}");

@@ -230,10 +230,9 @@ impl Text {
     /// for `|` blocks; for texts that YAML has folded it is where the text starts.
     pub(crate) fn inside(&self, line: u32, column: u32) -> Position {
         match (line, self.literal) {
-            (0 | 1, _) => Position {
-                column: self.content.column + column.saturating_sub(1),
-                ..self.content
-            },
+            (0 | 1, _) => {
+                Position { column: self.content.column + column.saturating_sub(1), ..self.content }
+            }
             (line, true) => Position {
                 file: self.content.file,
                 line: self.content.line + line - 1,
@@ -249,7 +248,12 @@ impl Decode for Text {
         match &node.value {
             Value::Scalar(scalar) if !scalar.is_null() => Some(Self::of(scalar)),
             _ => {
-                unexpected(node, "a text", "write a value after the colon, in quotes if in doubt", report);
+                unexpected(
+                    node,
+                    "a text",
+                    "write a value after the colon, in quotes if in doubt",
+                    report,
+                );
                 None
             }
         }

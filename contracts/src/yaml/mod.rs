@@ -16,6 +16,9 @@ use crate::diagnostic::{Position, Report};
 pub(crate) const MAX_FILE_BYTES: usize = 1 << 20;
 /// Deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 32;
+/// Most keys of a mapping and items of a list. Names are compared pair by pair in several places.
+const MAX_KEYS: usize = 2_000;
+const MAX_ITEMS: usize = 10_000;
 
 /// A value and its place.
 #[derive(Debug, Clone)]
@@ -190,6 +193,22 @@ impl Builder<'_> {
     fn value(&mut self, node: Node) -> Option<()> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
+            Some(Open::List(at, items)) if items.len() >= MAX_ITEMS => {
+                self.report.error(
+                    *at,
+                    format!("the list has more than {MAX_ITEMS} items"),
+                    "keep data out of contract files",
+                );
+                return None;
+            }
+            Some(Open::Map(at, entries, _)) if entries.len() >= MAX_KEYS => {
+                self.report.error(
+                    *at,
+                    format!("the mapping has more than {MAX_KEYS} keys"),
+                    "split the contract, or keep rare members in one `json` field",
+                );
+                return None;
+            }
             Some(Open::List(_, items)) => items.push(node),
             Some(Open::Map(_, entries, key)) => match key.take() {
                 None => match node.value {
@@ -249,16 +268,14 @@ impl Builder<'_> {
         } else {
             header - 1
         };
-        self.lines
-            .iter()
-            .enumerate()
-            .skip(from)
-            .find(|(_, line)| !line.trim().is_empty())
-            .map_or(at, |(i, line)| Position {
+        self.lines.iter().enumerate().skip(from).find(|(_, line)| !line.trim().is_empty()).map_or(
+            at,
+            |(i, line)| Position {
                 line: i as u32 + 1,
                 column: line.chars().take_while(|c| *c == ' ').count() as u32 + 1,
                 ..at
-            })
+            },
+        )
     }
 
     fn position(&self, marker: Marker) -> Position {

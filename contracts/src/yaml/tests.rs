@@ -51,6 +51,7 @@ fn what_contracts_do_not_need_is_refused_with_its_place() {
     refused(&"[".repeat(5000), "nested more than");
     refused(&"- ".repeat(5000), "nested more than");
     refused(&"x".repeat(MAX_FILE_BYTES + 1), "bytes");
+    refused(&"- 1\n".repeat(MAX_ITEMS + 1), "more than 10000 items");
     refused("a:\n\tb: 1\n", "not YAML");
     refused("a: 'open", "not YAML");
 }

@@ -82,10 +82,7 @@ impl Text {
         self.bytes.truncate(self.ends[len] as usize);
     }
 
-    pub(super) fn finish(
-        self,
-        valid: Option<arrow::buffer::NullBuffer>,
-    ) -> StringArray {
+    pub(super) fn finish(self, valid: Option<arrow::buffer::NullBuffer>) -> StringArray {
         let ends = OffsetBuffer::new(self.ends.into());
         StringArray::new(ends, Buffer::from_vec(self.bytes.into_bytes()), valid)
     }

@@ -21,7 +21,9 @@ pub(super) const MAX_DEPTH: u32 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A string; `escaped` says whether it holds a backslash.
-    String { escaped: bool },
+    String {
+        escaped: bool,
+    },
     Number,
     Bool(bool),
     Null,
@@ -53,19 +55,17 @@ pub(super) struct Raw<'a> {
 
 impl<'a> Raw<'a> {
     /// The string without quotes, escapes resolved; `None` when it is not a string.
+    #[inline]
     pub(super) fn string(&self) -> Option<Cow<'a, str>> {
         match self.kind {
             Kind::String { escaped: false } => Some(Cow::Borrowed(self.inner())),
-            Kind::String { escaped: true } => {
-                let mut text = String::with_capacity(self.text.len());
-                unescape(self.inner(), &mut text);
-                Some(Cow::Owned(text))
-            }
+            Kind::String { escaped: true } => Some(Cow::Owned(unescaped(self.inner()))),
             _ => None,
         }
     }
 
     /// The text between the quotes of a string.
+    #[inline]
     pub(super) fn inner(&self) -> &'a str {
         &self.text[1..self.text.len() - 1]
     }
@@ -128,6 +128,7 @@ impl<'a> Members<'a> {
     }
 
     /// The next member; `None` behind the last one.
+    #[inline]
     pub(super) fn next(&mut self) -> Result<Option<Member<'a>>, Syntax> {
         let cursor = &mut self.cursor;
         cursor.skip_space();
@@ -147,8 +148,8 @@ impl<'a> Members<'a> {
         let start = cursor.at;
         let escaped = cursor.name()?;
         let name_text = &cursor.text[start..cursor.at];
-        let name = Raw { text: name_text, kind: Kind::String { escaped } };
-        let name = name.string().unwrap_or_default();
+        let inner = &name_text[1..name_text.len() - 1];
+        let name = if escaped { Cow::Owned(unescaped(inner)) } else { Cow::Borrowed(inner) };
         cursor.colon()?;
         let value = cursor.value(self.depth)?;
         let tag = tag(&name);
@@ -220,6 +221,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A member's name; says whether it holds a backslash.
+    #[inline]
     fn name(&mut self) -> Result<bool, Syntax> {
         if self.peek() != Some(b'"') {
             return self.fail("expected a member name in double quotes");
@@ -238,6 +240,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One value with everything in it; `depth` objects and arrays are open around it.
+    #[inline]
     fn value(&mut self, depth: u32) -> Result<Raw<'a>, Syntax> {
         self.skip_space();
         let start = self.at;
@@ -255,6 +258,7 @@ impl<'a> Cursor<'a> {
         Ok(Raw { text: &self.text[start..self.at], kind })
     }
 
+    #[inline]
     fn scalar(&mut self) -> Result<Kind, Syntax> {
         match self.peek() {
             Some(b'"') => Ok(Kind::String { escaped: self.string()? }),
@@ -372,6 +376,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A string from its opening to behind its closing quote; says whether it holds a backslash.
+    #[inline]
     fn string(&mut self) -> Result<bool, Syntax> {
         let bytes = self.text.as_bytes();
         let mut escaped = false;
@@ -475,6 +480,12 @@ fn hex4(digits: &[u8]) -> Option<u16> {
         let value = char::from(*digit).to_digit(16)?;
         Some(unit << 4 | value as u16)
     })
+}
+
+fn unescaped(inner: &str) -> String {
+    let mut text = String::with_capacity(inner.len());
+    unescape(inner, &mut text);
+    text
 }
 
 /// Appends the text between the quotes of a scanned string, escapes resolved.

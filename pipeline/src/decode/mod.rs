@@ -20,10 +20,13 @@ mod json;
 mod number;
 mod plan;
 mod rows;
+mod texts;
 mod time;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::support;
 
 use std::sync::Arc;
 
@@ -32,7 +35,7 @@ use arrow::compute::filter_record_batch;
 use contracts::model::{Domain, EventContract, UnknownEvent};
 use hashbrown::HashSet;
 
-use crate::batch::{ContractRows, DecodedBatch, RawBatch};
+use crate::batch::{ContractRows, DecodedBatch, RawBatch, RawRecord};
 use crate::outcome::{Rejection, Stage};
 use crate::validate::Validator;
 
@@ -40,6 +43,7 @@ use fault::Fault;
 use json::{Kind, Member};
 use plan::{Found, Plan, TypeIndex, at_path};
 use rows::{Rows, Scratch};
+use texts::Texts;
 
 pub(crate) use fault::clip;
 pub(crate) use number::around;
@@ -108,21 +112,29 @@ impl Decoder {
         };
         let mut rejected = Vec::new();
         let mut ignored = Vec::new();
-        // One look at the whole buffer is several times cheaper than one per record.
-        let all_utf8 = simdutf8::basic::from_utf8(&raw.bytes).ok();
+        let mut texts = Texts::new(&raw.bytes);
         let mut members = Vec::with_capacity(32);
         for ordinal in 0..raw.records.len() as u32 {
             members.clear();
-            match self.record(&raw, ordinal, all_utf8, &mut members, &mut run) {
+            match self.record(
+                &raw.records[ordinal as usize],
+                ordinal,
+                &mut texts,
+                &mut members,
+                &mut run,
+            ) {
                 Ok(()) => {}
                 Err(Refused::Ignored(event_type)) => ignored.push((ordinal, event_type)),
                 Err(Refused::Rejected(rejection)) => rejected.push(*rejection),
             }
         }
         let mut rows = Vec::new();
-        let sets = run.full.into_iter().chain(run.rows.into_iter().enumerate().filter_map(
-            |(plan, rows)| rows.map(|rows| (plan, rows)),
-        ));
+        let sets = run.full.into_iter().chain(
+            run.rows
+                .into_iter()
+                .enumerate()
+                .filter_map(|(plan, rows)| rows.map(|rows| (plan, rows))),
+        );
         for (plan, set) in sets {
             let (contract, ordinals, columns) = set.finish();
             self.last_rows[plan] = ordinals.len();
@@ -138,13 +150,12 @@ impl Decoder {
 
     fn record<'a>(
         &mut self,
-        raw: &'a RawBatch,
+        record: &RawRecord,
         ordinal: u32,
-        all_utf8: Option<&'a str>,
+        texts: &mut Texts<'a>,
         members: &mut Vec<Member<'a>>,
         run: &mut Run,
     ) -> Result<(), Refused> {
-        let record = &raw.records[ordinal as usize];
         let reject = |fault: &Fault, members: &[Member<'_>], plan: Option<&Plan>, types| {
             Err(Refused::Rejected(rejection(ordinal, fault, members, plan, types)))
         };
@@ -152,7 +163,7 @@ impl Decoder {
             let fault = Fault::too_large(record.len, self.options.max_record_bytes);
             return reject(&fault, members, None, &self.types);
         }
-        let text = match text(raw, ordinal, all_utf8) {
+        let text = match texts.get(record.start..record.start + record.len) {
             Ok(text) => text,
             Err(fault) => return reject(&fault, members, None, &self.types),
         };
@@ -200,7 +211,8 @@ impl Decoder {
 
 /// Does every ordinal of the raw batch occur exactly once?
 fn accounts_for_all(batch: &DecodedBatch) -> bool {
-    let mut ordinals: Vec<u32> = batch.rows.iter().flat_map(|rows| &rows.ordinals).copied().collect();
+    let mut ordinals: Vec<u32> =
+        batch.rows.iter().flat_map(|rows| &rows.ordinals).copied().collect();
     ordinals.extend(batch.rejected.iter().map(|rejection| rejection.ordinal));
     ordinals.extend(batch.ignored.iter().map(|(ordinal, _)| ordinal));
     ordinals.sort_unstable();
@@ -222,7 +234,8 @@ impl Run {
         const PAIRS: usize = 24;
         if members.len() <= PAIRS {
             for (at, member) in members.iter().enumerate() {
-                let same = |other: &Member<'_>| other.tag == member.tag && other.name == member.name;
+                let same =
+                    |other: &Member<'_>| other.tag == member.tag && other.name == member.name;
                 if members[..at].iter().any(same) {
                     return Some(&member.name);
                 }
@@ -235,29 +248,6 @@ impl Run {
             .find(|member| !self.names.insert(member.name.clone().into_owned()))
             .map(|member| &*member.name)
     }
-}
-
-/// The record as text, or why it is none.
-fn text<'a>(
-    raw: &'a RawBatch,
-    ordinal: u32,
-    all_utf8: Option<&'a str>,
-) -> Result<&'a str, Box<Fault>> {
-    let record = &raw.records[ordinal as usize];
-    let text = match all_utf8.and_then(|all| all.get(record.start..record.start + record.len)) {
-        Some(text) => text,
-        None => simdutf8::compat::from_utf8(raw.payload(ordinal)).map_err(|error| {
-            Fault::not_json(format!("not UTF-8 at byte {}", error.valid_up_to()))
-        })?,
-    };
-    if text.starts_with('\u{FEFF}') {
-        return Err(Fault::not_json("starts with a byte order mark"));
-    }
-    let is_space = |byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    if text.bytes().all(is_space) {
-        return Err(Fault::not_json("empty line"));
-    }
-    Ok(text)
 }
 
 /// A rejection with as much of the envelope as can be read. Off the fast path.
@@ -286,10 +276,7 @@ fn rejection(
         ),
         None => (
             types.ids.iter().find_map(|path| id(path)),
-            types
-                .times
-                .iter()
-                .find_map(|(path, form)| column::timestamp(value(path)?, *form).ok()),
+            types.times.iter().find_map(|(path, form)| column::timestamp(value(path)?, *form).ok()),
         ),
     };
     let private = plan.is_some_and(|plan| {
@@ -321,7 +308,12 @@ fn validated(
     let verdict = validator.check(&columns);
     if verdict.failures.is_empty() {
         let warnings = verdict.warnings;
-        return (!ordinals.is_empty()).then_some(ContractRows { contract, ordinals, columns, warnings });
+        return (!ordinals.is_empty()).then_some(ContractRows {
+            contract,
+            ordinals,
+            columns,
+            warnings,
+        });
     }
     let mut keep = vec![true; ordinals.len()];
     for failure in verdict.failures {

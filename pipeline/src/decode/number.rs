@@ -79,10 +79,7 @@ fn push(value: i128, digit: i128) -> Result<i128, Misfit> {
     if value < 10_i128.pow(36) {
         return Ok(value * 10 + digit);
     }
-    value
-        .checked_mul(10)
-        .and_then(|value| value.checked_add(digit))
-        .ok_or(Misfit::Overflow)
+    value.checked_mul(10).and_then(|value| value.checked_add(digit)).ok_or(Misfit::Overflow)
 }
 
 /// The exponent, bounded: past ±10⁹ every number but zero is out of reach either way.
@@ -92,9 +89,8 @@ fn exponent(text: &str) -> i64 {
         [b'-', digits @ ..] => (true, digits),
         [b'+', digits @ ..] | digits => (false, digits),
     };
-    let size = digits
-        .iter()
-        .fold(0_i64, |size, digit| (size * 10 + i64::from(digit - b'0')).min(FAR));
+    let size =
+        digits.iter().fold(0_i64, |size, digit| (size * 10 + i64::from(digit - b'0')).min(FAR));
     if negative { -size } else { size }
 }
 

@@ -11,8 +11,8 @@ use hashbrown::HashMap;
 
 use crate::outcome::Reason;
 
-use super::json::{Kind, Member, Members, Raw};
 use super::fault::Fault;
+use super::json::{Kind, Member, Members, Raw};
 
 /// Marks a member that the contract does not name.
 pub(super) const UNKNOWN: u32 = u32::MAX;
@@ -305,12 +305,7 @@ impl Plan {
 
     /// Sorts the members of a record: `at[slot]` becomes the member's position, and positions of
     /// members that are not read whole go to `extra`.
-    pub(super) fn sort(
-        &mut self,
-        members: &[Member<'_>],
-        at: &mut Vec<u32>,
-        extra: &mut Vec<u32>,
-    ) {
+    pub(super) fn sort(&mut self, members: &[Member<'_>], at: &mut Vec<u32>, extra: &mut Vec<u32>) {
         at.clear();
         at.resize(self.read_whole.len(), UNKNOWN);
         extra.clear();

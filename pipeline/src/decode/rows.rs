@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, NullBufferBuilder, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, Int64Array, NullBufferBuilder, RecordBatch, TimestampMicrosecondArray,
+};
 use contracts::model::EventContract;
 
 use crate::batch::RawRecord;
@@ -263,7 +265,11 @@ fn push_id(raw: Raw<'_>, into: &mut Text) -> Result<(), Box<Fault>> {
 
 fn checked_id<'t>(id: &'t str, raw: Raw<'_>) -> Result<&'t str, Box<Fault>> {
     if !is_id(id) {
-        return Err(Fault::new(Reason::OutOfRange, format!("expected 1 to {MAX_ID} characters"), raw));
+        return Err(Fault::new(
+            Reason::OutOfRange,
+            format!("expected 1 to {MAX_ID} characters"),
+            raw,
+        ));
     }
     Ok(id)
 }

@@ -120,7 +120,9 @@ pub enum SourceError {
         cause: std::io::Error,
     },
     /// A line that is too long to keep.
-    #[error("line at byte {offset} of `{path}` is longer than {limit} bytes; is it text with one event a line?")]
+    #[error(
+        "line at byte {offset} of `{path}` is longer than {limit} bytes; is it text with one event a line?"
+    )]
     LineTooLong {
         /// The file.
         path: PathBuf,
@@ -159,6 +161,3 @@ pub enum SourceError {
         offset: u64,
     },
 }
-
-#[cfg(test)]
-mod tests;

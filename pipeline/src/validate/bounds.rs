@@ -26,12 +26,28 @@ pub(super) struct FieldBounds {
 #[derive(Debug)]
 enum Check {
     Pattern(Regex),
-    Values { set: HashSet<String>, list: String },
+    Values {
+        set: HashSet<String>,
+        list: String,
+    },
     /// Smallest and largest allowed integer or unscaled decimal, both included.
-    Exact { low: i128, high: i128, text: String },
-    Float { bounds: Vec<(Side, f64)>, text: String },
-    Length { min: usize, max: usize },
-    Items { min: usize, max: usize },
+    Exact {
+        low: i128,
+        high: i128,
+        text: String,
+    },
+    Float {
+        bounds: Vec<(Side, f64)>,
+        text: String,
+    },
+    Length {
+        min: usize,
+        max: usize,
+    },
+    Items {
+        min: usize,
+        max: usize,
+    },
 }
 
 /// A side of a range.
@@ -197,8 +213,10 @@ fn range(ty: &Type, constraints: &Constraints) -> Option<Check> {
         (Side::Below, &constraints.below, "below"),
         (Side::Max, &constraints.max, "at most"),
     ];
-    let given: Vec<_> =
-        sides.iter().filter_map(|(side, text, word)| Some((*side, text.as_deref()?, word))).collect();
+    let given: Vec<_> = sides
+        .iter()
+        .filter_map(|(side, text, word)| Some((*side, text.as_deref()?, word)))
+        .collect();
     if given.is_empty() {
         return None;
     }
@@ -206,7 +224,8 @@ fn range(ty: &Type, constraints: &Constraints) -> Option<Check> {
     let text = format!("must be {}", texts.join(" and "));
     match ty {
         Type::Float64 => {
-            let bounds = given.iter().filter_map(|(side, text, _)| Some((*side, text.parse().ok()?)));
+            let bounds =
+                given.iter().filter_map(|(side, text, _)| Some((*side, text.parse().ok()?)));
             Some(Check::Float { bounds: bounds.collect(), text })
         }
         Type::Int64 | Type::Decimal { .. } => {

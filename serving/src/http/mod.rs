@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod error;
+mod graph;
 mod layers;
 mod ledger;
 mod monitor;

@@ -43,7 +43,7 @@ pub(super) struct Column {
     #[serde(rename = "type")]
     pub ty: String,
     pub role: Role,
-    /// Where its values come from; empty for a field of the record.
+    /// Where its values come from; for a field of the record, which versions have it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub definition: String,
 }
@@ -88,10 +88,20 @@ pub(super) struct Fill {
     pub added: Vec<String>,
     /// Columns whose expressions are to be evaluated over stored rows.
     pub evaluate: BTreeSet<String>,
-    /// The recorded fields in order, when the fields changed: the bits of `_absent` follow.
-    pub fields_before: Option<Vec<String>>,
+    /// The recorded fields in order, when the fields changed: values come out of `_extra`, and the
+    /// bits of `_absent` follow.
+    pub fields_before: Option<Vec<FieldBefore>>,
     /// Is the hash over the fields to be made again?
     pub body: bool,
+}
+
+/// A field as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FieldBefore {
+    /// Its name.
+    pub name: String,
+    /// The contract's versions that had it.
+    pub versions: BTreeSet<u32>,
 }
 
 impl Fill {
@@ -153,7 +163,7 @@ fn of_family(family: &Family) -> Definition {
     let mut columns: Vec<Column> = family
         .fields
         .iter()
-        .map(|def| plain(&def.name, def.ty.to_string(), Role::Field, String::new()))
+        .map(|def| plain(&def.name, def.ty.to_string(), Role::Field, versions_with(family, &def.name)))
         .collect();
     columns.push(plain(column::BODY, "int64".into(), Role::Body, body));
     columns.extend(family.enriched.iter().map(|def| {
@@ -162,6 +172,13 @@ fn of_family(family: &Family) -> Definition {
     }));
     columns.extend(family.computed.iter().map(computed_column));
     Definition { hash: hex(xxh3_64(&hashes)), columns }
+}
+
+/// The versions that have a field, comma separated.
+fn versions_with(family: &Family, name: &str) -> String {
+    let versions = family.versions.iter();
+    let with = versions.filter(|version| version.fields.iter().any(|field| field.name == name));
+    with.map(|version| version.version.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// How each version makes an enriched column. A lookup is as known when the event was applied, so
@@ -275,9 +292,14 @@ fn compare(before: &[Column], after: &[Column], refuse: &mut dyn FnMut(String)) 
             }
         }
     }
-    let fields = |columns: &[Column]| -> Vec<String> {
+    let fields = |columns: &[Column]| -> Vec<FieldBefore> {
         let fields = columns.iter().filter(|column| column.role == Role::Field);
-        fields.map(|column| column.name.clone()).collect()
+        fields
+            .map(|column| FieldBefore {
+                name: column.name.clone(),
+                versions: column.definition.split(',').filter_map(|v| v.parse().ok()).collect(),
+            })
+            .collect()
     };
     let fields_before = fields(before);
     if fields_before != fields(after) {
@@ -365,4 +387,106 @@ pub(super) fn save_all(
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(name: &str, ty: &str, versions: &str) -> Column {
+        column(name, ty, Role::Field, versions)
+    }
+
+    fn column(name: &str, ty: &str, role: Role, definition: &str) -> Column {
+        Column { name: name.into(), ty: ty.into(), role, definition: definition.into() }
+    }
+
+    #[track_caller]
+    fn check(before: &[Column], after: &[Column], expected: Result<Fill, &str>) {
+        let mut refused = Vec::new();
+        let fill = compare(before, after, &mut |what| refused.push(what));
+        match expected {
+            Ok(expected) => {
+                assert_eq!(refused, Vec::<String>::new());
+                assert_eq!(fill, expected);
+            }
+            Err(expected) => assert_eq!(refused.join("; "), expected),
+        }
+    }
+
+    fn before(fields: &[(&str, &[u32])]) -> Option<Vec<FieldBefore>> {
+        let field = |(name, versions): &(&str, &[u32])| FieldBefore {
+            name: (*name).into(),
+            versions: versions.iter().copied().collect(),
+        };
+        Some(fields.iter().map(field).collect())
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn equal_columns_need_nothing() {
+        let columns = [field("a", "string", "1"), column("x_1", "bool", Role::Computed, "a = 'b'")];
+        check(&columns, &columns, Ok(Fill::default()));
+    }
+
+    #[test]
+    fn a_new_field_moves_values_and_bits() {
+        check(
+            &[field("a", "string", "1")],
+            &[field("b", "int64", "1"), field("a", "string", "1")],
+            Ok(Fill {
+                added: vec!["b".into()],
+                fields_before: before(&[("a", &[1])]),
+                ..Fill::default()
+            }),
+        );
+    }
+
+    #[test]
+    fn a_field_that_another_version_gains_is_no_new_column() {
+        check(
+            &[field("a", "string", "2")],
+            &[field("a", "string", "1,2")],
+            Ok(Fill { fields_before: before(&[("a", &[2])]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn a_field_that_is_gone_only_moves_bits() {
+        check(
+            &[field("a", "string", "1"), field("b", "string", "1")],
+            &[field("b", "string", "1")],
+            Ok(Fill { fields_before: before(&[("a", &[1]), ("b", &[1])]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn expressions_are_evaluated_when_new_or_different() {
+        check(
+            &[column("e", "int64", Role::Enriched, "v1(a) ")],
+            &[
+                column("e", "int64", Role::Enriched, "v1(b) "),
+                column("x_2", "bool", Role::Computed, "a > 1"),
+            ],
+            Ok(Fill { added: vec!["x_2".into()], evaluate: names(&["e", "x_2"]), ..Fill::default() }),
+        );
+    }
+
+    #[test]
+    fn another_list_of_fields_makes_the_body_hash_again() {
+        let body = |definition| column("_body", "int64", Role::Body, definition);
+        check(&[body("v1(a) ")], &[body("v1(a,b) ")], Ok(Fill { body: true, ..Fill::default() }));
+    }
+
+    #[test]
+    fn another_type_is_refused() {
+        check(
+            &[field("a", "string", "1"), field("b", "int64", "1")],
+            &[field("a", "int64", "1"), field("b", "float64", "1")],
+            Err("column `a` was string, is now int64; column `b` was int64, is now float64"),
+        );
+    }
 }

@@ -1,8 +1,8 @@
 //! Members that a contract did not know when a record came, and now does.
 //!
-//! The journal keeps them as JSON in `_extra`. When a contract gains a field, values that fit its
-//! type move from there into the new column; what does not fit stays. Lists and structs are left
-//! where they are.
+//! The journal keeps them as JSON in `_extra`. When a version of a contract gains a field, values
+//! that fit its type move from there into the column; what does not fit stays. Lists and structs
+//! are left where they are. Bounds and patterns are not applied: the record was accepted.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,57 +17,77 @@ use contracts::model::{Family, Field, TimeForm};
 use contracts::types::Type;
 use serde_json::value::RawValue;
 
+use super::contract_state::FieldBefore;
+
 type Members = BTreeMap<String, Box<RawValue>>;
 
 /// What was found in `_extra`.
 pub(super) struct Taken {
-    /// New field → its values; null where there was none.
-    pub fields: Vec<(String, ArrayRef)>,
+    /// Fields that some version did not have before.
+    pub fields: Vec<Found>,
     /// `_extra` without them.
     pub rest: ArrayRef,
-    /// New field → rows that had a member of its type, null included.
-    found: BTreeMap<String, Vec<bool>>,
 }
 
-impl Taken {
-    /// Did the record of that row have the field?
-    pub(super) fn has(&self, field: &str, row: usize) -> bool {
-        self.found.get(field).is_some_and(|rows| rows[row])
-    }
+/// The values of one field.
+pub(super) struct Found {
+    /// The field.
+    pub name: String,
+    /// Rows that have it now, null included.
+    pub rows: BooleanArray,
+    /// Its values in those rows.
+    pub values: ArrayRef,
 }
 
-/// Takes the values of the family's new fields out of `_extra`.
+/// Takes values of fields that the version of a row has now and had not `before` out of `_extra`;
+/// where a record did not have the member, the field's default is its value.
 pub(super) fn take(
     family: &Family,
-    added: &[String],
+    before: &[FieldBefore],
+    versions: &Int64Array,
     extra: &StringArray,
 ) -> Result<Taken, ArrowError> {
-    let mut rows: Vec<Option<Members>> = extra
+    let mut members: Vec<Option<Members>> = extra
         .iter()
         .map(|text| text.and_then(|text| serde_json::from_str(text).ok()))
         .collect();
-    let mut taken = Taken { fields: Vec::new(), rest: Arc::new(extra.clone()), found: BTreeMap::new() };
-    for name in added {
-        // The newest version that has it says what it is.
-        let fields = family.versions.iter().rev().flat_map(|version| &version.fields);
-        let Some(field) = fields.into_iter().find(|field| field.name == *name) else { continue };
-        let mut found = vec![false; rows.len()];
-        let mut values = vec![None; rows.len()];
-        for (row, members) in rows.iter_mut().enumerate() {
-            let Some(members) = members else { continue };
-            let Some(value) = members.get(name).map(|raw| Value::parse(field, raw.get())) else {
-                continue;
+    let mut fields = Vec::new();
+    for def in &family.fields {
+        let new: Vec<(i64, &Field)> = family
+            .versions
+            .iter()
+            .filter(|version| !had(before, &def.name, version.version))
+            .filter_map(|version| {
+                let field = version.fields.iter().find(|field| field.name == def.name)?;
+                Some((i64::from(version.version), field))
+            })
+            .collect();
+        if new.is_empty() {
+            continue;
+        }
+        let mut values = vec![None; members.len()];
+        for (row, members) in members.iter_mut().enumerate() {
+            let version = versions.value(row);
+            let Some((_, field)) = new.iter().find(|(new, _)| *new == version) else { continue };
+            let json = members.as_ref().and_then(|members| members.get(&def.name));
+            values[row] = match (json, &field.default) {
+                (Some(json), _) => Value::parse(field, json.get()),
+                (None, Some(default)) => Value::parse(field, &default.to_string()),
+                (None, None) => None,
             };
-            if let Some(value) = value {
-                members.remove(name);
-                found[row] = true;
-                values[row] = Some(value);
+            if values[row].is_some()
+                && let Some(members) = members
+            {
+                members.remove(&def.name);
             }
         }
-        taken.fields.push((name.clone(), column(&field.ty, &values)?));
-        taken.found.insert(name.clone(), found);
+        fields.push(Found {
+            name: def.name.clone(),
+            rows: values.iter().map(|value| Some(value.is_some())).collect(),
+            values: column(&def.ty, &values)?,
+        });
     }
-    let rest: StringArray = rows
+    let rest: StringArray = members
         .iter()
         .zip(extra.iter())
         .map(|(members, text)| match members {
@@ -76,8 +96,12 @@ pub(super) fn take(
             None => text.map(str::to_owned),
         })
         .collect();
-    taken.rest = Arc::new(rest);
-    Ok(taken)
+    Ok(Taken { fields, rest: Arc::new(rest) })
+}
+
+/// Did that version have the field before?
+pub(super) fn had(before: &[FieldBefore], field: &str, version: u32) -> bool {
+    before.iter().any(|old| old.name == field && old.versions.contains(&version))
 }
 
 /// A value of a simple type.

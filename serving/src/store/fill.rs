@@ -12,17 +12,17 @@ use arrow::error::ArrowError;
 use contracts::model::{Computed, EnrichValue, Family, column};
 use duckdb::{Connection, params};
 use pipeline::deduplicate::hash;
+use pipeline::fail_point;
 use pipeline::store::StoreError;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contract_state::{self, Definition, Fill, Key};
 use super::error::{failed, refused};
-use super::extra;
 use super::schema::{Table, column_definition, quoted, stored_columns};
-use super::{in_transaction, rows};
+use super::{absent, extra, in_transaction, rows};
 
-/// Sequence numbers covered by one step.
-const SEQS_PER_STEP: i64 = 65_536;
+/// Sequence numbers covered by one step. Tests take several steps with few rows.
+const SEQS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
 
 /// The column of row numbers beside new values.
 const ROW: &str = "_row";
@@ -63,6 +63,7 @@ impl Job<'_> {
         while done < last {
             let end = last.min(done + SEQS_PER_STEP);
             self.step(conn, &context, done, end)?;
+            fail_point::hit("store_fill_step");
             done = end;
             progress(&context, done.max(0) as u64, last as u64);
         }
@@ -202,12 +203,12 @@ impl Job<'_> {
     /// of fields: which were absent, and the hash over them.
     fn fill_fields(&self, family: &Family, rows: &mut Overlay) -> Result<(), ArrowError> {
         if let Some(before) = &self.fill.fields_before {
-            let taken = extra::take(family, &self.fill.added, rows.text(column::EXTRA)?)?;
-            let absent = rows.int64(column::ABSENT)?;
-            let absent = absent_bits(family, before, absent, |field, row| taken.has(field, row));
-            rows.set(column::ABSENT, Arc::new(absent))?;
-            for (name, values) in taken.fields {
-                rows.set(&name, values)?;
+            let versions = rows.int64(column::VERSION)?;
+            let taken = extra::take(family, before, versions, rows.text(column::EXTRA)?)?;
+            let bits = absent::bits(family, before, versions, rows.int64(column::ABSENT)?, &taken);
+            rows.set(column::ABSENT, Arc::new(bits))?;
+            for found in taken.fields {
+                rows.set_where(&found.name, &found.rows, found.values)?;
             }
             rows.set(column::EXTRA, taken.rest)?;
         }
@@ -241,35 +242,6 @@ impl Job<'_> {
         let text = serde_json::to_string(&self.definition.columns).unwrap_or_default();
         format!("{:016x}", xxh3_64(text.as_bytes()))
     }
-}
-
-/// Bits of [`column::ABSENT`] for the fields of today, from those for the fields `before`. A field
-/// that is new was absent unless `has` it.
-fn absent_bits(
-    family: &Family,
-    before: &[String],
-    bits: &Int64Array,
-    has: impl Fn(&str, usize) -> bool,
-) -> Int64Array {
-    let places: Vec<Option<usize>> = family
-        .fields
-        .iter()
-        .map(|field| before.iter().position(|old| *old == field.name))
-        .collect();
-    let of_row = |row: usize| {
-        let old = bits.value(row);
-        let mut new = 0i64;
-        // More than 63 optional fields do not occur: the contract check refuses them.
-        for (bit, (place, field)) in places.iter().zip(&family.fields).enumerate().take(63) {
-            let absent = match place {
-                Some(place) => *place < 63 && old >> place & 1 == 1,
-                None => !has(&field.name, row),
-            };
-            new |= i64::from(absent) << bit;
-        }
-        new
-    };
-    Int64Array::from_iter_values((0..bits.len()).map(of_row))
 }
 
 /// Stored rows with some columns replaced.

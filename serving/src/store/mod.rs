@@ -10,6 +10,7 @@
 //! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` what
 //! happens when the contracts are no longer those the directory was written with.
 
+mod absent;
 mod bookkeeping;
 mod contract_state;
 pub mod data_dir;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use contracts::model::Domain;
 use duckdb::Connection;
 use pipeline::entity::Replay;
+use pipeline::fail_point;
 use pipeline::store::StoreError;
 
 use super::contract_state::{self, Definition};
@@ -16,7 +17,7 @@ use super::schema::{Tables, quoted};
 use super::{bookkeeping, in_transaction};
 
 /// Journal rows folded between two reports of progress.
-const ROWS_PER_STEP: i64 = 65_536;
+const ROWS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
 
 /// Replaces the rows of `entity` by what the journal says, and records `definition`.
 pub(super) fn rebuild(
@@ -45,6 +46,7 @@ pub(super) fn rebuild(
         after = end;
         progress(&context, after as u64, until as u64);
     }
+    fail_point::hit("store_rebuild");
     let batches = replay.finish().map_err(|e| refused(&context, e.to_string()))?;
 
     let create = table.create()?;

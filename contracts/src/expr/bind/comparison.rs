@@ -12,11 +12,11 @@ use datafusion_physical_expr::expressions::{LikeExpr, in_list};
 use super::arithmetic::{Numbers, numbers};
 use super::coerce::{mixing_hint, unify, want};
 use super::logic::negate_if;
-use super::{Binder, Bound, Typed};
+use super::{Binder, Bound, Typed, literals};
 use crate::expr::ast::{Ast, CompareOp};
 use crate::expr::decimal::Alignment;
 use crate::expr::error::{ExprError, Pos};
-use crate::expr::physical::{Call, Operand, Result as Evaluated, fold};
+use crate::expr::physical::{Call, Node, Operand, Result as Evaluated, fold, literal};
 use crate::types::Type;
 
 impl Binder<'_> {
@@ -93,7 +93,14 @@ impl Binder<'_> {
         negated: bool,
         pos: Pos,
     ) -> Bound {
-        let operand = want(self.bind(operand)?, &Type::String)?;
+        let operand = self.bind(operand)?;
+        if !operand.untyped_null && operand.ty != Type::String {
+            return Err(operand
+                .pos
+                .error(format!("`like` needs string, found {}", operand.ty))
+                .hint("convert it with `cast(x as string)`"));
+        }
+        let operand = want(operand, &Type::String)?;
         let pattern = self.bind(pattern)?;
         if !matches!(pattern.literal(), Some(ScalarValue::Utf8(Some(_)))) {
             return Err(pattern
@@ -101,7 +108,16 @@ impl Binder<'_> {
                 .error("the pattern of `like` is a text in quotes")
                 .hint("compare two fields with `contains`, `starts_with` or `ends_with`"));
         }
-        let node = LikeExpr::new(negated, ignore_case, operand.node, pattern.node);
+        let like =
+            |operand: Node| LikeExpr::new(negated, ignore_case, operand, pattern.node.clone());
+        // A pattern that Arrow refuses is refused here, not for every row.
+        let probe = fold(Arc::new(like(literals::text("", pos).node)));
+        if literal(&probe).is_none() {
+            return Err(pattern
+                .pos
+                .error("the pattern of `like` cannot be compiled"));
+        }
+        let node = like(operand.node);
         Ok(Typed::new(fold(Arc::new(node)), Type::Bool, pos))
     }
 }

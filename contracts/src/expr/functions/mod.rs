@@ -191,7 +191,7 @@ impl CallSite<'_> {
         if value.untyped_null || value.ty == *ty {
             return want(value, ty);
         }
-        let error = self.wrong_type(index, &format!("a {ty}"), &value);
+        let error = self.wrong_type(index, &ty.to_string(), &value);
         Err(match ty {
             Type::String if !matches!(value.ty, Type::List(_) | Type::Struct(_)) => {
                 error.hint("convert it with `cast(x as string)`")

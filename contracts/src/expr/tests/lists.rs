@@ -4,7 +4,14 @@ use super::{has_type, rows};
 fn sums() {
     rows(
         "sum_of(items, quantity * price)",
-        ["null", "0.00", "21.01", "0.00", "null", "0.00"],
+        [
+            "null",
+            "0.00",
+            "21.01",
+            "0.00",
+            "92233720368455524349631452243.93",
+            "0.00",
+        ],
     );
     rows(
         "sum_of(items, quantity)",

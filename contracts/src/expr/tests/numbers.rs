@@ -150,7 +150,6 @@ fn a_decimal_past_38_digits_is_null_in_its_row_only() {
         ],
     );
     rows("big % 10", ["null", "0", "1", "-1", "9", "-9"]);
-    // The sum fits although the first operand, brought to the common scale, does not.
     rows(
         "big + fine",
         [

@@ -1,5 +1,4 @@
-use super::{has_type, hostile, rows, value};
-use crate::expr::{Expr, Scope};
+use super::{compile, has_type, hostile, rows, shown, value};
 
 #[test]
 fn letters_and_blanks() {
@@ -119,7 +118,6 @@ fn tests_on_texts() {
     value(r"'50%' like '50\%'", "true");
     value(r"'50x' like '50\%'", "false");
     value(r"'a\b' like 'a\\b'", "true");
-    value("'x' like null is null", "true");
     has_type("s like 'a'", "bool");
 }
 
@@ -131,16 +129,10 @@ fn texts_cannot_explode() {
         text = format!("replace({text}, 'a', 'aaaaaaaa')");
     }
     value(&text, "null");
-    let mut text = "s".to_owned();
-    for _ in 0..10 {
-        text = format!("concat({text}, 'xxxxxxxx', {text})");
-    }
-    let expr = Expr::compile(&text[..text.len().min(16_000)], &Scope::default(), None);
-    assert!(expr.is_err(), "the text is cut or too long");
     let doubled = (0..14).fold("s".to_owned(), |text, _| {
         format!("replace({text}, 'a', 'aaaa')")
     });
-    let expr = super::compile(&doubled);
-    assert_eq!(super::shown(&expr.evaluate(&hostile()), 2), "null");
-    assert_eq!(super::shown(&expr.evaluate(&hostile()), 3), "ÄÖß");
+    let expr = compile(&doubled);
+    assert_eq!(shown(&expr.evaluate(&hostile()), 2), "null");
+    assert_eq!(shown(&expr.evaluate(&hostile()), 3), "ÄÖß");
 }

@@ -50,7 +50,7 @@ fn intervals_move_times() {
     );
     rows(
         "day + interval '1 day' > day",
-        ["null", "true", "true", "true", "null", "true"],
+        ["null", "true", "true", "true", "null", "null"],
     );
 }
 

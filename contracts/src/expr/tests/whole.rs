@@ -28,7 +28,7 @@ fn one_spelling_per_meaning() {
     canonical("(i * j) + (i / j)", "i * j + i / j");
     canonical("i - (j - 1)", "i - (j - 1)");
     canonical("-(i + 1)", "-(i + 1)");
-    canonical("- - i", "-(-i)");
+    canonical("- - i", "- -i");
     canonical("-(1)", "-1");
     canonical("- i * j", "-i * j");
     canonical("-(i * j)", "-(i * j)");
@@ -45,8 +45,8 @@ fn one_spelling_per_meaning() {
     canonical("s NOT LIKE 'a''b'", "s not like 'a''b'");
     canonical("s not in ('a','b')", "s not in ('a', 'b')");
     canonical("i not between 1 and (2)", "i not between 1 and 2");
-    canonical("(i > 1) is not true", "(i > 1) is not true");
-    canonical("i > 1 is true", "(i > 1) is true");
+    canonical("(i > 1) is not true", "i > 1 is not true");
+    canonical("(i in (1)) is true is false", "i in (1) is true is false");
     canonical("(b is null) = true", "(b is null) = true");
     canonical("\"i\" + \"end\"", "i + \"end\"");
     canonical("items [ 1 ] . sku", "items[1].sku");

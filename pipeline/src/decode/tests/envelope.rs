@@ -131,10 +131,10 @@ fn several_places_for_the_type() {
 fn ids_are_texts_or_whole_numbers() {
     #[track_caller]
     fn check_id(id: &str, want: &str) {
-        let record = format!(
-            r#"{{"event_type":"e","event_id":{id},"timestamp":"2026-01-31T10:00:00Z"}}"#
-        );
-        let shown = show(&decode(domain(vec![vec![contract(&["e"], vec![])]]), &[record.as_bytes()]), 0);
+        let record =
+            format!(r#"{{"event_type":"e","event_id":{id},"timestamp":"2026-01-31T10:00:00Z"}}"#);
+        let shown =
+            show(&decode(domain(vec![vec![contract(&["e"], vec![])]]), &[record.as_bytes()]), 0);
         assert!(shown.contains(want), "{id}: {shown}");
     }
     check_id("\"x\"", "_id=x ");
@@ -169,7 +169,10 @@ fn absent_null_and_default_are_three_things() {
     };
     let row = "e v1 _type=e _id=1 _time=2026-01-31T10:00:00 _tenant=default";
     for (rest, want) in [
-        (r#","must":1"#, format!("{row} must=1 may=null unit=RUB quoted=a\"b _absent=2 _extra=null")),
+        (
+            r#","must":1"#,
+            format!("{row} must=1 may=null unit=RUB quoted=a\"b _absent=2 _extra=null"),
+        ),
         (
             r#","must":1,"may":null,"unit":null,"quoted":"c""#,
             format!("{row} must=1 may=null unit=null quoted=c _absent=0 _extra=null"),
@@ -177,7 +180,8 @@ fn absent_null_and_default_are_three_things() {
     ] {
         check(vec![vec![contract(&["e"], fields())]], &record(rest), &want);
     }
-    let rejected = "rejected missing_field field=must id=1 type=e time=1769853600000000 contract=e v1";
+    let rejected =
+        "rejected missing_field field=must id=1 type=e time=1769853600000000 contract=e v1";
     let contracts = || vec![vec![contract(&["e"], fields())]];
     check(contracts(), &record(""), &format!("{rejected}: required, but absent"));
     check(contracts(), &record(r#","must":null"#), &format!("{rejected}: required, but null"));
@@ -224,10 +228,7 @@ fn large_records_are_not_read() {
     let mut decoder = Decoder::with_options(&domain, DecodeOptions { max_record_bytes: 100 });
     let long = format!(r#"{{"event_type":"{}"}}"#, "x".repeat(100));
     let decoded = decoder.decode(batch(&[long.as_bytes(), br#"{"event_type":"f"}"#]));
-    assert_eq!(
-        show(&decoded, 0),
-        "rejected too_large: 117 bytes, the limit for one record is 100"
-    );
+    assert_eq!(show(&decoded, 0), "rejected too_large: 117 bytes, the limit for one record is 100");
     assert!(show(&decoded, 1).starts_with("rejected unknown_event_type"));
 }
 

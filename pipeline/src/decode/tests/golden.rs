@@ -30,10 +30,8 @@ fn readings() -> Domain {
     seen_at.time_form = TimeForm::EpochS;
     let mut note = field("note", Type::String);
     note.constraints.max_length = Some(5);
-    let place = Type::Struct(vec![
-        ("room".to_owned(), Type::String),
-        ("floor".to_owned(), Type::Int64),
-    ]);
+    let place =
+        Type::Struct(vec![("room".to_owned(), Type::String), ("floor".to_owned(), Type::Int64)]);
     let fields = vec![
         sensor,
         unit,

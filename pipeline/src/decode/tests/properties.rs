@@ -12,10 +12,8 @@ use super::support::{batch, contract, decimal, domain, field, required};
 use crate::decode::{Decoder, accounts_for_all, json};
 
 fn any_domain() -> Arc<Domain> {
-    let item = Type::Struct(vec![
-        ("name".to_owned(), Type::String),
-        ("count".to_owned(), Type::Int64),
-    ]);
+    let item =
+        Type::Struct(vec![("name".to_owned(), Type::String), ("count".to_owned(), Type::Int64)]);
     let fields = vec![
         required("key", Type::String),
         field("amount", decimal(12, 2)),
@@ -49,11 +47,7 @@ fn records() -> impl Strategy<Value = Value> {
         ]
     });
     let name = "key|amount|weight|items|day|ok|any|event_id|timestamp|[a-z]{1,4}";
-    (
-        prop_oneof!["a", "b", "c"],
-        "[a-z0-9]{0,8}",
-        prop::collection::vec((name, value), 0..10),
-    )
+    (prop_oneof!["a", "b", "c"], "[a-z0-9]{0,8}", prop::collection::vec((name, value), 0..10))
         .prop_map(|(event_type, id, members)| {
             let mut record = serde_json::Map::new();
             record.insert("event_type".to_owned(), event_type.into());

@@ -181,6 +181,9 @@ fn show_rejection(rejection: &Rejection) -> String {
     add("id", rejection.event_id.clone());
     add("type", rejection.event_type.clone());
     add("time", rejection.event_time.map(|time| time.to_string()));
-    add("contract", rejection.contract.as_ref().map(|(name, version)| format!("{name} v{version}")));
+    add(
+        "contract",
+        rejection.contract.as_ref().map(|(name, version)| format!("{name} v{version}")),
+    );
     format!("{text}: {}", rejection.detail)
 }

@@ -14,11 +14,13 @@ const MOST: u64 = 64 << 10;
 pub(super) fn of_file(path: &Path, len: Option<u64>) -> Result<String, SourceError> {
     let mut beginning = Vec::new();
     let most = len.unwrap_or(MOST).min(MOST);
-    let file = File::open(path)
-        .map_err(|cause| SourceError::Open { path: path.to_owned(), cause })?;
-    file.take(most)
-        .read_to_end(&mut beginning)
-        .map_err(|cause| SourceError::Read { path: path.to_owned(), offset: 0, cause })?;
+    let file =
+        File::open(path).map_err(|cause| SourceError::Open { path: path.to_owned(), cause })?;
+    file.take(most).read_to_end(&mut beginning).map_err(|cause| SourceError::Read {
+        path: path.to_owned(),
+        offset: 0,
+        cause,
+    })?;
     Ok(format!("{}:{:032x}", beginning.len(), xxh3_128(&beginning)))
 }
 

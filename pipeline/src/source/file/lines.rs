@@ -125,10 +125,11 @@ impl Lines {
             }
             searched = bytes.len();
             let enough = lines.len() >= max_records || bytes.len() >= limits.bytes;
-            if !lines.is_empty() && (enough || ended || self.failed.is_some()) {
+            let too_long = bytes.len() - line_start > self.max_line;
+            if !lines.is_empty() && (enough || ended || too_long || self.failed.is_some()) {
                 break;
             }
-            if bytes.len() - line_start > self.max_line {
+            if too_long {
                 self.rest = bytes;
                 return Err(LineError::TooLong { offset: self.offset });
             }

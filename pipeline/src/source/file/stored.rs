@@ -48,9 +48,7 @@ impl Stored {
             return Err(SourceError::NotAFile { path: path.to_owned(), what });
         }
         let mut beginning = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(4).read_to_end(&mut beginning))
-            .map_err(open)?;
+        File::open(path).and_then(|file| file.take(4).read_to_end(&mut beginning)).map_err(open)?;
         Ok(Self {
             path: path.to_owned(),
             form: Form::of(&beginning),
@@ -102,8 +100,11 @@ impl Stored {
             }
         };
         let mut last = [0];
-        let read = read_one(&mut reader, &mut last)
-            .map_err(|cause| SourceError::Read { path: self.path.clone(), offset: at, cause })?;
+        let read = read_one(&mut reader, &mut last).map_err(|cause| SourceError::Read {
+            path: self.path.clone(),
+            offset: at,
+            cause,
+        })?;
         if at < before || !read {
             let len = if self.form == Form::Plain { self.len } else { at };
             return Err(SourceError::Shorter { path: self.path.clone(), len, offset });

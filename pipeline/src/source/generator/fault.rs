@@ -26,6 +26,8 @@ pub enum Fault {
     WrongType,
     /// A type that no contract names.
     UnknownType,
+    /// A version that the contract does not have.
+    UnknownVersion,
     /// An order id of another form.
     BadPattern,
     /// A status that does not exist.
@@ -42,7 +44,7 @@ pub enum Fault {
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CutOff,
         Self::NotUtf8,
         Self::Binary,
@@ -53,6 +55,7 @@ impl Fault {
         Self::MissingField,
         Self::WrongType,
         Self::UnknownType,
+        Self::UnknownVersion,
         Self::BadPattern,
         Self::NotAllowed,
         Self::OutOfRange,
@@ -75,6 +78,7 @@ impl Fault {
             Self::MissingField => Reason::MissingField,
             Self::WrongType => Reason::WrongType,
             Self::UnknownType => Reason::UnknownEventType,
+            Self::UnknownVersion => Reason::UnknownVersion,
             Self::BadPattern => Reason::PatternMismatch,
             Self::NotAllowed => Reason::NotAllowed,
             Self::OutOfRange => Reason::OutOfRange,
@@ -110,11 +114,16 @@ impl Fault {
                 replace(order, "\"status\":", b"\"status\":\"shipped\",\"status\":", into);
             }
             Self::MissingField => replace(order, "\"order_id\":", b"\"order\":", into),
-            Self::WrongType => replace(order, "\"total_amount\":", b"\"total_amount\":\"?\",\"was\":", into),
+            Self::WrongType => {
+                replace(order, "\"total_amount\":", b"\"total_amount\":\"?\",\"was\":", into)
+            }
             Self::UnknownType => replace(order, "order.created", b"order.teleported", into),
             Self::BadPattern => replace(order, "\"ORD-", b"\"ORDER/", into),
             Self::NotAllowed => replace(order, "\"pending\"", b"\"lost\"", into),
             Self::OutOfRange => replace(order, "\"total_amount\":", b"\"total_amount\":-", into),
+            Self::UnknownVersion => {
+                replace(order, "\"schema_version\":", b"\"schema_version\":9", into)
+            }
             Self::RuleFailed => replace(order, "\"total_amount\":", b"\"total_amount\":9", into),
             Self::FarFuture | Self::Conflict => into.extend_from_slice(order),
         }

@@ -139,7 +139,8 @@ impl Generator {
 
     /// A generator whose order numbers begin past `first`, for a stream that goes on after another.
     fn numbered(options: GeneratorOptions, first: u64) -> Self {
-        let mut rng = SmallRng::seed_from_u64(options.seed ^ first.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut rng =
+            SmallRng::seed_from_u64(options.seed ^ first.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let rate = if options.rate > 0.0 { options.rate } else { 1.0 };
         let speed = if options.speed > 0.0 { options.speed } else { 1.0 };
         let step = speed / rate * 1e6;

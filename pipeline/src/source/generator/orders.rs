@@ -18,6 +18,10 @@ const MOST_OPEN: u64 = 20_000;
 /// Payments that wait for their next step; older ones are given up.
 const MOST_WAITING: usize = 10_000;
 const METHODS: [&str; 3] = ["card", "bank_transfer", "wallet"];
+const CITIES: [&str; 12] = [
+    "Berlin", "Dresden", "Ghent", "Kazan", "Leeds", "Lyon", "Moscow", "Oslo", "Porto", "Riga",
+    "Tula", "Turin",
+];
 const REASONS: [&str; 3] = ["insufficient_funds", "expired_card", "declined"];
 
 /// All open orders and waiting payments.
@@ -35,6 +39,8 @@ struct Order {
     id: OrderId,
     user: u32,
     currency: Currency,
+    /// Index of the town of delivery; none on orders of a producer that has not moved to version 2.
+    city: Option<u8>,
     status: Status,
     items: Vec<Item>,
     created_at: i64,
@@ -152,12 +158,14 @@ impl Orders {
             quantity: if rng.random_bool(0.8) { 1 } else { rng.random_range(2..5) },
             price: stock.price(*product, currency),
         });
+        let items = items.collect();
         Order {
             id: OrderId { day: day_number(now), number: self.number },
             user: checkout.user,
             currency,
+            city: rng.random_bool(0.95).then(|| (checkout.user % CITIES.len() as u32) as u8),
             status: Status::Pending,
-            items: items.collect(),
+            items,
             created_at: now,
         }
     }
@@ -169,9 +177,7 @@ impl Orders {
         let lot = rng.random_range(0..100);
         order.status = match (order.status, lot) {
             (Status::Pending, 0..12) => {
-                // The customer changes a quantity; the total follows.
-                let item = rng.random_range(0..order.items.len());
-                order.items[item].quantity = order.items[item].quantity % 5 + 1;
+                order.change(rng);
                 Status::Pending
             }
             (Status::Pending, 12..18) | (Status::Confirmed, 0..3) => Status::Cancelled,
@@ -203,9 +209,7 @@ impl Orders {
         let fails = !payment.failed_before && rng.random_bool(0.38);
         if fails {
             // One failure in twenty says no reason, which a rule warns about.
-            let reason = rng
-                .random_bool(0.95)
-                .then(|| REASONS[rng.random_range(0..REASONS.len())]);
+            let reason = rng.random_bool(0.95).then(|| REASONS[rng.random_range(0..REASONS.len())]);
             payment.write("payment.failed", "failed", reason, at, line);
             // The second attempt is a payment of its own.
             self.number += 1;
@@ -221,6 +225,17 @@ impl Orders {
 }
 
 impl Order {
+    /// The customer changes a quantity, and the total follows, or has it sent elsewhere.
+    fn change(&mut self, rng: &mut SmallRng) {
+        match &mut self.city {
+            Some(city) if rng.random_bool(0.2) => *city = (*city + 1) % CITIES.len() as u8,
+            _ => {
+                let item = rng.random_range(0..self.items.len());
+                self.items[item].quantity = self.items[item].quantity % 5 + 1;
+            }
+        }
+    }
+
     fn total(&self) -> u64 {
         self.items.iter().map(|item| item.quantity * item.price).sum()
     }
@@ -238,6 +253,10 @@ impl Order {
         }
         line.raw("]");
         line.money("total_amount", self.total()).text("currency", self.currency.code());
+        match self.city {
+            Some(city) => line.number("schema_version", 2).text("city", CITIES[usize::from(city)]),
+            None => line.number("schema_version", 1),
+        };
         line.end();
     }
 }

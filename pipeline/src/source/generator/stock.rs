@@ -8,11 +8,21 @@ use super::text::Line;
 
 const PRODUCTS: u32 = 5_000;
 const CATEGORIES: [&str; 10] = [
-    "electronics", "books", "home", "garden", "toys", "sports", "beauty", "grocery", "clothing",
+    "electronics",
+    "books",
+    "home",
+    "garden",
+    "toys",
+    "sports",
+    "beauty",
+    "grocery",
+    "clothing",
     "music",
 ];
-const KINDS: [&str; 8] = ["Compact", "Classic", "Light", "Sturdy", "Smart", "Quiet", "Warm", "Folding"];
-const THINGS: [&str; 8] = ["Lamp", "Chair", "Kettle", "Backpack", "Speaker", "Jacket", "Mixer", "Clock"];
+const KINDS: [&str; 8] =
+    ["Compact", "Classic", "Light", "Sturdy", "Smart", "Quiet", "Warm", "Folding"];
+const THINGS: [&str; 8] =
+    ["Lamp", "Chair", "Kettle", "Backpack", "Speaker", "Jacket", "Mixer", "Clock"];
 
 /// Currencies with the roubles that one unit costs.
 const CURRENCIES: [(&str, u64); 4] = [("RUB", 1), ("USD", 90), ("EUR", 98), ("GBP", 115)];
@@ -49,10 +59,7 @@ impl Stock {
     pub(super) fn new(rng: &mut SmallRng) -> Self {
         // Prices from 100 to 20,000 roubles, most of them in the lower part.
         let price = |_| (100.0 * 200_f64.powf(rng.random::<f64>())) as u64 * 100 + 99;
-        Self {
-            prices: (0..PRODUCTS).map(price).collect(),
-            popularity: zipf(PRODUCTS, 1.0),
-        }
+        Self { prices: (0..PRODUCTS).map(price).collect(), popularity: zipf(PRODUCTS, 1.0) }
     }
 
     /// A product, popular ones more often.

@@ -58,7 +58,13 @@ impl Line {
     }
 
     /// A member with a text made of a prefix and a padded number.
-    pub(super) fn code(&mut self, name: &str, prefix: &str, number: u64, width: usize) -> &mut Self {
+    pub(super) fn code(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        number: u64,
+        width: usize,
+    ) -> &mut Self {
         self.name(name);
         self.raw("\"").raw(prefix).padded(number, width).raw("\"")
     }

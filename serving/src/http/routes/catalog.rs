@@ -6,8 +6,8 @@ use contracts::model::{Domain, Entity, Metric};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::lineage::tables;
 use crate::http::error::ApiError;
+use crate::http::graph::tables;
 use crate::http::query::Parameters;
 use crate::http::state::AppState;
 use crate::question::serialize_entries;

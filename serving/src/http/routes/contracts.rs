@@ -8,9 +8,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Segments;
-use super::lineage::tables;
 use super::metrics::status_text;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::graph::tables;
 use crate::http::query::{Parameters, listed};
 use crate::http::state::AppState;
 use crate::metric::hint;
