@@ -58,7 +58,8 @@ fn a_new_version_adds_columns_and_members() {
     };
     assert_eq!(nulls("customer"), [false, false, true, true]);
     assert_eq!(nulls("coupon"), [true, true, false, false]);
-    let gifts: Vec<_> = files(dir.path(), "parquet").iter().flat_map(|file| gifts_in(file)).collect();
+    let gifts: Vec<_> =
+        files(dir.path(), "parquet").iter().flat_map(|file| gifts_in(file)).collect();
     assert_eq!(gifts, [false], "one file has the new member, and a value in it");
 
     // The older program's tables still fit: it writes nulls into what it does not know.
@@ -74,7 +75,8 @@ fn gifts_in(file: &std::path::Path) -> Option<bool> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
     let rows = reader.build().expect("a reader").next()?.expect("rows");
     let items = rows.column_by_name("items")?.as_list::<i32>().clone();
-    let last = (0..items.len()).rev().find(|row| items.is_valid(*row) && items.value_length(*row) > 0)?;
+    let last =
+        (0..items.len()).rev().find(|row| items.is_valid(*row) && items.value_length(*row) > 0)?;
     Some(items.value(last).as_struct().column_by_name("gift")?.is_null(0))
 }
 

@@ -12,8 +12,8 @@ use iceberg::{Catalog, Error, ErrorKind, TableCommit};
 use super::super::LakeError;
 use super::super::catalog::{Hooked, Hooks};
 use super::support::{
-    MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog, rows_of,
-    spawn,
+    MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog,
+    rows_of, spawn,
 };
 
 /// How a catalog misbehaves on a commit.

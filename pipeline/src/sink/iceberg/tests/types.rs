@@ -10,7 +10,8 @@ use contracts::model::Family;
 use contracts::types::Type;
 
 use super::support::{
-    DAY, MemoryJournal, NOON, config, decimal, domain_of, family, journal_rows, rows_of, shown, spawn,
+    DAY, MemoryJournal, NOON, config, decimal, domain_of, family, journal_rows, rows_of, shown,
+    spawn,
 };
 
 const MAX_DECIMAL: i128 = 10_i128.pow(38) - 1;
