@@ -142,11 +142,13 @@ fn message(error: &duckdb::Error) -> String {
     }
 }
 
-/// A file size limit or quota is the same to us as a full disk: someone must make room.
+/// A file size limit or quota is the same to us as a full disk: someone must make room. After a
+/// fatal error DuckDB refuses everything until it is opened again, so room does not help then.
 fn is_disk_full(message: &str) -> bool {
-    ["No space left on device", "Disk quota exceeded", "File too large"]
-        .iter()
-        .any(|text| message.contains(text))
+    !message.starts_with("FATAL Error")
+        && ["No space left on device", "Disk quota exceeded", "File too large"]
+            .iter()
+            .any(|text| message.contains(text))
 }
 
 /// Was DuckDB stopped by the time limit of a read?
@@ -189,5 +191,6 @@ mod tests {
         check("INTERRUPT Error: Interrupted!", "retry");
         check("Catalog Error: Table with name x does not exist!", "give up");
         check("FATAL Error: database has been invalidated", "give up");
+        check("FATAL Error: Failed to create checkpoint: No space left on device", "give up");
     }
 }
