@@ -1,1 +1,22 @@
-fn main() {}
+//! The `agentflow` command line: reads arguments, wires the crates, prints. Nothing else.
+//!
+//! What always holds: stdout is data, stderr is talk; exit code 0 is fine, 1 is your input, 2 is
+//! our failure. Start at [`command`], where each subcommand has its file.
+
+mod command;
+mod domain;
+mod failure;
+mod logging;
+mod node;
+mod opened;
+mod output;
+mod progress;
+mod signals;
+mod source_spec;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A panic is our failure like any other; the default hook has printed where it happened.
+    std::panic::catch_unwind(command::main).unwrap_or(ExitCode::from(failure::OURS))
+}

@@ -521,13 +521,10 @@ pub enum FoldOp {
 impl Entity {
     /// The folds in order: (field index, operation, type of the result).
     pub fn folds(&self) -> impl Iterator<Item = (usize, FoldOp, &Type)> {
-        self.fields
-            .iter()
-            .enumerate()
-            .filter_map(|(i, field)| match &field.kind {
-                EntityFieldKind::Fold(op) => Some((i, *op, &field.ty)),
-                EntityFieldKind::Derived(_) => None,
-            })
+        self.fields.iter().enumerate().filter_map(|(i, field)| match &field.kind {
+            EntityFieldKind::Fold(op) => Some((i, *op, &field.ty)),
+            EntityFieldKind::Derived(_) => None,
+        })
     }
 
     /// Table name in the serving store.
@@ -558,11 +555,7 @@ impl Entity {
             add(&field.name, &field.ty, field.depends_on_closed);
         }
         for computed in &self.computed {
-            add(
-                &computed.name,
-                computed.expr.ty(),
-                computed.depends_on_closed,
-            );
+            add(&computed.name, computed.expr.ty(), computed.depends_on_closed);
         }
         fields.push(ArrowField::new(column::STATE, DataType::Binary, false));
         Arc::new(Schema::new(fields))
@@ -600,11 +593,7 @@ impl Family {
             fields.push(ArrowField::new(&def.name, def.ty.arrow(), true));
         }
         for computed in &self.computed {
-            fields.push(ArrowField::new(
-                &computed.name,
-                computed.expr.ty().arrow(),
-                true,
-            ));
+            fields.push(ArrowField::new(&computed.name, computed.expr.ty().arrow(), true));
         }
         Arc::new(Schema::new(fields))
     }
@@ -681,11 +670,7 @@ impl Ingest {
             ArrowField::new(ingest::N, DataType::Int64, false),
         ];
         for computed in &self.computed {
-            fields.push(ArrowField::new(
-                &computed.name,
-                computed.expr.ty().arrow(),
-                true,
-            ));
+            fields.push(ArrowField::new(&computed.name, computed.expr.ty().arrow(), true));
         }
         Arc::new(Schema::new(fields))
     }
@@ -915,16 +900,12 @@ pub struct DocumentField {
 impl Domain {
     /// The metric of that name: the newest stable version, else the newest.
     pub fn metric(&self, name: &str) -> Option<&Metric> {
-        newest(self.metrics.iter().filter(|m| m.name == name), |m| {
-            (m.status, m.version)
-        })
+        newest(self.metrics.iter().filter(|m| m.name == name), |m| (m.status, m.version))
     }
 
     /// The entity of that name: the newest stable version, else the newest.
     pub fn entity(&self, name: &str) -> Option<&Entity> {
-        newest(self.entities.iter().filter(|e| e.name == name), |e| {
-            (e.status, e.version)
-        })
+        newest(self.entities.iter().filter(|e| e.name == name), |e| (e.status, e.version))
     }
 
     /// The contract for an event type: the given version, else the newest stable one, else the

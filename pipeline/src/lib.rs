@@ -6,6 +6,22 @@
 //!
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
+pub mod admit;
 pub mod batch;
+pub mod decode;
+pub mod deduplicate;
+pub mod entity;
+pub mod fail_point;
+mod ingest;
+#[cfg(test)]
+mod memory_store;
+pub mod metrics;
 pub mod outcome;
+pub mod processor;
+mod route;
+pub mod runner;
+pub mod sink;
+pub mod source;
+pub mod stage_times;
 pub mod store;
+mod validate;

@@ -1,1 +1,16 @@
-//! placeholder
+//! The serving side: DuckDB store, metric engine, cache and HTTP API.
+//!
+//! ```text
+//! commit → [`store`] ← [`metric`] ← [`cache`] ← HTTP, command line
+//! ```
+
+pub mod cache;
+pub mod entity;
+pub mod example_test;
+pub mod http;
+mod json;
+pub mod metric;
+pub mod question;
+pub mod store;
+pub mod telemetry;
+pub mod value;

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+pub use crate::value::Value;
+
 /// A question to one metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MetricQuestion {
@@ -21,32 +23,6 @@ pub struct MetricQuestion {
     pub filters: BTreeMap<String, String>,
     /// Dimensions to group by, in the order asked.
     pub group_by: Vec<String>,
-}
-
-/// A number as exact as it was stored. Serialises as a JSON number with all its digits.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// No value (empty window with `on_empty: null`).
-    Null,
-    /// Whole number.
-    Int(i128),
-    /// `digits` × 10^−`scale`.
-    Decimal {
-        /// All digits.
-        digits: i128,
-        /// Digits after the point.
-        scale: i8,
-    },
-    /// A double; never NaN or infinite.
-    Float(f64),
-    /// Text (`latest`, `min`, `max` of a text).
-    Text(String),
-    /// True or false.
-    Bool(bool),
-    /// An instant, µs UTC.
-    Timestamp(i64),
-    /// A day, days since 1970-01-01.
-    Date(i32),
 }
 
 /// The answer to a [`MetricQuestion`], with its proof.
@@ -135,8 +111,12 @@ pub struct EntityAnswer {
     pub as_of: Option<i64>,
     /// Contract version.
     pub contract_version: u32,
+    /// Hash of the contract, 16 hex digits.
+    pub contract_hash: String,
     /// Highest journal sequence number that the answer includes.
     pub position: i64,
+    /// Does the answer come from the cache?
+    pub cached: bool,
 }
 
 /// Why a question has no answer.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::physical_expr::expressions::CaseExpr;
+use datafusion_physical_expr::expressions::CaseExpr;
 
 use super::coerce::unify;
 use super::{Binder, Bound, Typed};

@@ -10,8 +10,8 @@ use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
 };
 use chrono::DateTime;
-use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::Literal;
 
 use super::literals::{clean, digits, parse_date, parse_timestamp};
 use super::{Bound, Typed};

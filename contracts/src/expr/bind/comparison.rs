@@ -6,8 +6,8 @@ use arrow::array::{BooleanArray, Datum};
 use arrow::compute::and_kleene;
 use arrow::compute::kernels::cmp;
 use arrow::datatypes::{DataType, Decimal128Type};
-use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::{LikeExpr, in_list};
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::{LikeExpr, in_list};
 
 use super::arithmetic::{Numbers, numbers};
 use super::coerce::{mixing_hint, unify, want};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta};
-use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::Literal;
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::Literal;
 
 use super::{Bound, Typed};
 use crate::expr::decimal::{self, MAX_PRECISION};

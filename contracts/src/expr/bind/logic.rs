@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, BooleanArray};
 use arrow::compute::is_null;
-use datafusion::logical_expr::Operator;
-use datafusion::physical_expr::expressions::{BinaryExpr, NotExpr};
+use datafusion_expr::Operator;
+use datafusion_physical_expr::expressions::{BinaryExpr, NotExpr};
 
 use super::coerce::want;
 use super::{Binder, Bound, Typed};

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::{nullif, take};
 use arrow::datatypes::{Field, Float64Type, Int64Type, Schema};
-use datafusion::common::ScalarValue;
-use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion_common::ScalarValue;
+use datafusion_physical_expr::expressions::{Column, Literal};
 
 pub(super) use arithmetic::quotient_type;
 pub(super) use coerce::{cast, float_result, is_exact_number, unify, want};

@@ -93,7 +93,7 @@ impl Inner {
                 (Input::Member(at), values) => member_of(values, *at),
                 (Input::Outer(_), _) => match outer.next() {
                     Some(column) => Ok(take(&column.column(rows)?, &elements.row_of, None)?),
-                    None => Err(datafusion::common::DataFusionError::Internal(
+                    None => Err(datafusion_common::DataFusionError::Internal(
                         "an outer column is missing".to_owned(),
                     )),
                 },

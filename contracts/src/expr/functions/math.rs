@@ -1,7 +1,7 @@
 //! Rounding and absolute values.
 
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type};
-use datafusion::common::ScalarValue;
+use datafusion_common::ScalarValue;
 
 use super::CallSite;
 use crate::expr::bind::{Binder, Bound, Typed, float_result};

@@ -107,7 +107,7 @@ fn part(text: &str, skip: i64, length: i64) -> Option<&str> {
 pub(super) fn substr(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let mut nodes = vec![site.text(binder, 0)?.node];
     let start = site.int(binder, 1)?;
-    if let Some(datafusion::common::ScalarValue::Int64(Some(n))) = start.literal()
+    if let Some(datafusion_common::ScalarValue::Int64(Some(n))) = start.literal()
         && *n < 1
     {
         return Err(start

@@ -1,0 +1,141 @@
+//! Hashes over what a contract means.
+//!
+//! The input is a canonical text with one line per fact, names sorted where their order means
+//! nothing. Descriptions, owners, topics, file names and examples are not in it; neither are
+//! spellings, since expressions enter in canonical form. What another contract contributes enters by
+//! that contract's hash or by the definition of the column that is read. The hash is stored with the state
+//! that it stands for, so changing this text is a change of the store's format.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::check::relations::{Compiled, Relations};
+use crate::expr::Expr;
+use crate::model::{EnrichValue, EventContract, Field, Relation};
+
+/// Collects facts.
+#[derive(Debug, Default)]
+pub(crate) struct Facts(Vec<String>);
+
+impl Facts {
+    /// One fact; `parts` must not be ambiguous when joined by a unit separator.
+    pub(crate) fn add(&mut self, parts: &[&str]) {
+        self.0.push(parts.join("\u{1f}"));
+    }
+
+    /// The hash over the facts in any order.
+    pub(crate) fn hash_unordered(mut self) -> u64 {
+        self.0.sort();
+        self.hash()
+    }
+
+    /// The hash over the facts in this order.
+    pub(crate) fn hash(self) -> u64 {
+        xxh3_64(self.0.join("\u{1e}").as_bytes())
+    }
+}
+
+/// Everything that changes what a record becomes.
+pub(crate) fn event(contract: &EventContract, relations: &Relations) -> u64 {
+    let mut facts = Facts::default();
+    for name in &contract.names {
+        facts.add(&["type", name]);
+    }
+    let envelope = &contract.envelope;
+    facts.add(&["envelope", &format!("{envelope:?}")]);
+    facts.add(&["format", &format!("{:?}", contract.format)]);
+    facts.add(&["key", &format!("{:?}", contract.key)]);
+    facts.add(&["dedup", &format!("{:?}", contract.dedup)]);
+    facts.add(&["time", &format!("{:?}", contract.time_policy)]);
+    for field in &contract.fields {
+        facts.add(&["field", &field_text(field)]);
+    }
+    for rule in &contract.rules {
+        let severity = format!("{:?}", rule.severity);
+        facts.add(&["rule", &rule.name, rule.check.canonical(), &severity]);
+    }
+    for enrich in &contract.enrich {
+        facts.add(&["enrich", &enrich.name, &enrich_text(&enrich.value, relations)]);
+    }
+    facts.hash_unordered()
+}
+
+fn field_text(field: &Field) -> String {
+    let c = &field.constraints;
+    let pattern = c.pattern.as_ref().map(regex::Regex::as_str);
+    format!(
+        "{}\u{1f}{}\u{1f}{}\u{1f}{:?}\u{1f}{:?}\u{1f}{:?}\u{1f}{:?}\u{1f}{:?}\u{1f}{:?}",
+        field.name,
+        field.ty,
+        field.required,
+        field.default.as_ref().map(ToString::to_string),
+        field.time_form,
+        pattern,
+        c.values,
+        (&c.above, &c.below, &c.min, &c.max),
+        (c.min_length, c.max_length, c.min_items, c.max_items),
+    )
+}
+
+fn enrich_text(value: &EnrichValue, relations: &Relations) -> String {
+    match value {
+        EnrichValue::Expr(expr) => format!("{}\u{1f}{}", expr.canonical(), expr.ty()),
+        EnrichValue::Lookup { entity, key, field } => {
+            let entity = &relations.entities[*entity];
+            format!("{:016x}\u{1f}{}\u{1f}{field}", entity.hash, key.canonical())
+        }
+    }
+}
+
+/// What a compiled expression over `relation` means: its canonical text and the definitions of the
+/// enriched columns behind it.
+pub(crate) fn expression(relations: &Relations, relation: Relation, expr: &Expr) -> String {
+    let mut text = format!("{}\u{1f}{}", expr.canonical(), expr.ty());
+    if let Relation::Family(index) = relation {
+        let family = &relations.families[index];
+        for contract in &family.versions {
+            for enrich in contract.enrich.iter().filter(|e| reaches(contract, expr, &e.name)) {
+                text += &format!(
+                    "\u{1d}{}\u{1f}{}\u{1f}{}",
+                    contract.version,
+                    enrich.name,
+                    enrich_text(&enrich.value, relations)
+                );
+            }
+        }
+    }
+    text
+}
+
+/// Does `expr` read the enriched column, itself or through another one?
+fn reaches(contract: &EventContract, expr: &Expr, name: &str) -> bool {
+    let mut needed: Vec<&str> = expr.columns().iter().map(String::as_str).collect();
+    // An enriched column reads only those before it, so one pass backwards finds them all.
+    for enrich in contract.enrich.iter().rev() {
+        if needed.contains(&enrich.name.as_str()) {
+            let read = match &enrich.value {
+                EnrichValue::Expr(expr) => expr.columns(),
+                EnrichValue::Lookup { key, .. } => key.columns(),
+            };
+            needed.extend(read.iter().map(String::as_str));
+        }
+    }
+    needed.contains(&name)
+}
+
+/// [`expression`] of something compiled, or nothing.
+pub(crate) fn compiled(
+    relations: &Relations,
+    relation: Relation,
+    compiled: Option<&Compiled>,
+) -> String {
+    compiled.map(|c| expression(relations, relation, &c.expr)).unwrap_or_default()
+}
+
+/// What a relation contributes to the hash of what stands on it.
+pub(crate) fn relation(relations: &Relations, relation: Relation) -> String {
+    match relation {
+        Relation::Family(index) => format!("events {}", relations.families[index].name),
+        Relation::Entity(index) => format!("entity {:016x}", relations.entities[index].hash),
+        Relation::Ingest => "ingest".to_owned(),
+    }
+}

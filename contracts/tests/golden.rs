@@ -1,0 +1,204 @@
+//! Contracts and what the loader makes of them, one case per file under `tests/cases`.
+//!
+//! `good/*.yaml` must load, and what they compile to must read like the `.txt` beside them;
+//! `bad/*.yaml` must give exactly the diagnostics in theirs. `UPDATE_EXPECT=1 cargo test -p
+//! agentflow-contracts` rewrites the expectations; review them as a diff.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use contracts::model::{ColumnRef, Domain, EnrichValue, EntityFieldKind, Relation};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
+}
+
+/// Runs `render` on every case of a folder and compares with the expectations.
+fn check(folder: &str, render: impl Fn(&str, &str) -> String) {
+    let mut cases: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .expect("the folder of cases")
+        .map(|entry| entry.expect("a case").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    cases.sort();
+    assert!(!cases.is_empty());
+    let mut wrong = Vec::new();
+    for case in cases {
+        let text = fs::read_to_string(&case).expect("a readable case");
+        let name = case.file_name().expect("a file").to_string_lossy().into_owned();
+        let got = render(&name, &text);
+        let expectation = case.with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&expectation, &got).expect("a writable expectation");
+        } else if fs::read_to_string(&expectation).unwrap_or_default() != got {
+            wrong.push(format!("--- {name} gives:\n{got}"));
+        }
+    }
+    assert!(wrong.is_empty(), "UPDATE_EXPECT=1 rewrites the expectations\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn bad_contracts_give_the_expected_diagnostics() {
+    check("bad", |name, text| match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
+        Ok(_) => "loads\n".to_owned(),
+        Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
+    });
+}
+
+#[test]
+fn good_contracts_compile_to_the_expected_model() {
+    check("good", |name, text| match contracts::load(&[(PathBuf::from(name), text.to_owned())]) {
+        Ok(domain) => describe(&domain),
+        Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
+    });
+}
+
+/// The parts of a domain that a contract decides, in words.
+fn describe(domain: &Domain) -> String {
+    let mut out = String::new();
+    let relation = |relation: Relation| match relation {
+        Relation::Family(i) => domain.families[i].table(),
+        Relation::Entity(i) => domain.entities[i].table(),
+        Relation::Ingest => "ingest".to_owned(),
+    };
+    let column = |c: &ColumnRef| {
+        let twin = if c.depends_on_closed { " (with twin)" } else { "" };
+        format!("{}: {}{twin}", c.name, c.ty)
+    };
+    for family in &domain.families {
+        let _ = writeln!(out, "family {} ({})", family.name, family.table());
+        for contract in &family.versions {
+            let _ = writeln!(
+                out,
+                "  version {} {:?} {:?} envelope type={} id={} time={} {:?}",
+                contract.version,
+                contract.status,
+                contract.names,
+                contract.envelope.type_path.join("."),
+                contract.envelope.id_path.join("."),
+                contract.envelope.time_path.join("."),
+                contract.envelope.time_form,
+            );
+            for rule in &contract.rules {
+                let check = rule.check.canonical();
+                let _ = writeln!(
+                    out,
+                    "    rule {} {:?} {:?}: {check}",
+                    rule.name, rule.severity, rule.field
+                );
+            }
+            for enrich in &contract.enrich {
+                let value = match &enrich.value {
+                    EnrichValue::Expr(expr) => expr.canonical().to_owned(),
+                    EnrichValue::Lookup { entity, key, field } => {
+                        format!(
+                            "{field} of {} by {}",
+                            domain.entities[*entity].name,
+                            key.canonical()
+                        )
+                    }
+                };
+                let _ = writeln!(out, "    enrich {}: {} = {value}", enrich.name, enrich.ty);
+            }
+        }
+        for field in &family.fields {
+            let _ = writeln!(out, "  field {}: {}", field.name, field.ty);
+        }
+        for computed in &family.computed {
+            let _ = writeln!(out, "  computed {} = {}", computed.name, computed.expr.canonical());
+        }
+    }
+    for entity in &domain.entities {
+        let _ = writeln!(
+            out,
+            "entity {} v{} by {} closes {:?}",
+            entity.name, entity.version, entity.key, entity.closes_after
+        );
+        for input in &entity.inputs {
+            let _ = writeln!(
+                out,
+                "  from {} {:?} key {} where {:?}",
+                relation(input.relation),
+                input.event_types,
+                column(&input.key),
+                input.filter.as_ref().map(column),
+            );
+            for arg in &input.args {
+                let text = arg.as_ref().map_or("nothing".to_owned(), |a| {
+                    format!(
+                        "{} by {:?} absent bit {:?}",
+                        column(&a.value),
+                        a.by.as_ref().map(column),
+                        a.absent_bit
+                    )
+                });
+                let _ = writeln!(out, "    argument {text}");
+            }
+        }
+        for field in &entity.fields {
+            let kind = match &field.kind {
+                EntityFieldKind::Fold(op) => format!("{op:?}"),
+                EntityFieldKind::Derived(expr) => expr.canonical().to_owned(),
+            };
+            let twin = if field.depends_on_closed { " (with twin)" } else { "" };
+            let _ = writeln!(out, "  field {}: {}{twin} = {kind}", field.name, field.ty);
+        }
+        for computed in &entity.computed {
+            let _ = writeln!(out, "  computed {} = {}", computed.name, computed.expr.canonical());
+        }
+    }
+    for metric in &domain.metrics {
+        let measure = match &metric.measure {
+            contracts::model::Measure::Derived { parts, expr } => {
+                format!("derived from {parts:?}: {}", expr.canonical())
+            }
+            other => format!("{other:?}"),
+        };
+        let _ = writeln!(
+            out,
+            "metric {} v{}: {} [{}] = {measure}, empty {:?}, moved by {:?}",
+            metric.name,
+            metric.version,
+            metric.value_type,
+            metric.unit,
+            metric.on_empty,
+            metric.moved_by
+        );
+        for input in &metric.inputs {
+            let _ = writeln!(
+                out,
+                "  from {} {:?} time {} where {:?} argument {:?} dimensions {:?}",
+                relation(input.relation),
+                input.event_types,
+                column(&input.time),
+                input.filter.as_ref().map(column),
+                input.arg.as_ref().map(column),
+                input.dimensions.iter().map(column).collect::<Vec<_>>(),
+            );
+        }
+        for dimension in &metric.dimensions {
+            let _ = writeln!(out, "  dimension {}: {}", dimension.name, dimension.ty);
+        }
+        for example in &metric.examples {
+            for given in &example.given {
+                let _ = writeln!(out, "  given {given}");
+            }
+            for e in &example.expect {
+                let _ = writeln!(
+                    out,
+                    "  expect {} at {} {:?} = {}",
+                    e.window, e.as_of, e.filters, e.value
+                );
+            }
+        }
+    }
+    for computed in &domain.ingest.computed {
+        let _ = writeln!(out, "ingest computed {} = {}", computed.name, computed.expr.canonical());
+    }
+    out += "graph\n";
+    for line in contracts::graph::render_text(domain).lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    out
+}

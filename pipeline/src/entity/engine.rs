@@ -1,0 +1,414 @@
+//! Folding the rows of one transaction.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use contracts::model::{Domain, Entity, EntityInput, Relation, column};
+use hashbrown::{HashMap, HashSet};
+
+use super::fold::{Contribution, Order, Removed};
+use super::input::InputRows;
+use super::lookup::Versions;
+use super::state::{EntityState, KeyRef, Layout, StateCache, Touched, TouchedState};
+use super::{FoldError, rows};
+use crate::store::{EntityKey, EntityRows, ServingStore};
+
+/// States kept in memory per entity. About 0.3–1 KiB each.
+const CACHED_STATES: usize = 100_000;
+
+/// What one writer remembers between transactions.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) domain: Arc<Domain>,
+    pub(super) layouts: Vec<Layout>,
+    /// Is another entity folded from this one?
+    has_dependents: Vec<bool>,
+    /// Does an enriched column look this one up?
+    looked_up: Vec<bool>,
+    caches: Vec<StateCache>,
+}
+
+/// The entity changes of one transaction.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) entities: Vec<EntityBatch>,
+}
+
+/// The changes of one entity in one transaction.
+#[derive(Debug, Default)]
+pub(super) struct EntityBatch {
+    pub(super) touched: Touched,
+    pub(super) folded: bool,
+    pub(super) versions: Option<Versions>,
+    /// Rows before and after, where another entity is folded from this one.
+    before: Option<RecordBatch>,
+    after: Option<RecordBatch>,
+}
+
+impl Engine {
+    /// An engine with empty caches.
+    pub fn new(domain: Arc<Domain>) -> Self {
+        let layouts = domain.entities.iter().map(Layout::of).collect();
+        let source_of = |index: usize| {
+            domain
+                .entities
+                .iter()
+                .flat_map(|entity| &entity.inputs)
+                .any(|input| input.relation == Relation::Entity(index))
+        };
+        let has_dependents = (0..domain.entities.len()).map(source_of).collect();
+        let looked_up = super::lookup::looked_up(&domain);
+        let caches = domain.entities.iter().map(|_| StateCache::new(CACHED_STATES)).collect();
+        Self { domain, layouts, has_dependents, looked_up, caches }
+    }
+
+    /// Starts the entity changes of a transaction.
+    pub fn begin(&self) -> Batch {
+        Batch { entities: self.domain.entities.iter().map(|_| EntityBatch::default()).collect() }
+    }
+
+    /// Remembers the states of a transaction that committed.
+    pub fn absorb(&mut self, batch: Batch) {
+        for (cache, entity) in self.caches.iter_mut().zip(batch.entities) {
+            for entry in entity.touched.entries {
+                cache.put(entry.key, entry.state);
+            }
+        }
+    }
+
+    /// Forgets everything that may be ahead of the store. Called when a transaction failed.
+    pub fn reset(&mut self) {
+        self.caches.iter_mut().for_each(StateCache::clear);
+    }
+
+    /// A state that the cache has, for a lookup.
+    pub(super) fn cached(&mut self, entity: usize, key: &KeyRef<'_>) -> Option<EntityState> {
+        let state = self.caches[entity].take(key)?;
+        self.caches[entity].put(key.owned(), state.clone());
+        Some(state)
+    }
+
+    /// Puts a state that was read from the store into the cache.
+    pub(super) fn remember(&mut self, entity: usize, key: EntityKey, state: EntityState) {
+        self.caches[entity].put(key, state);
+    }
+
+    /// Folds every entity from the journal rows of the transaction and returns the changed rows.
+    pub fn finish(
+        &mut self,
+        batch: &mut Batch,
+        journal: &[(usize, RecordBatch)],
+        store: &mut dyn ServingStore,
+    ) -> Result<Vec<EntityRows>, FoldError> {
+        let domain = self.domain.clone();
+        let mut changed = Vec::new();
+        for entity in &domain.entities {
+            self.fold(batch, entity.index, journal, store)?;
+            if let Some(rows) = self.changed_rows(batch, entity)? {
+                changed.push(rows);
+            }
+        }
+        Ok(changed)
+    }
+
+    /// Folds one entity from its source rows, once per transaction.
+    pub(super) fn fold(
+        &mut self,
+        batch: &mut Batch,
+        entity: usize,
+        journal: &[(usize, RecordBatch)],
+        store: &mut dyn ServingStore,
+    ) -> Result<(), FoldError> {
+        if std::mem::replace(&mut batch.entities[entity].folded, true) {
+            return Ok(());
+        }
+        let domain = self.domain.clone();
+        let entity = &domain.entities[entity];
+        let mut views = Vec::new();
+        for input in &entity.inputs {
+            match input.relation {
+                Relation::Family(family) => {
+                    for (_, rows) in journal.iter().filter(|(index, _)| *index == family) {
+                        views.push(InputRows::new(input, &self.layouts[entity.index], rows)?);
+                    }
+                }
+                Relation::Entity(source) => self.fold_entity(batch, entity, input, source, store)?,
+                // The contract checker admits no entity over `ingest`.
+                Relation::Ingest => {}
+            }
+        }
+        self.fold_events(batch, entity.index, &views, store)
+    }
+
+    fn fold_events(
+        &mut self,
+        batch: &mut Batch,
+        entity: usize,
+        views: &[InputRows<'_>],
+        store: &mut dyn ServingStore,
+    ) -> Result<(), FoldError> {
+        let own = &mut batch.entities[entity];
+        let mut rows: Vec<(Order, u32, usize, usize)> = Vec::new();
+        for (number, view) in views.iter().enumerate() {
+            let keys = (0..view.len()).map(|row| view.key(row));
+            let slots = self.slots(&mut own.touched, entity, keys, store)?;
+            rows.extend(slots.into_iter().enumerate().filter_map(|(row, slot)| {
+                Some((view.order(row), slot?, number, row))
+            }));
+        }
+        // Rows of one view are in order already; several families interleave.
+        if views.len() > 1 {
+            rows.sort_unstable_by_key(|(order, ..)| order.seq);
+        }
+        if self.looked_up[entity] {
+            own.versions = Some(Versions::starting(&own.touched));
+        }
+        let layout = &self.layouts[entity];
+        for (order, slot, view, row) in rows {
+            let state = &mut own.touched.entries[slot as usize].state;
+            for (fold, (op, _)) in layout.folds.iter().enumerate() {
+                if let Some(given) = views[view].contribution(fold, row) {
+                    state.folds[fold].add(*op, order, &given);
+                }
+            }
+            state.touch(order);
+            if let Some(versions) = &mut own.versions {
+                versions.record(slot, order.seq, state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds an entity from the changed rows of another: what a row gave before is taken out, what
+    /// it gives now is put in.
+    fn fold_entity(
+        &mut self,
+        batch: &mut Batch,
+        entity: &Entity,
+        input: &EntityInput,
+        source: usize,
+        store: &mut dyn ServingStore,
+    ) -> Result<(), FoldError> {
+        let index = entity.index;
+        let EntityBatch { before, after, .. } = &batch.entities[source];
+        let Some(after) = after.clone() else { return Ok(()) };
+        let layout = Layout::of(entity);
+        let new = InputRows::new(input, &layout, &after)?;
+        let old = before.clone();
+        let old = old.as_ref().map(|rows| InputRows::new(input, &layout, rows)).transpose()?;
+        let stored: HashMap<u32, usize> = batch.entities[source]
+            .touched
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.before.is_some())
+            .enumerate()
+            .map(|(old_row, (row, _))| (row as u32, old_row))
+            .collect();
+
+        let changes: Vec<Change> = (0..new.len())
+            .map(|row| {
+                let old_row = stored.get(&(row as u32)).copied();
+                let before = old.as_ref().zip(old_row).and_then(|(old, row)| given(old, row));
+                Change { before, after: given(&new, row), order: new.order(row) }
+            })
+            .filter(|change| change.before != change.after)
+            .collect();
+        let keys = changes
+            .iter()
+            .flat_map(|change| [&change.before, &change.after])
+            .map(|given| given.as_ref().map(|given| given.key.as_ref()));
+        let touched = &mut batch.entities[index].touched;
+        let slots = self.slots(touched, index, keys, store)?;
+
+        let mut again: HashSet<u32> = HashSet::new();
+        for (change, slots) in changes.iter().zip(slots.chunks_exact(2)) {
+            if let (Some(given), Some(slot)) = (&change.before, slots[0]) {
+                let state = &mut touched.entries[slot as usize].state;
+                for (fold, given) in given.folds.iter().enumerate() {
+                    if let Some(given) = given
+                        && state.folds[fold].remove(given) == Removed::Recompute
+                    {
+                        again.insert(slot);
+                    }
+                }
+                state.touch(change.order);
+            }
+            if let (Some(given), Some(slot)) = (&change.after, slots[1]) {
+                let state = &mut touched.entries[slot as usize].state;
+                for (fold, given) in given.folds.iter().enumerate() {
+                    if let Some(given) = given {
+                        state.folds[fold].add(layout.folds[fold].0, change.order, given);
+                    }
+                }
+                state.touch(change.order);
+            }
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        let mut again: Vec<u32> = again.into_iter().collect();
+        again.sort_unstable();
+        refold(touched, &again, &layout, input, source, &after, store)
+    }
+
+    /// The slot of each key's state in `touched`; states that are not there are taken from the
+    /// cache, the store, or start empty.
+    fn slots<'k>(
+        &mut self,
+        touched: &mut Touched,
+        entity: usize,
+        keys: impl Iterator<Item = Option<KeyRef<'k>>>,
+        store: &mut dyn ServingStore,
+    ) -> Result<Vec<Option<u32>>, FoldError> {
+        let keep_before = self.has_dependents[entity];
+        let mut missing = Vec::new();
+        let slots = keys
+            .map(|key| {
+                let key = key?;
+                if let Some(slot) = touched.slot(&key) {
+                    return Some(slot);
+                }
+                let cached = self.caches[entity].take(&key);
+                let stored = cached.is_some();
+                let before = cached.clone().filter(|_| keep_before);
+                let state = cached.unwrap_or_else(|| EntityState::empty(&self.layouts[entity]));
+                let slot = touched.insert(TouchedState { key: key.owned(), state, before, stored });
+                if !stored {
+                    missing.push(slot);
+                }
+                Some(slot)
+            })
+            .collect();
+        if missing.is_empty() {
+            return Ok(slots);
+        }
+        let wanted: Vec<EntityKey> =
+            missing.iter().map(|slot| touched.entries[*slot as usize].key.clone()).collect();
+        let found = store.load_states(entity, &wanted)?;
+        for (slot, bytes) in missing.into_iter().zip(found) {
+            if let Some(bytes) = bytes {
+                let state = EntityState::from_bytes(&bytes, &self.domain.entities[entity])?;
+                let entry = &mut touched.entries[slot as usize];
+                entry.before = keep_before.then(|| state.clone());
+                entry.state = state;
+                entry.stored = true;
+            }
+        }
+        Ok(slots)
+    }
+
+    fn changed_rows(
+        &self,
+        batch: &mut Batch,
+        entity: &Entity,
+    ) -> Result<Option<EntityRows>, FoldError> {
+        let layout = &self.layouts[entity.index];
+        let own = &mut batch.entities[entity.index];
+        if own.touched.entries.is_empty() {
+            return Ok(None);
+        }
+        let states: Vec<_> = own.touched.entries.iter().map(|e| (&e.key, &e.state)).collect();
+        let rows = rows::build(entity, layout, &states)?;
+        if self.has_dependents[entity.index] {
+            let before: Vec<_> = own
+                .touched
+                .entries
+                .iter()
+                .filter_map(|entry| Some((&entry.key, entry.before.as_ref()?)))
+                .collect();
+            own.before = Some(rows::build(entity, layout, &before)?);
+            own.after = Some(rows.clone());
+        }
+        let replaced = own.touched.entries.iter().filter(|e| e.stored).map(|e| e.key.clone());
+        Ok(Some(EntityRows { entity: entity.index, rows, replaced: replaced.collect() }))
+    }
+}
+
+/// What a changed source row gave before and gives now.
+struct Change {
+    before: Option<Given>,
+    after: Option<Given>,
+    order: Order,
+}
+
+/// What one source row gives: to whom, and to each fold.
+#[derive(PartialEq)]
+struct Given {
+    key: OwnedKey,
+    folds: Vec<Option<Contribution>>,
+}
+
+#[derive(PartialEq)]
+struct OwnedKey {
+    tenant: String,
+    key: String,
+}
+
+impl OwnedKey {
+    fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { tenant: &self.tenant, key: &self.key }
+    }
+}
+
+fn given(view: &InputRows<'_>, row: usize) -> Option<Given> {
+    let key = view.key(row)?;
+    Some(Given {
+        key: OwnedKey { tenant: key.tenant.to_owned(), key: key.key.to_owned() },
+        folds: (0..view.folds()).map(|fold| view.contribution(fold, row)).collect(),
+    })
+}
+
+/// Folds the states in `slots` again from all current rows of the source entity: those of this
+/// transaction, and for the others what the store has.
+fn refold(
+    touched: &mut Touched,
+    slots: &[u32],
+    layout: &Layout,
+    input: &EntityInput,
+    source: usize,
+    after: &RecordBatch,
+    store: &mut dyn ServingStore,
+) -> Result<(), FoldError> {
+    let keys: Vec<EntityKey> =
+        slots.iter().map(|slot| touched.entries[*slot as usize].key.clone()).collect();
+    let wanted: HashSet<u32> = slots.iter().copied().collect();
+    for slot in slots {
+        let state = &mut touched.entries[*slot as usize].state;
+        state.folds = EntityState::empty(layout).folds;
+    }
+    let column_of = |rows: &RecordBatch, name: &str| {
+        rows.column_by_name(name)
+            .map(|column| column.as_string::<i32>().clone())
+            .ok_or_else(|| FoldError::column(name, "it is not in the entity's rows"))
+    };
+    let (tenants, own_keys) = (column_of(after, column::TENANT)?, column_of(after, column::KEY)?);
+    let superseded: HashSet<(&str, &str)> = (0..after.num_rows())
+        .map(|row| (tenants.value(row), own_keys.value(row)))
+        .collect();
+
+    let mut fold = |rows: &RecordBatch, skip_superseded: bool| -> Result<(), FoldError> {
+        let view = InputRows::new(input, layout, rows)?;
+        let (tenants, own_keys) = (column_of(rows, column::TENANT)?, column_of(rows, column::KEY)?);
+        for row in 0..view.len() {
+            if skip_superseded && superseded.contains(&(tenants.value(row), own_keys.value(row))) {
+                continue;
+            }
+            let Some(slot) = view.key(row).and_then(|key| touched.slot(&key)) else { continue };
+            if !wanted.contains(&slot) {
+                continue;
+            }
+            let state = &mut touched.entries[slot as usize].state;
+            for (fold, (op, _)) in layout.folds.iter().enumerate() {
+                if let Some(given) = view.contribution(fold, row) {
+                    state.folds[fold].add(*op, view.order(row), &given);
+                }
+            }
+        }
+        Ok(())
+    };
+    for rows in store.rows_where(source, &input.key.name, &keys)? {
+        fold(&rows, true)?;
+    }
+    fold(after, false)
+}

@@ -1,0 +1,345 @@
+//! Threads of the pipeline: one per source, one writer.
+//!
+//! ```text
+//! source thread: next → decode → validate ─┐ bounded channel
+//! source thread: next → decode → validate ─┴→ writer: admit → enrich → fold → commit → reply
+//! ```
+//!
+//! The channel holds few batches, so a slow store holds the sources back. The writer waits on
+//! nothing but the store. A commit that fails for a passing reason (no space, a conflict) is tried
+//! again with the same batch until it succeeds or the pipeline is stopped; nothing behind it
+//! overtakes it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use contracts::model::Domain;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use crate::batch::DecodedBatch;
+use crate::decode::Decoder;
+use crate::outcome::Counts;
+use crate::processor::{ProcessError, Processed, Processor};
+use crate::source::http::ReplyTo;
+use crate::source::{Limits, Next, Progress, Source, SourceError};
+use crate::stage_times::StageTimes;
+use crate::store::{Committed, ServingStore, StoreError};
+
+/// Decoded batches between a source and the writer. Two keep both busy; more only add memory.
+const QUEUED_BATCHES: usize = 2;
+/// How long a source waits for its first record before it looks at the stop signal again.
+const SOURCE_POLL: Duration = Duration::from_millis(100);
+/// The writer calls the store's `idle` after this long without a batch.
+const IDLE_AFTER: Duration = Duration::from_millis(500);
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// Tells a pipeline to stop: sources stop reading, what was read is committed.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks for the stop.
+    pub fn request(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Was it asked for?
+    pub fn requested(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// Called after each commit, on the writer's thread: it must be quick.
+pub type OnCommit = Box<dyn Fn(&Committed) + Send>;
+
+/// Called about ten times a second with the progress of bounded sources and the counts so far.
+pub type OnProgress = Box<dyn Fn(Progress, &Counts) + Send>;
+
+/// How a pipeline runs.
+#[derive(Default)]
+pub struct RunnerOptions {
+    /// Size of a batch.
+    pub limits: Limits,
+    /// How long a commit that fails for a passing reason is tried again; `None`: until stopped.
+    pub give_up_after: Option<Duration>,
+    /// Called after each commit.
+    pub on_commit: Option<OnCommit>,
+    /// Called while bounded sources advance.
+    pub on_progress: Option<OnProgress>,
+}
+
+/// A pipeline that is not running yet.
+pub struct Runner {
+    domain: Arc<Domain>,
+    processor: Processor,
+    sources: Vec<Box<dyn Source>>,
+    options: RunnerOptions,
+}
+
+/// What a run did.
+#[derive(Debug, Default)]
+pub struct RunReport {
+    /// Counts of this run.
+    pub counts: Counts,
+    /// Rejections of this run by reason code.
+    pub rejected_by_reason: BTreeMap<&'static str, u64>,
+    /// Highest journal sequence number.
+    pub last_seq: i64,
+    /// Where the time went.
+    pub times: RunTimes,
+    /// Sources that could not go on; what they delivered before is committed.
+    pub failed_sources: Vec<(String, SourceError)>,
+}
+
+/// Time of a run by stage.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct RunTimes {
+    /// Reading and splitting records, over all source threads.
+    pub read: Duration,
+    /// Decode and validate, over all source threads.
+    pub decode: Duration,
+    /// The writer's stages.
+    pub writer: StageTimes,
+    /// From the first record to the last commit.
+    pub total: Duration,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A batch could not be applied, and trying again cannot help. What was committed stays.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// A source could not be positioned.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A thread could not be started.
+    #[error("start a thread for source `{partition}`: {cause}")]
+    Thread {
+        /// Source partition.
+        partition: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+enum FromSource {
+    Batch(Box<DecodedBatch>, Option<ReplyTo>),
+    Failed(String, SourceError),
+}
+
+#[derive(Default)]
+struct SourceTimes {
+    read: Duration,
+    decode: Duration,
+}
+
+impl Runner {
+    /// Takes over a store: reads positions and fills the id filter.
+    pub fn new(
+        domain: Arc<Domain>,
+        store: Box<dyn ServingStore + Send>,
+        options: RunnerOptions,
+    ) -> Result<Self, StoreError> {
+        let processor = Processor::new(domain.clone(), store)?;
+        Ok(Self { domain, processor, sources: Vec::new(), options })
+    }
+
+    /// Adds a source and sets it behind what the store has committed of it.
+    pub fn add_source(&mut self, mut source: Box<dyn Source>) -> Result<(), SourceError> {
+        source.resume(self.processor.partition(source.partition()))?;
+        self.sources.push(source);
+        Ok(())
+    }
+
+    /// Counts of all partitions since the store was made.
+    pub fn total_counts(&self) -> Counts {
+        let mut total = Counts::default();
+        self.processor.partitions().for_each(|partition| total += partition.counts);
+        total
+    }
+
+    /// Runs until every source has ended or `stop` is requested, on this thread and one per source.
+    pub fn run(mut self, stop: &Stop) -> Result<RunReport, RunError> {
+        let start = Instant::now();
+        let (sender, batches) = crossbeam_channel::bounded(QUEUED_BATCHES);
+        let times = Arc::new(Mutex::new(SourceTimes::default()));
+        let progress = Arc::new(Mutex::new(BTreeMap::new()));
+        let mut threads = Vec::new();
+        for source in std::mem::take(&mut self.sources) {
+            let partition = source.partition().to_owned();
+            let thread = SourceThread {
+                partition: partition.clone(),
+                source,
+                decoder: Decoder::new(&self.domain),
+                limits: self.options.limits,
+                out: sender.clone(),
+                stop: stop.clone(),
+                times: times.clone(),
+                progress: progress.clone(),
+            };
+            let spawned = std::thread::Builder::new()
+                .name(format!("source {}", threads.len()))
+                .spawn(move || thread.run())
+                .map_err(|cause| RunError::Thread { partition, cause })?;
+            threads.push(spawned);
+        }
+        drop(sender);
+
+        let mut report = RunReport::default();
+        let result = self.write(&batches, stop, &progress, &mut report);
+        // Sources that wait for room in the channel end when it is gone.
+        drop(batches);
+        if result.is_err() {
+            stop.request();
+        }
+        for thread in threads {
+            if thread.join().is_err() {
+                warn!("a source thread panicked");
+            }
+        }
+        report.last_seq = self.processor.last_seq();
+        report.times.writer = self.processor.times;
+        report.times.total = start.elapsed();
+        if let Ok(times) = times.lock() {
+            report.times.read = times.read;
+            report.times.decode = times.decode;
+        }
+        result.map(|()| report)
+    }
+
+    fn write(
+        &mut self,
+        batches: &Receiver<FromSource>,
+        stop: &Stop,
+        progress: &Mutex<BTreeMap<String, Progress>>,
+        report: &mut RunReport,
+    ) -> Result<(), RunError> {
+        let mut idle = false;
+        let mut shown = Instant::now();
+        loop {
+            let waiting = Instant::now();
+            let message = batches.recv_timeout(IDLE_AFTER);
+            self.processor.times.waiting += waiting.elapsed();
+            match message {
+                Ok(FromSource::Batch(batch, reply)) => {
+                    idle = false;
+                    let processed = self.apply(&batch, stop)?;
+                    if let Some(on_commit) = &self.options.on_commit {
+                        on_commit(&processed.committed);
+                    }
+                    report.counts += processed.counts;
+                    for (reason, n) in &processed.rejected_by_reason {
+                        *report.rejected_by_reason.entry(reason).or_insert(0) += n;
+                    }
+                    if let Some(reply) = reply {
+                        reply.complete(processed.outcomes);
+                    }
+                }
+                Ok(FromSource::Failed(partition, error)) => {
+                    report.failed_sources.push((partition, error));
+                }
+                Err(RecvTimeoutError::Timeout) if !idle => {
+                    idle = true;
+                    if let Err(error) = self.processor.idle() {
+                        warn!(%error, "the store could not tidy up; trying again when idle");
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if let Some(on_progress) = &self.options.on_progress
+                && shown.elapsed() > Duration::from_millis(100)
+            {
+                shown = Instant::now();
+                on_progress(sum(progress), &report.counts);
+            }
+        }
+    }
+
+    /// Applies a batch, trying again while that can help.
+    fn apply(&mut self, batch: &DecodedBatch, stop: &Stop) -> Result<Processed, ProcessError> {
+        let start = Instant::now();
+        let mut wait = FIRST_RETRY;
+        loop {
+            let error = match self.processor.process(batch) {
+                Ok(processed) => return Ok(processed),
+                Err(error) => error,
+            };
+            let given_up = self.options.give_up_after.is_some_and(|limit| start.elapsed() > limit);
+            if !error.retry() || stop.requested() || given_up {
+                return Err(error);
+            }
+            warn!(
+                partition = &*batch.raw.partition,
+                offset = batch.raw.records.first().map_or(0, |record| record.offset),
+                wait_ms = wait.as_millis() as u64,
+                %error,
+                "batch not applied, trying again"
+            );
+            let until = Instant::now() + wait;
+            while Instant::now() < until && !stop.requested() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            wait = (wait * 2).min(LONGEST_RETRY);
+        }
+    }
+}
+
+struct SourceThread {
+    partition: String,
+    source: Box<dyn Source>,
+    decoder: Decoder,
+    limits: Limits,
+    out: Sender<FromSource>,
+    stop: Stop,
+    times: Arc<Mutex<SourceTimes>>,
+    progress: Arc<Mutex<BTreeMap<String, Progress>>>,
+}
+
+impl SourceThread {
+    fn run(mut self) {
+        while !self.stop.requested() {
+            let start = Instant::now();
+            let delivery = match self.source.next(self.limits, SOURCE_POLL) {
+                Ok(Next::Batch(delivery)) => delivery,
+                Ok(Next::Idle) => continue,
+                Ok(Next::End) => break,
+                Err(error) => {
+                    let _ = self.out.send(FromSource::Failed(self.partition.clone(), error));
+                    return;
+                }
+            };
+            let read = Instant::now();
+            let decoded = self.decoder.decode(delivery.batch);
+            if let Ok(mut times) = self.times.lock() {
+                times.read += read - start;
+                times.decode += read.elapsed();
+            }
+            if let (Some(at), Ok(mut all)) = (self.source.progress(), self.progress.lock()) {
+                all.insert(self.partition.clone(), at);
+            }
+            // The writer is gone only when it failed; it reports that itself.
+            if self.out.send(FromSource::Batch(Box::new(decoded), delivery.reply)).is_err() {
+                return;
+            }
+        }
+        info!(partition = self.partition, "source ended");
+    }
+}
+
+fn sum(progress: &Mutex<BTreeMap<String, Progress>>) -> Progress {
+    let mut total = Progress { done: 0, total: 0 };
+    if let Ok(all) = progress.lock() {
+        for at in all.values() {
+            total.done += at.done;
+            total.total += at.total;
+        }
+    }
+    total
+}

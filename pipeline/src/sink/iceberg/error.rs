@@ -1,0 +1,179 @@
+//! What can go wrong with the lake, and whether trying again helps.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+
+use crate::store::StoreError;
+
+/// Failure of the lake.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The catalog or the storage could not do it.
+    #[error("{action}: {}", describe(source))]
+    Catalog {
+        /// Verb and object.
+        action: String,
+        /// What the Iceberg library said.
+        source: Box<iceberg::Error>,
+    },
+    /// A file or folder of the lake is not usable.
+    #[error("{action} `{}`", path.display())]
+    Io {
+        /// Verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The journal could not be read.
+    #[error("read the journal for lake table `{table}`")]
+    Journal {
+        /// The table.
+        table: String,
+        /// The cause.
+        source: StoreError,
+    },
+    /// Journal rows do not fit the table.
+    #[error("prepare rows for lake table `{table}`: {message}")]
+    Rows {
+        /// The table.
+        table: String,
+        /// What does not fit.
+        message: String,
+    },
+    /// A column has another type than the table says, and Iceberg readers could not read both.
+    #[error(
+        "column `{column}` of lake table `{table}` holds {stored}, the contracts say {wanted}: \
+         give the field a new name, or move the lake folder away to start a new lake"
+    )]
+    TypeChanged {
+        /// The table.
+        table: String,
+        /// The column, with its path.
+        column: String,
+        /// Type in the table.
+        stored: String,
+        /// Type by the contracts.
+        wanted: String,
+    },
+    /// The table lacks something that this program needs of it.
+    #[error(
+        "lake table `{table}` {problem}: it was changed by somebody else, restore it or move it away"
+    )]
+    Foreign {
+        /// The table.
+        table: String,
+        /// What is wrong, as a verb phrase.
+        problem: String,
+    },
+    /// Somebody else committed to the table: going on could write events twice.
+    #[error(
+        "lake table `{table}` was moved by another writer: expected it at position {expected}, \
+         found {found}; stop the other process, then start this one again"
+    )]
+    Fenced {
+        /// The table.
+        table: String,
+        /// Position that this writer left.
+        expected: i64,
+        /// Position that the table has.
+        found: i64,
+    },
+    /// The table holds events that the journal does not have.
+    #[error(
+        "lake table `{table}` holds events up to position {position}, the journal ends at \
+         {journal_end}: the lake belongs to another data directory, or the journal is an older copy"
+    )]
+    AheadOfJournal {
+        /// The table.
+        table: String,
+        /// Position of the table.
+        position: i64,
+        /// Last sequence number of the journal.
+        journal_end: i64,
+    },
+    /// The follower has been told to stop, or has ended.
+    #[error("the lake follower has stopped")]
+    Stopped,
+    /// A flush ended without all rows in the lake.
+    #[error("bring the lake up to position {position}: {message}")]
+    Flush {
+        /// Position asked for.
+        position: i64,
+        /// The errors of the tables that are behind.
+        message: String,
+    },
+}
+
+/// Does trying again help?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Yes, after a while, without anybody changing anything.
+    WithBackoff,
+    /// No, a person has to act first.
+    Never,
+}
+
+impl LakeError {
+    /// Can trying again help without anybody changing anything?
+    pub fn retry(&self) -> Retry {
+        match self {
+            Self::Catalog { .. } | Self::Io { .. } | Self::Flush { .. } => Retry::WithBackoff,
+            Self::Journal { source, .. } => match source {
+                StoreError::Failed { retry, .. } if !retry => Retry::Never,
+                StoreError::Corrupt(_) => Retry::Never,
+                _ => Retry::WithBackoff,
+            },
+            Self::Rows { .. }
+            | Self::TypeChanged { .. }
+            | Self::Foreign { .. }
+            | Self::Fenced { .. }
+            | Self::AheadOfJournal { .. }
+            | Self::Stopped => Retry::Never,
+        }
+    }
+
+    /// Wraps an error of the Iceberg library.
+    pub(super) fn catalog(action: impl Into<String>) -> impl FnOnce(iceberg::Error) -> Self {
+        let action = action.into();
+        |source| Self::Catalog { action, source: Box::new(source) }
+    }
+
+    /// Wraps an Arrow error met while rows are shaped for a table.
+    pub(super) fn rows(table: &str) -> impl FnOnce(ArrowError) -> Self + use<> {
+        let table = table.to_owned();
+        |error| Self::Rows { table, message: error.to_string() }
+    }
+}
+
+/// Message and causes on one line; the library's own text prints a backtrace section.
+fn describe(error: &iceberg::Error) -> String {
+    let mut text = error.message().to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// An error with its causes, as one sentence.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,383 @@
+//! The follower: a thread that carries the journal into the lake.
+//!
+//! It works in rounds. A round reads the journal's end once and brings table after table up to it,
+//! so only one table has files open at a time; the journal itself is the buffer between rounds. A
+//! round starts when the interval has passed or enough events are waiting, and on [`flush`].
+//!
+//! Nothing waits for this thread. A failure is kept in the status and retried with growing pauses;
+//! a failure that needs a person halts the one table it concerns.
+//!
+//! [`flush`]: LakeHandle::flush
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use contracts::model::Domain;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use iceberg::spec::TableMetadata;
+use iceberg::{Catalog, NamespaceIdent};
+
+use super::catalog;
+use super::config::LakeConfig;
+use super::error::{LakeError, Retry, chain};
+use super::schema::{RowSource, sanitise, tables};
+use super::status::{LakeStatus, SharedStatus, TableStatus};
+use super::table::{Shared, TableFollower};
+use crate::store::Journal;
+
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// The lake of a data directory.
+pub struct Lake;
+
+impl Lake {
+    /// Starts to follow `journal`. Returns at once: a catalog that is away is a matter of the
+    /// status, not of the start.
+    pub fn spawn(
+        config: LakeConfig,
+        journal: Arc<dyn Journal>,
+        domain: Arc<Domain>,
+    ) -> Result<LakeHandle, LakeError> {
+        let failed = |action| {
+            let path = config.dir.clone();
+            move |source| LakeError::Io { action, path, source }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("start the runtime of the lake"))?;
+        let status = SharedStatus::default();
+        let stop = Arc::new(AtomicBool::new(false));
+        let (commands, inbox) = unbounded();
+        let follower = Follower::new(
+            Shared { config: config.clone(), journal, stop: Arc::clone(&stop) },
+            &domain,
+            status.clone(),
+        );
+        status.update(|status| status.running = true);
+        let ended = status.clone();
+        let thread = std::thread::Builder::new()
+            .name("lake".to_owned())
+            .spawn(move || {
+                runtime.block_on(follower.run(&inbox));
+                ended.update(|status| status.running = false);
+            })
+            .map_err(failed("start the thread of the lake"))?;
+        Ok(LakeHandle { commands, stop, status, thread: Some(thread) })
+    }
+}
+
+/// Handle of a running follower. Dropping it stops the follower; what is not committed by then
+/// stays in the journal and follows at the next start.
+#[derive(Debug)]
+pub struct LakeHandle {
+    commands: Sender<Flush>,
+    stop: Arc<AtomicBool>,
+    status: SharedStatus,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Asks for a round now.
+#[derive(Debug)]
+struct Flush {
+    until: i64,
+    reply: Sender<Result<(), LakeError>>,
+}
+
+impl LakeHandle {
+    /// Waits until all tables hold all events up to `until` and all dead letters. While the catalog
+    /// or the disk refuses, it keeps trying for [`LakeConfig::flush_timeout`].
+    pub fn flush(&self, until: i64) -> Result<(), LakeError> {
+        let (reply, answer) = bounded(1);
+        self.commands.send(Flush { until, reply }).map_err(|_| LakeError::Stopped)?;
+        answer.recv().unwrap_or(Err(LakeError::Stopped))
+    }
+
+    /// How it goes. Takes no time: the follower keeps it up to date.
+    pub fn status(&self) -> LakeStatus {
+        self.status.read()
+    }
+
+    /// Stops the follower: a commit under way is finished, files not yet committed are dropped.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let (closed, _) = unbounded();
+        // The follower wakes up when its last sender is gone.
+        self.commands = closed;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the lake follower ended with a panic");
+        }
+    }
+}
+
+impl Drop for LakeHandle {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+struct Follower {
+    shared: Shared,
+    tables: Vec<Followed>,
+    catalog: Option<Arc<dyn Catalog>>,
+    status: SharedStatus,
+    last_round: Instant,
+    /// When the lake was last known to hold everything.
+    complete_at: Instant,
+    backoff: Backoff,
+}
+
+struct Followed {
+    table: TableFollower,
+    halted: Option<String>,
+}
+
+impl Follower {
+    fn new(shared: Shared, domain: &Domain, status: SharedStatus) -> Self {
+        let namespace = NamespaceIdent::new(sanitise(&domain.name));
+        let tables = tables(domain)
+            .into_iter()
+            .map(|definition| Followed {
+                table: TableFollower::new(&namespace, definition),
+                halted: None,
+            })
+            .collect();
+        let now = Instant::now();
+        let mut follower = Self {
+            shared,
+            tables,
+            catalog: None,
+            status,
+            last_round: now,
+            complete_at: now,
+            backoff: Backoff::default(),
+        };
+        follower.publish(None);
+        follower
+    }
+
+    async fn run(mut self, inbox: &Receiver<Flush>) {
+        // The first round opens the tables, so that readers find them although nothing has come.
+        let end = self.journal_end();
+        if let Some(end) = end {
+            let _ = self.round(end).await;
+        }
+        loop {
+            match inbox.recv_timeout(self.shared.config.poll_interval) {
+                Ok(Flush { until, reply }) => {
+                    let result = self.flush(until).await;
+                    // Nobody waits any more: then nobody needs the answer.
+                    let _ = reply.send(result);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(end) = self.journal_end()
+                        && self.is_due(end)
+                    {
+                        let _ = self.round(end).await;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.stopped() {
+                break;
+            }
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.shared.stop.load(Ordering::Relaxed)
+    }
+
+    fn is_due(&self, end: i64) -> bool {
+        if !self.backoff.is_over() {
+            return false;
+        }
+        let waiting = usize::try_from(self.lag(end)).unwrap_or(0);
+        self.backoff.is_running()
+            || self.last_round.elapsed() >= self.shared.config.interval
+            || waiting >= self.shared.config.commit_rows
+    }
+
+    /// Positions that some table which is still followed does not cover yet.
+    fn lag(&self, end: i64) -> i64 {
+        let families = self.tables.iter().filter(|t| t.table.source() != RowSource::DeadLetters);
+        families.map(|t| end.saturating_sub(t.table.covered()).max(0)).max().unwrap_or(0)
+    }
+
+    /// End of the journal; `None`, and the reason in the status, when it cannot be read.
+    fn journal_end(&mut self) -> Option<i64> {
+        match self.shared.journal.last_seq() {
+            Ok(end) => {
+                self.publish(Some(end));
+                Some(end)
+            }
+            Err(error) => {
+                let message = format!("read the end of the journal: {}", chain(&error));
+                self.status.update(|status| status.last_error = Some(message));
+                None
+            }
+        }
+    }
+
+    /// Rounds until everything up to `until` is in the lake.
+    async fn flush(&mut self, until: i64) -> Result<(), LakeError> {
+        let deadline = Instant::now() + self.shared.config.flush_timeout;
+        loop {
+            let errors = match self.round(until).await {
+                Ok(()) => return Ok(()),
+                Err(errors) => errors,
+            };
+            let halted = errors.iter().any(|(_, retry)| *retry == Retry::Never);
+            if self.stopped() || halted || Instant::now() >= deadline {
+                let message: Vec<_> = errors.into_iter().map(|(message, _)| message).collect();
+                return Err(LakeError::Flush { position: until, message: message.join("; ") });
+            }
+            while !self.backoff.is_over() && !self.stopped() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    }
+
+    /// Brings every table up to `end`. Fails with one message per table that is behind.
+    async fn round(&mut self, end: i64) -> Result<(), Vec<(String, Retry)>> {
+        let started = Instant::now();
+        self.last_round = started;
+        let mut errors = Vec::new();
+        match self.catalog().await {
+            Err(error) => errors.push((chain(&error), error.retry())),
+            Ok(catalog) => {
+                for index in 0..self.tables.len() {
+                    if let Some(message) = &self.tables[index].halted {
+                        errors.push((message.clone(), Retry::Never));
+                        continue;
+                    }
+                    let before = self.tables[index].table.commits;
+                    let result =
+                        self.tables[index].table.advance(&self.shared, &catalog, end).await;
+                    let followed = &mut self.tables[index];
+                    if followed.table.commits > before {
+                        let now = now_micros();
+                        let commits = followed.table.commits - before;
+                        self.status.update(|status| {
+                            status.last_commit_at = Some(now);
+                            status.commits += commits;
+                        });
+                    }
+                    if let Err(error) = result {
+                        if matches!(error, LakeError::Stopped) {
+                            errors.push((chain(&error), Retry::Never));
+                            break;
+                        }
+                        let (message, retry) = (chain(&error), error.retry());
+                        if retry == Retry::Never {
+                            tracing::error!(table = followed.table.name(), error = %message, "lake table halted");
+                            followed.halted = Some(message.clone());
+                        }
+                        errors.push((message, retry));
+                    }
+                    self.publish(Some(end));
+                }
+            }
+        }
+        if errors.is_empty() {
+            self.complete_at = started;
+            self.backoff.reset();
+        } else if !self.stopped() {
+            self.backoff.fail();
+            if errors.iter().any(|(_, retry)| *retry == Retry::WithBackoff) {
+                tracing::warn!(error = %errors[0].0, "the lake falls behind");
+            }
+        }
+        let last_error = errors.last().map(|(message, _)| message.clone());
+        self.status.update(|status| status.last_error = last_error);
+        self.publish(Some(end));
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    async fn catalog(&mut self) -> Result<Arc<dyn Catalog>, LakeError> {
+        if let Some(catalog) = &self.catalog {
+            return Ok(Arc::clone(catalog));
+        }
+        let catalog = catalog::open(&self.shared.config).await?;
+        self.catalog = Some(Arc::clone(&catalog));
+        Ok(catalog)
+    }
+
+    /// Shows the state of the tables; `end` is the end of the journal.
+    fn publish(&mut self, end: Option<i64>) {
+        let tables = self
+            .tables
+            .iter()
+            .map(|followed| {
+                let total = |key| followed.table.metadata().map_or(0, |m| summary(m, key));
+                TableStatus {
+                    name: followed.table.name().to_owned(),
+                    position: followed.table.covered(),
+                    rows: total("total-records"),
+                    files: total("total-data-files"),
+                    bytes: total("total-files-size"),
+                    halted: followed.halted.clone(),
+                }
+            })
+            .collect();
+        let lag = end.map(|end| self.lag(end));
+        let lag_seconds = self.complete_at.elapsed().as_secs_f64();
+        self.status.update(|status| {
+            status.tables = tables;
+            if let Some(lag) = lag {
+                status.lag_events = lag;
+                status.lag_seconds = if lag == 0 { 0.0 } else { lag_seconds };
+            }
+        });
+    }
+}
+
+/// A total of the current snapshot.
+pub(super) fn summary(metadata: &TableMetadata, key: &str) -> u64 {
+    metadata
+        .current_snapshot()
+        .and_then(|snapshot| snapshot.summary().additional_properties.get(key)?.parse().ok())
+        .unwrap_or(0)
+}
+
+fn now_micros() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Pause after failures, twice as long each time.
+#[derive(Debug, Default)]
+struct Backoff {
+    pause: Option<Duration>,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    fn fail(&mut self) {
+        let pause = self.pause.map_or(FIRST_BACKOFF, |pause| (pause * 2).min(LONGEST_BACKOFF));
+        self.pause = Some(pause);
+        self.until = Some(Instant::now() + pause);
+    }
+
+    fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Was the last round a failure?
+    fn is_running(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() >= until)
+    }
+}

@@ -1,0 +1,97 @@
+//! The tables of a data directory, read from the catalog without a follower.
+
+use std::path::Path;
+
+use iceberg::io::FileIO;
+use iceberg::spec::TableMetadata;
+use serde::Serialize;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Row};
+
+use super::catalog::CATALOG_NAME;
+use super::config::LakeConfig;
+use super::error::LakeError;
+use super::follower::summary;
+use super::position::Found;
+
+/// A table of the lake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableInfo {
+    /// Table name.
+    pub name: String,
+    /// Namespace: the domain.
+    pub namespace: String,
+    /// Newest metadata file, as Iceberg readers take it.
+    pub metadata_location: String,
+    /// Rows in the current snapshot.
+    pub rows: u64,
+    /// Id of the current snapshot; none while the table is empty.
+    pub snapshot: Option<i64>,
+    /// The table holds all its events up to this journal position (dead letters: up to this id).
+    pub position: Option<i64>,
+}
+
+/// The tables of a data directory in order of name; none when it has no lake. May be called while
+/// a server runs on the directory, and from async code (it blocks).
+pub fn tables(data_dir: &Path) -> Result<Vec<TableInfo>, LakeError> {
+    let file = LakeConfig::new(data_dir).catalog_file();
+    if !file.exists() {
+        return Ok(Vec::new());
+    }
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| LakeError::Io { action, path, source }
+    };
+    // A thread of its own: a runtime cannot be started inside another one.
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(failed("start a runtime to read", &file))?;
+            runtime.block_on(read(&file))
+        });
+        reader.join().unwrap_or(Err(LakeError::Stopped))
+    })
+}
+
+async fn read(file: &Path) -> Result<Vec<TableInfo>, LakeError> {
+    let failed = |source: sqlx::Error| LakeError::Io {
+        action: "read the lake's catalog",
+        path: file.to_owned(),
+        source: std::io::Error::other(source),
+    };
+    let mut connection: SqliteConnection = SqliteConnectOptions::new()
+        .filename(file)
+        .read_only(true)
+        .connect()
+        .await
+        .map_err(failed)?;
+    let rows = sqlx::query(
+        "select table_namespace, table_name, metadata_location from iceberg_tables \
+         where catalog_name = ? order by table_namespace, table_name",
+    )
+    .bind(CATALOG_NAME)
+    .fetch_all(&mut connection)
+    .await
+    .map_err(failed)?;
+    let files = FileIO::new_with_fs();
+    let mut tables = Vec::with_capacity(rows.len());
+    for row in rows {
+        let text = |column| row.try_get::<String, _>(column).map_err(failed);
+        let (namespace, name) = (text("table_namespace")?, text("table_name")?);
+        let metadata_location = text("metadata_location")?;
+        let metadata = TableMetadata::read_from(&files, &metadata_location)
+            .await
+            .map_err(LakeError::catalog(format!("read the metadata of lake table `{name}`")))?;
+        tables.push(TableInfo {
+            rows: summary(&metadata, "total-records"),
+            snapshot: metadata.current_snapshot_id(),
+            position: Found::of(&metadata).position(),
+            name,
+            namespace,
+            metadata_location,
+        });
+    }
+    Ok(tables)
+}

@@ -1,0 +1,43 @@
+//! The lake: accepted events and dead letters in open Iceberg tables.
+//!
+//! ```text
+//! journal ──chunks──▶ table ──rows──▶ writer ──data files──▶ commit ──▶ catalog
+//!    ▲                                                          │
+//!    └──────────── position in the snapshot's summary ◀─────────┘
+//! ```
+//!
+//! Each table holds every journal row of its family exactly once, up to the position that its head
+//! snapshot carries: rows and position become visible in one commit, and the next rows are read
+//! after that position. A crash at any moment leaves at worst data files that no snapshot names.
+//! There is no commit over several tables, so each has its own position.
+//!
+//! Start at [`Lake::spawn`] (`follower`), then `table` for one table, `position` for the
+//! decisions after a crash or a lost reply, and `schema` for what the tables look like.
+//! Maintenance, other catalogs and object stores are not here; they meet this code at `catalog`
+//! (every load and commit passes there) and at the position properties, which any commit by us has
+//! to carry on.
+
+mod catalog;
+mod commit;
+mod config;
+mod error;
+mod follower;
+mod listing;
+mod local_fs;
+mod position;
+mod rows;
+mod schema;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use catalog::CATALOG_NAME;
+pub use config::LakeConfig;
+pub use error::{LakeError, Retry};
+pub use follower::{Lake, LakeHandle};
+pub use listing::{TableInfo, tables};
+pub use position::{COMMIT_ID, CONTRACT_VERSION, POSITION, PREVIOUS_POSITION, WATERMARK};
+pub use schema::{DEAD_LETTERS, EVENT_TIME};
+pub use status::{LakeStatus, TableStatus};

@@ -1,0 +1,55 @@
+//! What a running follower shows of itself.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// State of the lake follower, for health, metrics and people.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct LakeStatus {
+    /// Its tables.
+    pub tables: Vec<TableStatus>,
+    /// Journal positions that not every table covers yet.
+    pub lag_events: i64,
+    /// Seconds since the lake last held everything the journal had; 0 while it does.
+    pub lag_seconds: f64,
+    /// Time of the last commit to any table, µs since 1970.
+    pub last_commit_at: Option<i64>,
+    /// Snapshots committed since the start.
+    pub commits: u64,
+    /// The last failure, until a round succeeds.
+    pub last_error: Option<String>,
+    /// Does the follower run?
+    pub running: bool,
+}
+
+/// State of one table.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TableStatus {
+    /// Table name.
+    pub name: String,
+    /// Journal position up to which the table is complete.
+    pub position: i64,
+    /// Rows in the table.
+    pub rows: u64,
+    /// Live data files of the table.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Why the table is no longer followed; a person has to act, then start again.
+    pub halted: Option<String>,
+}
+
+/// The status, shared between the follower and its handle.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SharedStatus(Arc<Mutex<LakeStatus>>);
+
+impl SharedStatus {
+    pub(super) fn read(&self) -> LakeStatus {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut LakeStatus)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,386 @@
+//! One table following the journal: open it, write what is new, commit, go on.
+//!
+//! Invariant: the rows of the table are exactly the journal rows up to the position of its head
+//! snapshot. Files that are finished but not known to be committed are kept in `pending`; nothing
+//! else is written for the table until they are settled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use iceberg::arrow::schema_to_arrow_schema;
+use iceberg::spec::TableMetadata;
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::{Catalog, NamespaceIdent, TableCreation, TableIdent};
+use uuid::Uuid;
+
+use super::commit::{Pending, commit};
+use super::config::LakeConfig;
+use super::error::LakeError;
+use super::position::{self, Found, Start, choose_start};
+use super::rows::Projection;
+use super::schema::{RowSource, TableDefinition};
+use super::writer::{TableWriter, remove};
+use crate::fail_point;
+use crate::store::Journal;
+
+/// What the tables of a lake share.
+pub(super) struct Shared {
+    pub config: LakeConfig,
+    pub journal: Arc<dyn Journal>,
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Shared {
+    fn check_stop(&self) -> Result<(), LakeError> {
+        if self.stop.load(Ordering::Relaxed) { Err(LakeError::Stopped) } else { Ok(()) }
+    }
+}
+
+/// A table and how far it is.
+pub(super) struct TableFollower {
+    definition: TableDefinition,
+    ident: TableIdent,
+    opened: Option<Opened>,
+    pending: Option<Pending>,
+    /// Snapshots committed by this follower.
+    pub commits: u64,
+}
+
+/// A table as it was last seen, with what follows from its schema.
+struct Opened {
+    table: Table,
+    projection: Projection,
+    /// Position of the head snapshot.
+    committed: Option<i64>,
+    /// All journal rows up to here are committed: at or after `committed`, because stretches
+    /// without a row for this table make no snapshot.
+    covered: i64,
+    watermark: Option<i64>,
+}
+
+/// Rows of one read of the journal.
+struct Chunk {
+    batches: Vec<RecordBatch>,
+    /// All rows up to here are in `batches` or earlier chunks.
+    covered: i64,
+    more: bool,
+}
+
+impl TableFollower {
+    pub(super) fn new(namespace: &NamespaceIdent, definition: TableDefinition) -> Self {
+        let ident = TableIdent::new(namespace.clone(), definition.name.clone());
+        Self { definition, ident, opened: None, pending: None, commits: 0 }
+    }
+
+    /// Table name.
+    pub(super) fn name(&self) -> &str {
+        &self.definition.name
+    }
+
+    /// Where its rows come from.
+    pub(super) fn source(&self) -> RowSource {
+        self.definition.source
+    }
+
+    /// All rows up to this position are in the table; 0 while the table is not open.
+    pub(super) fn covered(&self) -> i64 {
+        self.opened.as_ref().map_or(0, |opened| opened.covered)
+    }
+
+    /// The table as last seen.
+    pub(super) fn metadata(&self) -> Option<&TableMetadata> {
+        self.opened.as_ref().map(|opened| opened.table.metadata())
+    }
+
+    /// Brings the table up to `until` (dead letters: up to the newest).
+    pub(super) async fn advance(
+        &mut self,
+        shared: &Shared,
+        catalog: &Arc<dyn Catalog>,
+        until: i64,
+    ) -> Result<(), LakeError> {
+        shared.check_stop()?;
+        if self.opened.is_none() {
+            self.opened = Some(open(shared, catalog, &self.definition, &self.ident).await?);
+        }
+        self.commit_pending(shared, catalog).await?;
+        loop {
+            let Some(opened) = &mut self.opened else { return Ok(()) };
+            let (pending, covered, more) =
+                write_files(shared, &self.definition, opened, until).await?;
+            match pending {
+                Some(pending) => {
+                    self.pending = Some(pending);
+                    self.commit_pending(shared, catalog).await?;
+                }
+                None => opened.covered = opened.covered.max(covered),
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn commit_pending(
+        &mut self,
+        shared: &Shared,
+        catalog: &Arc<dyn Catalog>,
+    ) -> Result<(), LakeError> {
+        let (Some(opened), Some(pending)) = (&mut self.opened, &self.pending) else {
+            return Ok(());
+        };
+        match commit(catalog, &opened.table, pending).await {
+            Ok(table) => {
+                tracing::debug!(
+                    table = %self.definition.name,
+                    rows = pending.rows,
+                    files = pending.files.len(),
+                    position = pending.position,
+                    "committed to the lake"
+                );
+                opened.table = table;
+                opened.committed = Some(pending.position);
+                opened.covered = opened.covered.max(pending.position);
+                opened.watermark = pending.watermark;
+                self.pending = None;
+                self.commits += 1;
+                shared.check_stop()
+            }
+            Err(error) => {
+                if matches!(error, LakeError::Fenced { .. } | LakeError::Foreign { .. }) {
+                    remove(opened.table.file_io(), &pending.files).await;
+                    self.pending = None;
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Writes new rows into files until a commit is due or there are no more: the files, up to where
+/// they are complete, and whether there is more to read.
+async fn write_files(
+    shared: &Shared,
+    definition: &TableDefinition,
+    opened: &Opened,
+    until: i64,
+) -> Result<(Option<Pending>, i64, bool), LakeError> {
+    let commit_id = Uuid::now_v7();
+    let mut covered = opened.covered;
+    let mut more = true;
+    let mut writer: Option<TableWriter> = None;
+    let result: Result<(), LakeError> = async {
+        while more {
+            shared.check_stop()?;
+            let chunk = read(shared, definition, covered, until)?;
+            for rows in &chunk.batches {
+                if rows.num_rows() == 0 {
+                    continue;
+                }
+                let rows =
+                    opened.projection.apply(rows).map_err(LakeError::rows(&definition.name))?;
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    None => writer.insert(TableWriter::new(
+                        &shared.config,
+                        definition,
+                        &opened.table,
+                        commit_id,
+                    )?),
+                };
+                writer.write(rows).await?;
+            }
+            (covered, more) = (chunk.covered, chunk.more);
+            if let Some(writer) = &writer
+                && (writer.rows() >= shared.config.commit_rows
+                    || writer.encoded_bytes() >= shared.config.commit_bytes)
+            {
+                break;
+            }
+        }
+        Ok(())
+    }
+    .await;
+    let Some(writer) = writer else { return result.map(|()| (None, covered, more)) };
+    if let Err(error) = result {
+        writer.abandon().await;
+        return Err(error);
+    }
+    let rows = writer.rows() as u64;
+    let watermark = opened.watermark.max(writer.watermark());
+    let files = writer.finish().await?;
+    fail_point::hit("lake_files_written");
+    let pending = Pending {
+        commit_id,
+        files,
+        rows,
+        previous: opened.committed,
+        position: covered,
+        contract_version: definition.contract_version,
+        watermark,
+    };
+    Ok((Some(pending), covered, more))
+}
+
+fn read(
+    shared: &Shared,
+    definition: &TableDefinition,
+    after: i64,
+    until: i64,
+) -> Result<Chunk, LakeError> {
+    let limit = shared.config.chunk_rows.max(1);
+    let batches = match definition.source {
+        RowSource::Family(family) => shared.journal.rows(family, after, until, limit),
+        RowSource::DeadLetters => shared.journal.dead_letters(after, limit),
+    }
+    .map_err(|source| LakeError::Journal { table: definition.name.clone(), source })?;
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let last = last_position(definition, &batches)?;
+    let full = rows >= limit;
+    let covered = match definition.source {
+        // Everything up to `until` was there, unless the limit cut it off.
+        RowSource::Family(_) if !full => until.max(after),
+        RowSource::Family(_) | RowSource::DeadLetters => last.unwrap_or(after),
+    };
+    if full && covered <= after {
+        return Err(LakeError::Rows {
+            table: definition.name.clone(),
+            message: format!("the journal returned rows at or before position {after} again"),
+        });
+    }
+    Ok(Chunk { batches, covered, more: full })
+}
+
+/// Position of the last row.
+fn last_position(
+    definition: &TableDefinition,
+    batches: &[RecordBatch],
+) -> Result<Option<i64>, LakeError> {
+    let Some(batch) = batches.iter().rev().find(|batch| batch.num_rows() > 0) else {
+        return Ok(None);
+    };
+    let name = definition.source.position_column();
+    batch
+        .column_by_name(name)
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .filter(|positions| positions.null_count() == 0)
+        .map(|positions| Some(positions.value(positions.len() - 1)))
+        .ok_or_else(|| LakeError::Rows {
+            table: definition.name.clone(),
+            message: format!("journal rows have no column `{name}`"),
+        })
+}
+
+/// Loads or creates the table, adds the columns it lacks and finds out where to go on.
+async fn open(
+    shared: &Shared,
+    catalog: &Arc<dyn Catalog>,
+    definition: &TableDefinition,
+    ident: &TableIdent,
+) -> Result<Opened, LakeError> {
+    let name = &definition.name;
+    let table = load_or_create(shared, catalog, definition, ident).await?;
+    let table = evolve(catalog, definition, table).await?;
+    let found = Found::of(table.metadata());
+    let journal_end = match definition.source {
+        RowSource::Family(_) => shared
+            .journal
+            .last_seq()
+            .map_err(|source| LakeError::Journal { table: name.clone(), source })?,
+        // The journal does not tell the last dead letter; ids beyond it would be read as none.
+        RowSource::DeadLetters => i64::MAX,
+    };
+    let covered = match choose_start(found, journal_end) {
+        Start::Fresh => 0,
+        Start::After(position) => position,
+        Start::RefuseUnmarked => {
+            return Err(definition.foreign("has rows but no snapshot says up to which position"));
+        }
+        Start::RefuseAhead { position } => {
+            return Err(LakeError::AheadOfJournal { table: name.clone(), position, journal_end });
+        }
+    };
+    let arrow = schema_to_arrow_schema(table.metadata().current_schema())
+        .map_err(LakeError::catalog(format!("read the schema of lake table `{name}`")))?;
+    let projection = Projection::new(Arc::new(arrow), |column| {
+        let column = definition.columns.iter().find(|c| c.name == column)?;
+        Some(column.journal.clone())
+    });
+    Ok(Opened {
+        projection,
+        committed: found.position(),
+        covered,
+        watermark: position::watermark(table.metadata()),
+        table,
+    })
+}
+
+async fn load_or_create(
+    shared: &Shared,
+    catalog: &Arc<dyn Catalog>,
+    definition: &TableDefinition,
+    ident: &TableIdent,
+) -> Result<Table, LakeError> {
+    let failed =
+        |verb: &str| LakeError::catalog(format!("{verb} lake table `{}`", definition.name));
+    let namespace = ident.namespace();
+    if !catalog.namespace_exists(namespace).await.map_err(failed("look for"))? {
+        catalog
+            .create_namespace(namespace, Default::default())
+            .await
+            .map_err(failed("create the namespace of"))?;
+    }
+    if catalog.table_exists(ident).await.map_err(failed("look for"))? {
+        return catalog.load_table(ident).await.map_err(failed("load"));
+    }
+    let schema = definition.schema()?;
+    let creation = TableCreation::builder()
+        .name(definition.name.clone())
+        .partition_spec(definition.partition_spec(&schema)?)
+        .schema(schema)
+        .properties([
+            ("write.format.default".to_owned(), "parquet".to_owned()),
+            ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
+            (
+                "write.target-file-size-bytes".to_owned(),
+                shared.config.target_file_bytes.to_string(),
+            ),
+        ])
+        .build();
+    catalog.create_table(namespace, creation).await.map_err(failed("create"))?;
+    // Loaded again, because the catalog does not tell whether its transaction took effect.
+    catalog.load_table(ident).await.map_err(failed("load"))
+}
+
+/// Adds the columns that the table lacks.
+async fn evolve(
+    catalog: &Arc<dyn Catalog>,
+    definition: &TableDefinition,
+    table: Table,
+) -> Result<Table, LakeError> {
+    let additions = definition.additions(table.metadata().current_schema())?;
+    if additions.is_empty() {
+        return Ok(table);
+    }
+    let name = &definition.name;
+    let failed = || LakeError::catalog(format!("add columns to lake table `{name}`"));
+    let transaction = Transaction::new(&table);
+    let update = additions.iter().fold(transaction.update_schema(), |update, addition| {
+        update.add_column(addition.to_add_column())
+    });
+    let transaction = update.apply(transaction).map_err(failed())?;
+    transaction.commit(catalog.as_ref()).await.map_err(failed())?;
+    let table = catalog.load_table(table.identifier()).await.map_err(failed())?;
+    if definition.additions(table.metadata().current_schema())?.is_empty() {
+        tracing::info!(table = %name, columns = additions.len(), "added columns to the lake table");
+        Ok(table)
+    } else {
+        Err(failed()(iceberg::Error::new(
+            iceberg::ErrorKind::Unexpected,
+            "the catalog reported success, the table says no",
+        )))
+    }
+}

@@ -1,0 +1,9 @@
+//! The lake against a real catalog and real files, and a journal in memory.
+
+mod crash;
+mod evolution;
+mod following;
+mod positions;
+mod support;
+mod trouble;
+mod types;

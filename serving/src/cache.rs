@@ -1,0 +1,314 @@
+//! Answers kept until a commit touches what they stand on.
+//!
+//! Every relation has an epoch per tenant that a commit moves forward. An entry remembers the
+//! epochs that held before its fill began; it is good while they still hold, and for a live read
+//! while it is no older than the contract's `max_age`. So invalidation is one addition per touched
+//! relation and looks at no key, and a fill that was overtaken by a commit can never pass for
+//! current: its epochs are the old ones.
+//!
+//! Of many askers of one question one fills and the others wait for it. A cached answer is exact at
+//! its own `computed_at` and position, and says how old it is.
+//!
+//! Start at [`Cache::read`].
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use contracts::model::{Domain, Relation};
+use moka::ops::compute::Op;
+use pipeline::store::Committed;
+
+use crate::entity::relations_below;
+use crate::metric::MetricEngine;
+use crate::question::{
+    EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion, Proof, ReadError,
+};
+
+/// Most memory that entries take, roughly, in bytes.
+const CAPACITY: u64 = 64 * 1024 * 1024;
+
+/// Oldest cached row of an entity whose values change when it closes, µs: the moment of closing is
+/// no commit.
+const CLOSING_MAX_AGE: i64 = 1_000_000;
+
+/// A cache before a [`MetricEngine`].
+#[derive(Debug)]
+pub struct Cache {
+    engine: Arc<MetricEngine>,
+    epochs: Epochs,
+    metrics: moka::sync::Cache<MetricQuestion, Entry<MetricAnswer>>,
+    entities: moka::sync::Cache<EntityQuestion, Entry<EntityAnswer>>,
+    counters: Counters,
+}
+
+/// How often what happened since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Answered from an entry at first sight.
+    pub hits: u64,
+    /// Not answered at first sight: filled, or waited for another's fill.
+    pub misses: u64,
+    /// Answered by the engine.
+    pub fills: u64,
+    /// Epochs moved by commits.
+    pub invalidations: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    fills: AtomicU64,
+    invalidations: AtomicU64,
+}
+
+/// An answer and what it stands on.
+#[derive(Debug)]
+struct Entry<A> {
+    answer: Arc<A>,
+    /// Sum of the epochs before the fill began. Epochs only grow, so the sums are equal only if
+    /// every epoch is.
+    epoch: u64,
+    computed_at: i64,
+}
+
+impl<A> Clone for Entry<A> {
+    fn clone(&self) -> Self {
+        Self { answer: self.answer.clone(), epoch: self.epoch, computed_at: self.computed_at }
+    }
+}
+
+impl Cache {
+    /// An empty cache before `engine`.
+    pub fn new(engine: Arc<MetricEngine>) -> Self {
+        let epochs = Epochs::new(engine.domain());
+        let metrics = moka::sync::Cache::builder()
+            .max_capacity(CAPACITY)
+            .weigher(|key: &MetricQuestion, entry: &Entry<MetricAnswer>| {
+                saturate(weight_of_question(key) + weight_of_answer(&entry.answer))
+            })
+            .build();
+        let entities = moka::sync::Cache::builder()
+            .max_capacity(CAPACITY / 4)
+            .weigher(|key: &EntityQuestion, entry: &Entry<EntityAnswer>| {
+                let fields = entry.answer.data.iter();
+                let fields = fields.map(|(name, value)| name.len() + value.get().len() + 64);
+                saturate(
+                    key.entity.len()
+                        + key.tenant.len()
+                        + key.id.len()
+                        + 256
+                        + fields.sum::<usize>(),
+                )
+            })
+            .build();
+        Self { engine, epochs, metrics, entities, counters: Counters::default() }
+    }
+
+    /// The engine behind it.
+    pub fn engine(&self) -> &Arc<MetricEngine> {
+        &self.engine
+    }
+
+    /// Answers a question to a metric, from an entry where one is good.
+    pub fn read(&self, question: &MetricQuestion) -> Result<MetricAnswer, ReadError> {
+        let resolved = self.engine.resolve(question)?;
+        let relations = &self.engine.domain().graph.relations_of;
+        let relations = relations.get(resolved.metric.index).map_or(&[][..], Vec::as_slice);
+        let max_age = match resolved.as_of {
+            None => Some(resolved.metric.max_age),
+            Some(_) => None,
+        };
+        let good = Good { epochs: self.epochs.of(resolved.tenant), relations, max_age };
+        let fill = || {
+            let answer = self.engine.answer(&resolved)?;
+            Ok((answer.computed_at, answer))
+        };
+        let (entry, cached) = self.find(&self.metrics, resolved.canonical(), &good, fill)?;
+        let answer = &*entry.answer;
+        let age = if cached { (self.engine.now() - entry.computed_at).max(0) } else { 0 };
+        Ok(MetricAnswer { proof: Proof { cached, age, ..answer.proof.clone() }, ..answer.clone() })
+    }
+
+    /// Answers a question to an entity, from an entry where one is good.
+    pub fn entity(&self, question: &EntityQuestion) -> Result<EntityAnswer, ReadError> {
+        let entity = self.engine.find_entity(&question.entity)?;
+        crate::metric::check_as_of(question.as_of, self.engine.now())?;
+        let relations = relations_below(self.engine.domain(), entity.index);
+        let closes = question.as_of.is_none() && entity.closes_after.is_some();
+        let good = Good {
+            epochs: self.epochs.of(&question.tenant),
+            relations: &relations,
+            max_age: closes.then_some(CLOSING_MAX_AGE),
+        };
+        let fill = || {
+            let now = self.engine.now();
+            Ok((now, self.engine.entity(question)?))
+        };
+        let (entry, cached) = self.find(&self.entities, question.clone(), &good, fill)?;
+        Ok(EntityAnswer { cached, ..(*entry.answer).clone() })
+    }
+
+    /// Must be called after each commit, before it is told to anybody: answers that stand on what it
+    /// touched are no longer good.
+    pub fn committed(&self, committed: &Committed) {
+        let mut moved = 0;
+        for (relation, tenants) in &committed.touched {
+            for tenant in tenants {
+                self.epochs.of(tenant).advance(*relation);
+                moved += 1;
+            }
+        }
+        self.counters.invalidations.fetch_add(moved, Ordering::Relaxed);
+    }
+
+    /// Counts since the start.
+    pub fn stats(&self) -> CacheStats {
+        let Counters { hits, misses, fills, invalidations } = &self.counters;
+        CacheStats {
+            hits: hits.load(Ordering::Relaxed),
+            misses: misses.load(Ordering::Relaxed),
+            fills: fills.load(Ordering::Relaxed),
+            invalidations: invalidations.load(Ordering::Relaxed),
+        }
+    }
+
+    /// A good entry for `key`, filled if there is none; and whether another one filled it.
+    fn find<K, A>(
+        &self,
+        entries: &moka::sync::Cache<K, Entry<A>>,
+        key: K,
+        good: &Good<'_>,
+        fill: impl FnOnce() -> Result<(i64, A), ReadError>,
+    ) -> Result<(Entry<A>, bool), ReadError>
+    where
+        K: std::hash::Hash + Eq + Send + Sync + 'static,
+        A: Send + Sync + 'static,
+    {
+        if let Some(entry) = entries.get(&key)
+            && good.holds(&entry, self.engine.now())
+        {
+            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok((entry, true));
+        }
+        self.counters.misses.fetch_add(1, Ordering::Relaxed);
+        // moka runs these closures one after the other per key, so whoever waited looks again and
+        // finds the entry of whoever filled.
+        let mut filled = false;
+        let result = entries.entry(key).and_try_compute_with(|current| {
+            if let Some(current) = current
+                && good.holds(current.value(), self.engine.now())
+            {
+                return Ok(Op::Nop);
+            }
+            // Before the fill's snapshot: a commit in between leaves the entry with an old epoch.
+            let epoch = good.epochs.sum(good.relations);
+            let (computed_at, answer) = fill()?;
+            self.counters.fills.fetch_add(1, Ordering::Relaxed);
+            filled = true;
+            Ok(Op::Put(Entry { answer: Arc::new(answer), epoch, computed_at }))
+        })?;
+        match result.into_entry() {
+            Some(entry) => Ok((entry.into_value(), !filled)),
+            None => Err(ReadError::Unavailable { message: "the cache kept no answer".to_owned() }),
+        }
+    }
+}
+
+/// When an entry may be used.
+struct Good<'a> {
+    epochs: Arc<TenantEpochs>,
+    relations: &'a [Relation],
+    /// Oldest answer allowed, µs; `None` when time does not change it.
+    max_age: Option<i64>,
+}
+
+impl Good<'_> {
+    fn holds<A>(&self, entry: &Entry<A>, now: i64) -> bool {
+        let young = self.max_age.is_none_or(|max| now.saturating_sub(entry.computed_at) <= max);
+        young && entry.epoch == self.epochs.sum(self.relations)
+    }
+}
+
+/// Epochs of all relations, by tenant.
+#[derive(Debug)]
+struct Epochs {
+    families: usize,
+    relations: usize,
+    tenants: RwLock<HashMap<Box<str>, Arc<TenantEpochs>>>,
+}
+
+/// Epochs of one tenant: ingest, then the families, then the entities.
+#[derive(Debug)]
+struct TenantEpochs {
+    families: usize,
+    epochs: Box<[AtomicU64]>,
+}
+
+impl Epochs {
+    fn new(domain: &Domain) -> Self {
+        let families = domain.families.len();
+        let relations = 1 + families + domain.entities.len();
+        Self { families, relations, tenants: RwLock::default() }
+    }
+
+    fn of(&self, tenant: &str) -> Arc<TenantEpochs> {
+        // A panic elsewhere cannot leave the map half changed.
+        let known = self.tenants.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(epochs) = known.get(tenant) {
+            return epochs.clone();
+        }
+        drop(known);
+        let mut tenants = self.tenants.write().unwrap_or_else(PoisonError::into_inner);
+        let new = || {
+            let epochs = (0..self.relations).map(|_| AtomicU64::new(0)).collect();
+            Arc::new(TenantEpochs { families: self.families, epochs })
+        };
+        tenants.entry(tenant.into()).or_insert_with(new).clone()
+    }
+}
+
+impl TenantEpochs {
+    fn slot(&self, relation: Relation) -> Option<&AtomicU64> {
+        self.epochs.get(match relation {
+            Relation::Ingest => 0,
+            Relation::Family(family) => 1 + family,
+            Relation::Entity(entity) => 1 + self.families + entity,
+        })
+    }
+
+    fn advance(&self, relation: Relation) {
+        if let Some(epoch) = self.slot(relation) {
+            epoch.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    fn sum(&self, relations: &[Relation]) -> u64 {
+        let slots = relations.iter().filter_map(|relation| self.slot(*relation));
+        slots.map(|epoch| epoch.load(Ordering::Acquire)).sum()
+    }
+}
+
+fn weight_of_question(question: &MetricQuestion) -> usize {
+    let filters = question.filters.iter().map(|(name, value)| name.len() + value.len() + 64);
+    let group_by = question.group_by.iter().map(|name| name.len() + 32);
+    256 + question.metric.len()
+        + question.tenant.len()
+        + filters.sum::<usize>()
+        + group_by.sum::<usize>()
+}
+
+fn weight_of_answer(answer: &MetricAnswer) -> usize {
+    let groups = answer.groups.iter().flatten().flat_map(|group| &group.dimensions);
+    512 + groups
+        .map(|(name, value)| 96 + name.len() + value.as_ref().map_or(0, String::len))
+        .sum::<usize>()
+}
+
+fn saturate(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,59 @@
+use super::*;
+
+const EVENTS: &str = "\
+kind: event
+name: meter
+names: [meter.read, meter.reset]
+version: 1
+key: meter
+fields:
+  meter: {type: string}
+  amount: {type: 'decimal(12,2)'}
+";
+
+/// Findings that did not hold, for a metric `consumption` with these lines.
+fn failures(from: &str, moved_by: &str, examples: &str) -> Vec<String> {
+    let metric = format!(
+        "kind: metric\nname: consumption\nversion: 1\nunit: kWh\nfrom: {{event: {from}}}\n\
+         measure: sum(amount)\nwindows: [1h]\nmoved_by: {moved_by}\nexamples:\n{examples}"
+    );
+    let files =
+        [(PathBuf::from("events.yaml"), EVENTS.to_owned()), (PathBuf::from("metric.yaml"), metric)];
+    let domain = contracts::load(&files).unwrap_or_else(|found| panic!("{found:?}"));
+    let findings = run(&Arc::new(domain)).unwrap();
+    assert!(!findings.is_empty());
+    findings.iter().filter(|finding| !finding.passed).map(ToString::to_string).collect()
+}
+
+const READ: &str = "{event: meter.read, meter: m1, amount: 1.50}";
+const RESET: &str = "{event: meter.reset, meter: m1, amount: 2.25}";
+
+#[test]
+fn examples_that_hold_and_cover_every_edge_pass() {
+    let example = format!("  - given: [{READ}]\n    expect: {{window: 1h, value: 1.50}}\n");
+    assert_eq!(failures("meter.read", "[meter.read]", &example), Vec::<String>::new());
+}
+
+#[test]
+fn a_wrong_value_is_shown_beside_the_right_one() {
+    let example =
+        format!("  - name: one\n    given: [{READ}]\n    expect: {{window: 1h, value: 2}}\n");
+    let found = failures("meter.read", "[meter.read]", &example);
+    assert_eq!(found, ["consumption v1: one, window 1h: expected 2, got 1.50 (metric.yaml:10)"]);
+}
+
+#[test]
+fn an_edge_that_no_example_walks_is_named() {
+    let example = format!("  - given: [{READ}]\n    expect: {{window: 1h, value: 1.50}}\n");
+    let found = failures("[meter.read, meter.reset]", "[meter.read, meter.reset]", &example);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("moved by meter.reset"), "{found:?}");
+}
+
+#[test]
+fn both_edges_are_walked_by_one_example() {
+    let example =
+        format!("  - given: [{READ}, {RESET}]\n    expect: {{window: 1h, value: 3.75}}\n");
+    let found = failures("[meter.read, meter.reset]", "[meter.read, meter.reset]", &example);
+    assert_eq!(found, Vec::<String>::new());
+}

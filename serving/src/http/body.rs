@@ -1,0 +1,228 @@
+//! Answers as JSON: what the API sends and what `agentflow read` prints.
+//!
+//! The upper part of each body is what published clients read; `proof` is ours.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::time::{Time, seconds_between};
+use crate::question::{EntityAnswer, Group, MetricAnswer, Proof, Value, serialize_entries};
+
+/// The value of a metric.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MetricBody {
+    /// Name of the metric.
+    pub metric_name: String,
+    /// The value with all its digits. Null when the question is grouped, or where the contract
+    /// says that an empty window has no value.
+    #[schema(value_type = Option<f64>)]
+    pub value: Option<Value>,
+    /// Unit of the value.
+    pub unit: String,
+    /// Window as the contract writes it.
+    pub window: String,
+    /// When the value was computed.
+    pub computed_at: Time,
+    /// Values of the parts of a ratio or derived metric.
+    #[schema(value_type = Option<BTreeMap<String, f64>>)]
+    pub components: Option<BTreeMap<String, Value>>,
+    /// One entry per group, when the question is grouped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<GroupBody>>,
+    /// More groups exist than the contract's `max_cardinality` lets out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_truncated: Option<bool>,
+    /// Time of the answer.
+    pub meta: Meta,
+    /// What shows that the value is right and current.
+    pub proof: ProofBody,
+}
+
+/// One group.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GroupBody {
+    /// Dimension → value; null for rows without one.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = BTreeMap<String, Option<String>>)]
+    pub dimensions: Vec<(String, Option<String>)>,
+    /// The group's value.
+    #[schema(value_type = Option<f64>)]
+    pub value: Value,
+}
+
+/// Time of an answer.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Meta {
+    /// Reference time asked for.
+    pub as_of: Option<Time>,
+    /// Was a reference time asked for?
+    pub is_historical: bool,
+    /// For a metric the seconds since its `data_through`, for an entity those since its last
+    /// event; null for a historical answer and before the first event.
+    pub freshness_seconds: Option<f64>,
+}
+
+/// What shows that a metric's value is right and current.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProofBody {
+    /// The contract that says what the metric means.
+    pub contract: ContractRef,
+    /// Reference time asked for.
+    pub as_of: Option<Time>,
+    /// Every active source partition has delivered its events up to this event time.
+    pub data_through: Option<Time>,
+    /// Last journal sequence number that the value includes.
+    pub position: i64,
+    /// Milliseconds since the value was computed.
+    pub age_ms: f64,
+    /// Exact, or approximate?
+    pub exact: bool,
+    /// Dead letters that fall in the window.
+    pub rejected_in_window: i64,
+    /// Accepted events in the window that came late.
+    pub late_in_window: i64,
+    /// From the cache?
+    pub cached: bool,
+    /// Where the value comes from.
+    pub lineage: String,
+}
+
+/// Names a contract version.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ContractRef {
+    /// Name as under `/v1/contracts`.
+    pub name: String,
+    /// Version.
+    pub version: u32,
+    /// Hash over everything that changes the answer, 16 hex digits.
+    pub hash: String,
+}
+
+/// The state of an entity.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntityBody {
+    /// Entity type.
+    pub entity_type: String,
+    /// Key.
+    pub entity_id: String,
+    /// The key and all fields of the contract; numbers with all their digits, times with `Z`.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = BTreeMap<String, serde_json::Value>)]
+    pub data: Vec<(String, Box<RawValue>)>,
+    /// Time of the newest event applied.
+    pub last_updated: Option<Time>,
+    /// Seconds since then; null for a historical answer.
+    pub freshness_seconds: Option<f64>,
+    /// Time of the answer.
+    pub meta: Meta,
+    /// What shows that the state is right and current.
+    pub proof: EntityProof,
+}
+
+/// What shows that an entity's state is right and current.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EntityProof {
+    /// The contract that says how events become this entity.
+    pub contract: ContractRef,
+    /// Reference time asked for.
+    pub as_of: Option<Time>,
+    /// Last journal sequence number that the state includes.
+    pub position: i64,
+    /// From the cache?
+    pub cached: bool,
+}
+
+impl MetricBody {
+    /// The body for an answer.
+    pub fn new(answer: MetricAnswer) -> Self {
+        let MetricAnswer { metric, unit, window, value, groups, components, proof, .. } = answer;
+        let answered_at = answer.computed_at.saturating_add(proof.age);
+        let freshness = match (proof.as_of, proof.data_through) {
+            (None, Some(through)) => Some(seconds_between(through, answered_at).max(0.0)),
+            _ => None,
+        };
+        Self {
+            value,
+            unit,
+            window,
+            computed_at: Time(answer.computed_at),
+            components,
+            groups_truncated: groups.is_some().then_some(answer.groups_truncated),
+            groups: groups.map(|groups| groups.into_iter().map(GroupBody::from).collect()),
+            meta: Meta::new(proof.as_of, freshness),
+            proof: ProofBody::new(&metric, proof),
+            metric_name: metric,
+        }
+    }
+}
+
+impl From<Group> for GroupBody {
+    fn from(group: Group) -> Self {
+        Self { dimensions: group.dimensions, value: group.value }
+    }
+}
+
+impl Meta {
+    fn new(as_of: Option<i64>, freshness_seconds: Option<f64>) -> Self {
+        Self { as_of: as_of.map(Time), is_historical: as_of.is_some(), freshness_seconds }
+    }
+}
+
+impl ProofBody {
+    fn new(metric: &str, proof: Proof) -> Self {
+        Self {
+            contract: ContractRef {
+                name: format!("metric.{metric}"),
+                version: proof.contract_version,
+                hash: proof.contract_hash,
+            },
+            as_of: proof.as_of.map(Time),
+            data_through: proof.data_through.map(Time),
+            position: proof.position,
+            age_ms: proof.age as f64 / 1_000.0,
+            exact: proof.exact,
+            rejected_in_window: proof.rejected_in_window,
+            late_in_window: proof.late_in_window,
+            cached: proof.cached,
+            lineage: format!("/v1/lineage/metric/{metric}"),
+        }
+    }
+}
+
+impl EntityBody {
+    /// The body for an answer given at `now` (µs).
+    pub fn new(answer: EntityAnswer, now: i64) -> Self {
+        let freshness = match (answer.as_of, answer.last_updated) {
+            (None, Some(updated)) => Some(seconds_between(updated, now).max(0.0)),
+            _ => None,
+        };
+        Self {
+            proof: EntityProof {
+                contract: ContractRef {
+                    name: answer.entity.clone(),
+                    version: answer.contract_version,
+                    hash: answer.contract_hash,
+                },
+                as_of: answer.as_of.map(Time),
+                position: answer.position,
+                cached: answer.cached,
+            },
+            entity_type: answer.entity,
+            entity_id: answer.id,
+            data: answer.data,
+            last_updated: answer.last_updated.map(Time),
+            freshness_seconds: freshness,
+            meta: Meta::new(answer.as_of, freshness),
+        }
+    }
+}
+
+fn entries<S: serde::Serializer, V: Serialize>(
+    entries: &[(String, V)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serialize_entries(entries, serializer)
+}

@@ -1,0 +1,170 @@
+//! Errors as clients see them: `{"detail", "code", "hint", "request_id"}`, always an object.
+//!
+//! [`ApiError`] carries what to say and, apart from it, the cause. It becomes a response without a
+//! body; [`super::layers::request_id`] knows the request's id, logs the cause under it and writes
+//! the body. So no handler can let a cause slip into an answer.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use pipeline::store::StoreError;
+
+use crate::question::ReadError;
+
+/// The body of every error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// What is wrong, for people.
+    pub detail: String,
+    /// What kind of error it is, for programs.
+    pub code: Code,
+    /// The next step, when there is an obvious one.
+    pub hint: Option<String>,
+    /// Names this request in the server's log.
+    pub request_id: String,
+}
+
+/// Kinds of errors. One per reaction that a client may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The body as a whole cannot be split into events.
+    InvalidBody,
+    /// `X-AgentFlow-Version` names a version that does not exist.
+    UnsupportedVersion,
+    /// The request comes from another site than this machine.
+    ForeignOrigin,
+    /// No such route, metric, entity type, entity, contract or version.
+    NotFound,
+    /// The route has no such method.
+    MethodNotAllowed,
+    /// The body is larger than the limit, or holds too many events.
+    BodyTooLarge,
+    /// The route has no such query parameter.
+    UnknownParameter,
+    /// A parameter's value does not fit the contract.
+    InvalidParameter,
+    /// The server could not do it; its log says why.
+    Internal,
+    /// The pipeline or the server has too much to do; try again after `Retry-After`.
+    Busy,
+    /// The store cannot answer at the moment; try again.
+    Unavailable,
+    /// It took too long; try again.
+    Timeout,
+}
+
+impl Code {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidBody | Self::UnsupportedVersion => StatusCode::BAD_REQUEST,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownParameter | Self::InvalidParameter => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Busy | Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// An error on its way to the client.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{detail}")]
+pub struct ApiError {
+    /// What kind.
+    pub code: Code,
+    /// What is wrong, for people.
+    pub detail: String,
+    /// The next step.
+    pub hint: Option<String>,
+    /// What happened inside; logged, never sent.
+    pub cause: Option<String>,
+    /// Seconds after which trying again makes sense.
+    pub retry_after: Option<u64>,
+}
+
+impl ApiError {
+    /// An error that says what the client did.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), hint: None, cause: None, retry_after: None }
+    }
+
+    /// Adds the next step.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Nothing of that name.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, detail)
+    }
+
+    /// A parameter's value does not fit.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(Code::InvalidParameter, detail)
+    }
+
+    /// A failure of ours that trying again does not mend.
+    pub fn internal(cause: impl Into<String>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(Code::Internal, "the server could not answer this request")
+        }
+    }
+
+    /// A failure of the store.
+    pub fn unavailable(cause: impl Into<String>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            retry_after: Some(1),
+            ..Self::new(Code::Unavailable, "the store could not answer")
+        }
+    }
+
+    /// Too much to do; nothing was done.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(1), ..Self::new(Code::Busy, detail) }
+    }
+
+    /// The body to send under `request_id`.
+    pub(super) fn body(&self, request_id: &str) -> ErrorBody {
+        ErrorBody {
+            detail: self.detail.clone(),
+            code: self.code,
+            hint: self.hint.clone(),
+            request_id: request_id.to_owned(),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::NotFound { message, hint } => Self { hint, ..Self::not_found(message) },
+            ReadError::Invalid { message, hint, .. } => Self { hint, ..Self::invalid(message) },
+            ReadError::Unavailable { message } => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}

@@ -1,0 +1,210 @@
+//! Query strings, read strictly: a parameter that a route does not have is an error that names the
+//! nearest one, so a typo never answers another question than the one asked.
+
+use std::collections::BTreeMap;
+
+use axum::extract::FromRequestParts;
+use axum::extract::Query;
+use axum::http::request::Parts;
+
+use super::error::{ApiError, Code};
+use super::time;
+use crate::metric::hint;
+
+/// The parameters of a request in their order, decoded.
+#[derive(Debug)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Parameters {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
+            Ok(Query(pairs)) => Ok(Self(pairs)),
+            Err(_) => Err(ApiError::invalid("the query string is not percent-encoded UTF-8")),
+        }
+    }
+}
+
+impl Parameters {
+    /// Refuses all names but these.
+    pub(super) fn only(self, known: &[&str]) -> Result<Self, ApiError> {
+        for (name, _) in &self.0 {
+            if known.contains(&name.as_str()) {
+                continue;
+            }
+            let none = || "this route takes no query parameters".to_owned();
+            let near = hint(name, known.iter().copied());
+            return Err(ApiError::new(
+                Code::UnknownParameter,
+                format!("unknown query parameter `{name}`"),
+            )
+            .hint(near.unwrap_or_else(none)));
+        }
+        Ok(self)
+    }
+
+    /// All values of a parameter.
+    fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a parameter that may be given once.
+    pub(super) fn one<'a>(&'a self, name: &str) -> Result<Option<&'a str>, ApiError> {
+        let mut values = self.all(name);
+        let first = values.next();
+        match values.next() {
+            None => Ok(first),
+            Some(_) => Err(ApiError::invalid(format!("`{name}` is given more than once"))),
+        }
+    }
+
+    /// A time.
+    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        match time::parse(text) {
+            Some(micros) => Ok(Some(micros)),
+            None => Err(ApiError::invalid(format!("`{name}` is not a time: `{text}`"))
+                .hint("write it as 2026-01-31T10:00:00Z, or as seconds since 1970")),
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        default: u64,
+        bounds: std::ops::RangeInclusive<u64>,
+    ) -> Result<u64, ApiError> {
+        let Some(text) = self.one(name)? else { return Ok(default) };
+        match text.parse::<u64>() {
+            Ok(number) if bounds.contains(&number) => Ok(number),
+            _ => Err(ApiError::invalid(format!(
+                "`{name}` must be a whole number from {} to {}, not `{text}`",
+                bounds.start(),
+                bounds.end()
+            ))),
+        }
+    }
+
+    /// Repeated `name=dimension:value`.
+    pub(super) fn filters(&self, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
+        let mut filters = BTreeMap::new();
+        for text in self.all(name) {
+            let Some((dimension, value)) = text.split_once(':') else {
+                return Err(ApiError::invalid(format!("`{name}` has no colon: `{text}`"))
+                    .hint(format!("write it as {name}=dimension:value")));
+            };
+            let previous = filters.insert(dimension.to_owned(), value.to_owned());
+            if previous.is_some_and(|previous| previous != value) {
+                return Err(ApiError::invalid(format!(
+                    "`{name}` names the dimension `{dimension}` twice with different values"
+                ))
+                .hint("ask once per value, or group by the dimension"));
+            }
+        }
+        Ok(filters)
+    }
+
+    /// Names joined by commas, in one parameter or several.
+    pub(super) fn names(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        let mut names: Vec<String> = Vec::new();
+        for part in self.all(name).flat_map(|text| text.split(',')) {
+            let part = part.trim();
+            if part.is_empty() {
+                return Err(ApiError::invalid(format!("`{name}` has an empty name"))
+                    .hint(format!("write it as {name}=a,b")));
+            }
+            if names.iter().any(|known| known == part) {
+                return Err(ApiError::invalid(format!("`{name}` names `{part}` twice")));
+            }
+            names.push(part.to_owned());
+        }
+        Ok(names)
+    }
+}
+
+/// `` `a`, `b` and `c` ``.
+pub(super) fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{}`", name.as_ref())).collect();
+    match quoted.as_slice() {
+        [] => "none".to_owned(),
+        [one] => one.clone(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(query: &str) -> Parameters {
+        let uri = format!("/?{query}").parse().unwrap();
+        Parameters(Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap().0)
+    }
+
+    #[track_caller]
+    fn check_only(query: &str, known: &[&str], expected: Result<(), (&str, &str)>) {
+        let result = parameters(query).only(known).map(|_| ());
+        let result = result.map_err(|e| (e.detail, e.hint.unwrap_or_default()));
+        let expected = expected.map_err(|(d, h)| (d.to_owned(), h.to_owned()));
+        assert_eq!(result, expected, "{query}");
+    }
+
+    #[test]
+    fn an_unknown_parameter_is_refused_with_the_nearest_name() {
+        let known = ["window", "as_of", "filter", "group_by"];
+        check_only("window=1h&filter=a:b", &known, Ok(()));
+        check_only(
+            "windw=1h",
+            &known,
+            Err(("unknown query parameter `windw`", "did you mean `window`?")),
+        );
+        check_only(
+            "groupby=a",
+            &known,
+            Err(("unknown query parameter `groupby`", "did you mean `group_by`?")),
+        );
+        check_only(
+            "q=1",
+            &known,
+            Err(("unknown query parameter `q`", "known: `as_of`, `filter`, `group_by`, `window`")),
+        );
+        check_only(
+            "q=1",
+            &[],
+            Err(("unknown query parameter `q`", "this route takes no query parameters")),
+        );
+    }
+
+    #[test]
+    fn filters_split_at_the_first_colon_and_are_decoded() {
+        let filters = parameters("filter=a:b:c&filter=d%20e:%C3%A9").filters("filter").unwrap();
+        let filters: Vec<_> = filters.into_iter().collect();
+        assert_eq!(
+            filters,
+            [("a".to_owned(), "b:c".to_owned()), ("d e".to_owned(), "é".to_owned())]
+        );
+        for wrong in ["filter=a", "filter=a:b&filter=a:c"] {
+            assert!(parameters(wrong).filters("filter").is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_keep_their_order_and_come_once() {
+        assert_eq!(parameters("g=b,a&g=c").names("g").unwrap(), ["b", "a", "c"]);
+        for wrong in ["g=", "g=a,,b", "g=a,a"] {
+            assert!(parameters(wrong).names("g").is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn single_parameters_come_once_and_within_bounds() {
+        assert!(parameters("w=1&w=2").one("w").is_err());
+        assert_eq!(parameters("").number("page", 1, 1..=100).unwrap(), 1);
+        assert_eq!(parameters("page=7").number("page", 1, 1..=100).unwrap(), 7);
+        for wrong in ["page=0", "page=101", "page=-1", "page=x", "page="] {
+            assert!(parameters(wrong).number("page", 1, 1..=100).is_err(), "{wrong}");
+        }
+    }
+}

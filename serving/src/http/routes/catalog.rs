@@ -1,0 +1,163 @@
+//! `GET /v1/catalog`: entities and metrics with what they mean, for agents that look for a number.
+
+use axum::Json;
+use axum::extract::State;
+use contracts::model::{Domain, Entity, Metric};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::graph::tables;
+use crate::http::query::Parameters;
+use crate::http::state::AppState;
+use crate::question::serialize_entries;
+
+/// What can be asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Catalog {
+    /// Name of the domain.
+    domain: String,
+    /// Entity type → what it is.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, CatalogEntity>)]
+    entities: Vec<(String, CatalogEntity)>,
+    /// Metric → what it is.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, CatalogMetric>)]
+    metrics: Vec<(String, CatalogMetric)>,
+    /// Streams of events that can be subscribed to.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, CatalogSource>)]
+    streaming_sources: Vec<(String, CatalogSource)>,
+    /// Where to see how an answer came about.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, CatalogSource>)]
+    audit_sources: Vec<(String, CatalogSource)>,
+}
+
+/// An entity type.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogEntity {
+    /// What it is.
+    description: String,
+    /// Field → what it is.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, String>)]
+    fields: Vec<(String, String)>,
+    /// The field that is its key.
+    primary_key: String,
+    /// Version that answers.
+    contract_version: String,
+}
+
+/// A metric.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogMetric {
+    /// What it is.
+    description: String,
+    /// Unit of its value.
+    unit: String,
+    /// Windows that may be asked for.
+    available_windows: Vec<String>,
+    /// Version that answers.
+    contract_version: String,
+    /// Event types that move it.
+    source_events: Vec<String>,
+    /// Tables that it reads, joined by commas.
+    source_table: String,
+    /// Dimensions for `filter` and `group_by`.
+    dimensions: Vec<String>,
+}
+
+/// A place to read from.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogSource {
+    /// Path template.
+    path: String,
+    /// How it is read.
+    transport: &'static str,
+    /// What it is.
+    description: String,
+    /// Kinds of nodes in the order of the flow.
+    layers: Vec<&'static str>,
+}
+
+/// What can be asked for, in one answer.
+#[utoipa::path(
+    get,
+    path = "/v1/catalog",
+    tag = "contracts",
+    responses((status = 200, description = "Entities and metrics.", body = Catalog)),
+)]
+pub(in super::super) async fn read(
+    State(state): State<AppState>,
+    parameters: Parameters,
+) -> Result<Json<Catalog>, ApiError> {
+    parameters.only(&[])?;
+    let domain = &state.domain;
+    Ok(Json(Catalog {
+        domain: domain.name.clone(),
+        entities: named(domain.entities.iter().map(|entity| entity.name.as_str()), |name| {
+            domain.entity(name).map(CatalogEntity::from)
+        }),
+        metrics: named(domain.metrics.iter().map(|metric| metric.name.as_str()), |name| {
+            domain.metric(name).map(|metric| CatalogMetric::new(domain, metric))
+        }),
+        streaming_sources: Vec::new(),
+        audit_sources: vec![(
+            "lineage".to_owned(),
+            CatalogSource {
+                path: "/v1/lineage/metric/{name}".to_owned(),
+                transport: "http",
+                description: "which events and entities a metric stands on".to_owned(),
+                layers: vec!["event", "entity", "metric"],
+            },
+        )],
+    }))
+}
+
+/// One entry per name, in order of name; versions of one name share the entry of the newest.
+fn named<'a, T>(
+    names: impl Iterator<Item = &'a str>,
+    find: impl Fn(&str) -> Option<T>,
+) -> Vec<(String, T)> {
+    let names: std::collections::BTreeSet<&str> = names.collect();
+    names.into_iter().filter_map(|name| Some((name.to_owned(), find(name)?))).collect()
+}
+
+impl From<&Entity> for CatalogEntity {
+    fn from(entity: &Entity) -> Self {
+        let key = (entity.key.clone(), "key".to_owned());
+        let fields = entity.fields.iter().map(|field| {
+            let meaning = field.description.clone().unwrap_or_else(|| field.ty.to_string());
+            (field.name.clone(), meaning)
+        });
+        Self {
+            description: entity.description.clone().unwrap_or_default(),
+            fields: std::iter::once(key).chain(fields).collect(),
+            primary_key: entity.key.clone(),
+            contract_version: entity.version.to_string(),
+        }
+    }
+}
+
+impl CatalogMetric {
+    fn new(domain: &Domain, metric: &Metric) -> Self {
+        Self {
+            description: metric.description.clone().unwrap_or_default(),
+            unit: metric.unit.clone(),
+            available_windows: metric.windows.iter().map(|window| window.text.clone()).collect(),
+            contract_version: metric.version.to_string(),
+            source_events: metric.moved_by.clone(),
+            source_table: tables(domain, metric).join(","),
+            dimensions: metric.dimensions.iter().map(|d| d.name.clone()).collect(),
+        }
+    }
+}
+
+fn entries<S: Serializer, V: Serialize>(
+    entries: &[(String, V)],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serialize_entries(entries, serializer)
+}

@@ -1,0 +1,257 @@
+//! `GET /v1/contracts`, `/v1/contracts/{name}`, `/v1/contracts/{name}/{version}`: the contracts
+//! that this server runs on.
+
+use axum::Json;
+use axum::extract::State;
+use contracts::model::{Document, DocumentField, Domain, Kind, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Segments;
+use super::metrics::status_text;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::graph::tables;
+use crate::http::query::{Parameters, listed};
+use crate::http::state::AppState;
+use crate::metric::hint;
+
+/// All contracts.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct ContractList {
+    /// In order of name, then version.
+    contracts: Vec<ContractSummary>,
+}
+
+/// Names a contract version.
+#[derive(Debug, Serialize, ToSchema)]
+struct ContractSummary {
+    /// Name: an entity, an event contract, or `metric.<name>`.
+    entity: String,
+    /// Version.
+    version: String,
+    /// Day of release.
+    released: String,
+    /// `stable` or `deprecated`.
+    status: &'static str,
+    /// `event`, `entity` or `metric`.
+    kind: &'static str,
+}
+
+/// One contract version.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct ContractBody {
+    #[serde(flatten)]
+    summary: ContractSummary,
+    /// What clients read.
+    fields: Vec<FieldBody>,
+    /// What a reader of the version before would miss: fields that went, changed their type, or
+    /// lost values.
+    breaking_changes: Vec<String>,
+    /// Event types that move it (metrics).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    source_events: Vec<String>,
+    /// Tables that it reads, joined by commas (metrics).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source_table: Option<String>,
+    /// How old an answer may be (metrics).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    freshness: Option<FreshnessBody>,
+    /// Hash over everything that changes the meaning.
+    hash: String,
+    /// The contract as written.
+    yaml: String,
+}
+
+/// A field as clients read it; absent members are left out.
+#[derive(Debug, Serialize, ToSchema)]
+struct FieldBody {
+    /// Name.
+    name: String,
+    /// string, float, integer, enum, datetime, boolean, list or object.
+    #[serde(rename = "type")]
+    ty: String,
+    /// Always there?
+    required: bool,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Allowed values.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    values: Option<Vec<String>>,
+    /// Unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<String>,
+}
+
+/// How old an answer may be.
+#[derive(Debug, Serialize, ToSchema)]
+struct FreshnessBody {
+    /// Seconds.
+    p95_staleness_budget_seconds: f64,
+    /// Where the figure comes from.
+    basis: &'static str,
+}
+
+/// All contracts.
+#[utoipa::path(
+    get,
+    path = "/v1/contracts",
+    tag = "contracts",
+    responses((status = 200, description = "All contracts.", body = ContractList)),
+)]
+pub(in super::super) async fn list(
+    State(state): State<AppState>,
+    parameters: Parameters,
+) -> Result<Json<ContractList>, ApiError> {
+    parameters.only(&[])?;
+    let mut documents: Vec<&Document> = state.domain.documents.iter().collect();
+    documents.sort_by_key(|document| (&document.entity, document.version, rank(document.kind)));
+    Ok(Json(ContractList { contracts: documents.into_iter().map(summary).collect() }))
+}
+
+/// The newest stable version of a contract, else its newest.
+#[utoipa::path(
+    get,
+    path = "/v1/contracts/{name}",
+    tag = "contracts",
+    params(("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`.")),
+    responses(
+        (status = 200, description = "The contract.", body = ContractBody),
+        (status = 404, description = "No such contract.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn newest(
+    State(state): State<AppState>,
+    Segments(name): Segments<String>,
+    parameters: Parameters,
+) -> Result<Json<ContractBody>, ApiError> {
+    parameters.only(&[])?;
+    let best = versions(&state.domain, &name)?
+        .into_iter()
+        .max_by_key(|document| (document.status == Status::Stable, document.version));
+    best.map(|document| Json(body(&state.domain, document)))
+        .ok_or_else(|| unknown(&state.domain, &name))
+}
+
+/// One version of a contract.
+#[utoipa::path(
+    get,
+    path = "/v1/contracts/{name}/{version}",
+    tag = "contracts",
+    params(
+        ("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`."),
+        ("version" = String, Path, description = "`1` or `v1`."),
+    ),
+    responses(
+        (status = 200, description = "The contract.", body = ContractBody),
+        (status = 404, description = "No such contract or version.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn version(
+    State(state): State<AppState>,
+    Segments((name, version)): Segments<(String, String)>,
+    parameters: Parameters,
+) -> Result<Json<ContractBody>, ApiError> {
+    parameters.only(&[])?;
+    let documents = versions(&state.domain, &name)?;
+    let number = version.strip_prefix('v').unwrap_or(&version);
+    let found = documents.iter().find(|document| document.version.to_string() == number);
+    found.map(|document| Json(body(&state.domain, document))).ok_or_else(|| {
+        let known: Vec<String> = documents.iter().map(|d| d.version.to_string()).collect();
+        ApiError::not_found(format!("contract `{name}` has no version `{version}`"))
+            .hint(format!("there is {}", listed(&known)))
+    })
+}
+
+/// All versions under a name. An entity and an event contract may share one; then the entity, which
+/// is what can be read, goes first.
+fn versions<'a>(domain: &'a Domain, name: &str) -> Result<Vec<&'a Document>, ApiError> {
+    let all: Vec<&Document> = domain.documents.iter().filter(|d| d.entity == name).collect();
+    let first = all.iter().map(|document| rank(document.kind)).min();
+    match first {
+        Some(first) => Ok(all.into_iter().filter(|d| rank(d.kind) == first).collect()),
+        None => Err(unknown(domain, name)),
+    }
+}
+
+fn unknown(domain: &Domain, name: &str) -> ApiError {
+    ApiError {
+        hint: hint(name, domain.documents.iter().map(|document| document.entity.as_str())),
+        ..ApiError::not_found(format!("no contract is named `{name}`"))
+    }
+}
+
+fn rank(kind: Kind) -> u8 {
+    match kind {
+        Kind::Entity => 0,
+        Kind::Event => 1,
+        Kind::Metric => 2,
+    }
+}
+
+fn summary(document: &Document) -> ContractSummary {
+    ContractSummary {
+        entity: document.entity.clone(),
+        version: document.version.to_string(),
+        released: document.released.clone(),
+        status: status_text(document.status),
+        kind: match document.kind {
+            Kind::Event => "event",
+            Kind::Entity => "entity",
+            Kind::Metric => "metric",
+        },
+    }
+}
+
+fn body(domain: &Domain, document: &Document) -> ContractBody {
+    let metric = document.entity.strip_prefix("metric.").and_then(|name| {
+        domain.metrics.iter().find(|m| m.name == name && m.version == document.version)
+    });
+    ContractBody {
+        summary: summary(document),
+        fields: document.fields.iter().map(FieldBody::from).collect(),
+        breaking_changes: breaking_changes(domain, document),
+        source_events: document.source_events.clone(),
+        source_table: metric.map(|metric| tables(domain, metric).join(",")),
+        freshness: document.max_age.map(|micros| FreshnessBody {
+            p95_staleness_budget_seconds: micros as f64 / 1e6,
+            basis: "freshness.max_age of the contract",
+        }),
+        hash: document.hash.clone(),
+        yaml: document.yaml.clone(),
+    }
+}
+
+/// Compared with the version before.
+fn breaking_changes(domain: &Domain, document: &Document) -> Vec<String> {
+    let before = domain
+        .documents
+        .iter()
+        .filter(|d| d.entity == document.entity && rank(d.kind) == rank(document.kind))
+        .filter(|d| d.version < document.version)
+        .max_by_key(|d| d.version);
+    let Some(before) = before else { return Vec::new() };
+    let change = |old: &DocumentField| {
+        let name = &old.name;
+        let Some(new) = document.fields.iter().find(|field| field.name == *name) else {
+            return Some(format!("field `{name}` removed"));
+        };
+        if new.ty != old.ty {
+            return Some(format!("field `{name}` changed from {} to {}", old.ty, new.ty));
+        }
+        let kept = new.values.as_deref().unwrap_or_default();
+        let gone: Vec<&String> = match (&old.values, &new.values) {
+            (Some(values), Some(_)) => values.iter().filter(|v| !kept.contains(v)).collect(),
+            _ => Vec::new(),
+        };
+        (!gone.is_empty()).then(|| format!("field `{name}` lost the values {}", listed(&gone)))
+    };
+    before.fields.iter().filter_map(change).collect()
+}
+
+impl From<&DocumentField> for FieldBody {
+    fn from(field: &DocumentField) -> Self {
+        let DocumentField { name, ty, required, description, values, unit } = field.clone();
+        Self { name, ty, required, description, values, unit }
+    }
+}

@@ -1,0 +1,53 @@
+//! `GET /v1/entity/{type}/{id}`: the state of one thing, now or as of a time.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::Segments;
+use super::metrics::{CACHE, hit_or_miss};
+use crate::http::body::EntityBody;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::query::Parameters;
+use crate::http::state::{AppState, Caller};
+use crate::http::time;
+use crate::question::EntityQuestion;
+
+/// An entity's state.
+#[utoipa::path(
+    get,
+    path = "/v1/entity/{type}/{id}",
+    tag = "entities",
+    params(
+        ("type" = String, Path, description = "Entity type."),
+        ("id" = String, Path, description = "Its key, percent-encoded."),
+        ("as_of" = Option<String>, Query,
+            description = "Fold only the events before this time: RFC 3339, a date, or seconds \
+                           since 1970."),
+    ),
+    responses(
+        (status = 200, description = "The state.", body = EntityBody),
+        (status = 404, description = "No such entity type, or no such entity.", body = ErrorBody),
+        (status = 422, description = "A parameter does not fit.", body = ErrorBody),
+        (status = 503, description = "The store cannot answer now.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn read(
+    State(state): State<AppState>,
+    caller: Caller,
+    Segments((entity, id)): Segments<(String, String)>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let parameters = parameters.only(&["as_of"])?;
+    let question = EntityQuestion {
+        entity,
+        tenant: caller.tenant.to_string(),
+        id,
+        as_of: parameters.time("as_of")?,
+    };
+    let answer = state.blocking(move |state| state.cache.entity(&question)).await?;
+    let cached = answer.cached;
+    let mut response = Json(EntityBody::new(answer, time::now())).into_response();
+    response.headers_mut().insert(CACHE, hit_or_miss(cached));
+    Ok(response)
+}

@@ -1,0 +1,278 @@
+//! `GET /v1/health`, `/health/live`, `/health/ready`.
+//!
+//! `/v1/health` always answers 200 and says how each component is; the worst one is the whole's
+//! status. `/health/ready` answers 503 until reads and writes work. `/health/live` asks nothing:
+//! as long as it answers, the process lives.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use pipeline::outcome::Counts;
+use pipeline::sink::iceberg::LakeStatus;
+use pipeline::store::{Journal, PartitionState, StoreError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::ledger;
+use crate::http::monitor::{PipelineMonitor, PipelineState};
+use crate::http::query::Parameters;
+use crate::http::state::{AppState, HttpOptions};
+use crate::http::time::{self, Time, seconds_between};
+
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct HealthBody {
+    /// The worst of the components.
+    status: Health,
+    /// When they were asked.
+    checked_at: Time,
+    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake` where there is one.
+    components: Vec<Component>,
+}
+
+/// How something is, from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(in super::super) enum Health {
+    /// All is well.
+    Healthy,
+    /// It works, but less well than it should.
+    Degraded,
+    /// It does not work.
+    Unhealthy,
+}
+
+/// One component.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Component {
+    /// Name.
+    pub(in super::super) name: &'static str,
+    /// How it is.
+    pub(in super::super) status: Health,
+    /// Why, when it is not healthy.
+    message: String,
+    /// What was asked.
+    source: &'static str,
+    /// Figures behind the status.
+    #[schema(value_type = std::collections::BTreeMap<String, f64>)]
+    metrics: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Component {
+    fn new(name: &'static str, source: &'static str) -> Self {
+        let metrics = serde_json::Map::new();
+        Self { name, status: Health::Healthy, message: String::new(), source, metrics }
+    }
+
+    fn status(mut self, status: Health, message: impl Into<String>) -> Self {
+        self.status = status;
+        self.message = message.into();
+        self
+    }
+
+    fn figure(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.metrics.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// How each component is.
+#[utoipa::path(
+    get,
+    path = "/v1/health",
+    tag = "health",
+    responses((status = 200, description = "How each component is.", body = HealthBody)),
+)]
+pub(in super::super) async fn read(
+    State(state): State<AppState>,
+    parameters: Parameters,
+) -> Result<Json<HealthBody>, ApiError> {
+    parameters.only(&[])?;
+    let checked_at = time::now();
+    let components =
+        state.blocking(move |state| Ok::<_, ApiError>(components(state, checked_at))).await?;
+    let status = components.iter().map(|component| component.status).max();
+    Ok(Json(HealthBody {
+        status: status.unwrap_or(Health::Healthy),
+        checked_at: Time(checked_at),
+        components,
+    }))
+}
+
+/// Asks every component; blocks.
+pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
+    let started = Instant::now();
+    let last_seq = state.readers.last_seq();
+    let mut components = vec![
+        pipeline(&state.pipeline, now),
+        serving(&last_seq, started.elapsed()),
+        freshness(state.readers.partitions(), now, &state.options),
+        quality(ledger::counts_since(&state.readers, now - HOUR)),
+    ];
+    components.extend(state.lake.as_ref().map(|probe| lake(&probe(), now)));
+    components
+}
+
+const HOUR: i64 = 3_600_000_000;
+
+fn pipeline(monitor: &PipelineMonitor, now: i64) -> Component {
+    let mut component = Component::new("pipeline", "writer");
+    if let Some(at) = monitor.last_commit_at() {
+        component = component.figure("last_commit_age_seconds", seconds_between(at, now));
+    }
+    match monitor.state() {
+        PipelineState::Running => component,
+        PipelineState::Starting(what) => component.status(Health::Degraded, what),
+        PipelineState::Stopped(why) => component.status(Health::Unhealthy, why),
+    }
+}
+
+fn serving(last_seq: &Result<i64, StoreError>, took: Duration) -> Component {
+    let component = Component::new("serving", "store");
+    match last_seq {
+        Ok(position) => {
+            component.figure("position", *position).figure("read_seconds", took.as_secs_f64())
+        }
+        Err(error) => no_answer(component, error),
+    }
+}
+
+/// What a component of the store says when it cannot say anything.
+fn no_answer(component: Component, error: &StoreError) -> Component {
+    tracing::error!(%error, component = component.name, "the store does not answer");
+    component.status(Health::Unhealthy, "the store does not answer")
+}
+
+fn freshness(
+    partitions: Result<Vec<PartitionState>, StoreError>,
+    now: i64,
+    options: &HttpOptions,
+) -> Component {
+    let component = Component::new("freshness", "watermarks");
+    let partitions = match partitions {
+        Ok(partitions) => partitions,
+        Err(error) => return no_answer(component, &error),
+    };
+    let Some(newest) = partitions.iter().filter_map(|partition| partition.watermark).max() else {
+        return component.status(Health::Degraded, "no event has arrived yet");
+    };
+    let age = seconds_between(newest, now).max(0.0);
+    let component = component.figure("last_event_age_seconds", age);
+    let (fresh, stale) = (options.fresh_within.as_secs_f64(), options.stale_after.as_secs_f64());
+    if age <= fresh {
+        component
+    } else if age <= stale {
+        component.status(Health::Degraded, format!("no event newer than {fresh} seconds"))
+    } else {
+        component.status(Health::Unhealthy, format!("no event newer than {stale} seconds"))
+    }
+}
+
+fn quality(counts: Result<Counts, StoreError>) -> Component {
+    let component = Component::new("quality", "records of the last hour");
+    let counts = match counts {
+        Ok(counts) => counts,
+        Err(error) => return no_answer(component, &error),
+    };
+    let component =
+        component.figure("received", counts.received).figure("rejected", counts.rejected);
+    if counts.received == 0 {
+        return component;
+    }
+    let pass_rate = 1.0 - counts.rejected as f64 / counts.received as f64;
+    let component = component.figure("pass_rate", pass_rate);
+    let message = "too many events are rejected; `/v1/deadletter` says why";
+    if pass_rate >= 0.99 {
+        component
+    } else if pass_rate >= 0.95 {
+        component.status(Health::Degraded, message)
+    } else {
+        component.status(Health::Unhealthy, message)
+    }
+}
+
+/// Never worse than degraded: serving goes on without the lake, and the journal keeps what the lake
+/// is owed.
+fn lake(status: &LakeStatus, now: i64) -> Component {
+    let mut component = Component::new("lake", "follower")
+        .figure("lag_events", status.lag_events)
+        .figure("lag_seconds", status.lag_seconds)
+        .figure("commits", status.commits);
+    if let Some(at) = status.last_commit_at {
+        component = component.figure("last_commit_age_seconds", seconds_between(at, now));
+    }
+    let halted = status.tables.iter().find(|table| table.halted.is_some());
+    if let Some(table) = halted {
+        let message = format!("table `{}` is no longer followed; the log says why", table.name);
+        component.status(Health::Degraded, message)
+    } else if !status.running {
+        component.status(Health::Degraded, "the follower has stopped; the log says why")
+    } else if status.last_error.is_some() {
+        component.status(Health::Degraded, "the last commit failed and is tried again")
+    } else {
+        component
+    }
+}
+
+/// The process lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Live {
+    /// Always `alive`.
+    status: &'static str,
+}
+
+/// Does the process live?
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    tag = "health",
+    responses((status = 200, description = "It does.", body = Live)),
+)]
+pub(in super::super) async fn live() -> Json<Live> {
+    Json(Live { status: "alive" })
+}
+
+/// Can the server do its work?
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct Ready {
+    /// `ready` or `not_ready`.
+    status: &'static str,
+    /// What was asked.
+    checks: Vec<Check>,
+}
+
+/// One check.
+#[derive(Debug, Serialize, ToSchema)]
+struct Check {
+    /// What.
+    name: &'static str,
+    /// `ok` or `failed`.
+    status: &'static str,
+}
+
+/// Can the server read and write?
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    tag = "health",
+    responses(
+        (status = 200, description = "It can.", body = Ready),
+        (status = 503, description = "It cannot, yet or any more.", body = Ready),
+    ),
+)]
+pub(in super::super) async fn ready(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let store = state.blocking(|state| Ok::<_, ApiError>(state.readers.last_seq().is_ok())).await?;
+    let writer = state.pipeline.state() == PipelineState::Running;
+    let check = |name, ok| Check { name, status: if ok { "ok" } else { "failed" } };
+    let ready = store && writer;
+    let body = Ready {
+        status: if ready { "ready" } else { "not_ready" },
+        checks: vec![check("store", store), check("pipeline", writer)],
+    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(body)).into_response())
+}

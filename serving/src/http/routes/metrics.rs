@@ -1,0 +1,176 @@
+//! `GET /v1/metrics/{name}`: a metric's value. `GET /v1/metrics`: which metrics there are.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use contracts::model::{Metric, Status};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Segments;
+use crate::http::body::MetricBody;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::query::Parameters;
+use crate::http::state::{AppState, Caller};
+use crate::question::MetricQuestion;
+
+/// `HIT` or `MISS`.
+pub(super) const CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
+    HeaderValue::from_static(if hit { "HIT" } else { "MISS" })
+}
+
+/// A metric's value over a window, with its proof.
+#[utoipa::path(
+    get,
+    path = "/v1/metrics/{name}",
+    tag = "metrics",
+    params(
+        ("name" = String, Path, description = "Name of the metric."),
+        ("window" = Option<String>, Query,
+            description = "A window that the contract declares. Default: `1h`, else the first one."),
+        ("as_of" = Option<String>, Query,
+            description = "Answer as of this time: RFC 3339, a date, or seconds since 1970. \
+                           Without it the window ends now."),
+        ("filter" = Option<Vec<String>>, Query,
+            description = "`dimension:value`; repeat it for several dimensions."),
+        ("group_by" = Option<String>, Query,
+            description = "Dimensions joined by commas; the answer then has `groups`."),
+    ),
+    responses(
+        (status = 200, description = "The value.", body = MetricBody,
+            headers(("X-Cache" = String, description = "`HIT` or `MISS`"))),
+        (status = 404, description = "No such metric.", body = ErrorBody),
+        (status = 422, description = "A parameter does not fit the contract.", body = ErrorBody),
+        (status = 503, description = "The store cannot answer now.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn read(
+    State(state): State<AppState>,
+    caller: Caller,
+    Segments(metric): Segments<String>,
+    parameters: Parameters,
+) -> Result<Response, ApiError> {
+    let parameters = parameters.only(&["window", "as_of", "filter", "group_by"])?;
+    let question = MetricQuestion {
+        metric,
+        tenant: caller.tenant.to_string(),
+        window: parameters.one("window")?.map(str::to_owned),
+        as_of: parameters.time("as_of")?,
+        filters: parameters.filters("filter")?,
+        group_by: parameters.names("group_by")?,
+    };
+    let answer = state.blocking(move |state| state.cache.read(&question)).await?;
+    let cached = answer.proof.cached;
+    let mut response = Json(MetricBody::new(answer)).into_response();
+    response.headers_mut().insert(CACHE, hit_or_miss(cached));
+    Ok(response)
+}
+
+/// All metrics.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct MetricList {
+    /// In order of name.
+    metrics: Vec<MetricSummary>,
+}
+
+/// What a metric means and how to ask for it.
+#[derive(Debug, Serialize, ToSchema)]
+struct MetricSummary {
+    /// Name.
+    name: String,
+    /// What it is.
+    description: Option<String>,
+    /// Team that answers for it.
+    owner: Option<String>,
+    /// Unit of its value.
+    unit: String,
+    /// Version that answers.
+    version: u32,
+    /// `stable` or `deprecated`.
+    status: &'static str,
+    /// Windows that may be asked for.
+    windows: Vec<String>,
+    /// Dimensions for `filter` and `group_by`.
+    dimensions: Vec<DimensionSummary>,
+    /// Event types that move it.
+    moved_by: Vec<String>,
+    /// Oldest cached answer that the contract allows, in seconds.
+    max_age_seconds: f64,
+    /// Where to read it.
+    path: String,
+    /// Where its value comes from.
+    lineage: String,
+}
+
+/// A dimension.
+#[derive(Debug, Serialize, ToSchema)]
+struct DimensionSummary {
+    /// Name.
+    name: String,
+    /// Type of its values.
+    #[serde(rename = "type")]
+    ty: String,
+    /// Most groups that an answer has.
+    max_cardinality: Option<usize>,
+}
+
+/// All metrics with units, windows, dimensions and what moves them.
+#[utoipa::path(
+    get,
+    path = "/v1/metrics",
+    tag = "metrics",
+    responses((status = 200, description = "All metrics.", body = MetricList)),
+)]
+pub(in super::super) async fn list(
+    State(state): State<AppState>,
+    parameters: Parameters,
+) -> Result<Json<MetricList>, ApiError> {
+    parameters.only(&[])?;
+    let mut names: Vec<&str> = state.domain.metrics.iter().map(|m| m.name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let metrics = names
+        .into_iter()
+        .filter_map(|name| state.domain.metric(name))
+        .map(MetricSummary::from)
+        .collect();
+    Ok(Json(MetricList { metrics }))
+}
+
+impl From<&Metric> for MetricSummary {
+    fn from(metric: &Metric) -> Self {
+        Self {
+            name: metric.name.clone(),
+            description: metric.description.clone(),
+            owner: metric.owner.clone(),
+            unit: metric.unit.clone(),
+            version: metric.version,
+            status: status_text(metric.status),
+            windows: metric.windows.iter().map(|window| window.text.clone()).collect(),
+            dimensions: metric
+                .dimensions
+                .iter()
+                .map(|dimension| DimensionSummary {
+                    name: dimension.name.clone(),
+                    ty: dimension.ty.to_string(),
+                    max_cardinality: dimension.max_cardinality,
+                })
+                .collect(),
+            moved_by: metric.moved_by.clone(),
+            max_age_seconds: metric.max_age as f64 / 1e6,
+            path: format!("/v1/metrics/{}", metric.name),
+            lineage: format!("/v1/lineage/metric/{}", metric.name),
+        }
+    }
+}
+
+/// As contracts write it.
+pub(super) fn status_text(status: Status) -> &'static str {
+    match status {
+        Status::Stable => "stable",
+        Status::Deprecated => "deprecated",
+    }
+}

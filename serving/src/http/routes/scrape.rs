@@ -1,0 +1,99 @@
+//! `GET /metrics`: counters for Prometheus, and every metric whose contract says `gauge: true`.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use contracts::model::Metric;
+use pipeline::store::Journal;
+
+use super::health::{self, Health};
+use crate::http::error::ApiError;
+use crate::http::state::{AppState, Caller};
+use crate::http::time;
+use crate::question::{MetricQuestion, Value};
+use crate::telemetry::{Gauges, JOURNAL_POSITION, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS};
+
+/// Counters and gauges in the Prometheus text format.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "health",
+    responses((status = 200, description = "The Prometheus text format.", body = String,
+        content_type = "text/plain")),
+)]
+pub(in super::super) async fn read(
+    State(state): State<AppState>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let text = state
+        .blocking(move |state| {
+            let gauges = gauges(state, &caller);
+            state.telemetry.render(&gauges).map_err(|error| ApiError::internal(error.to_string()))
+        })
+        .await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// What the store, the lake and the metrics say now. What cannot be read is left out: a scrape
+/// that fails as a whole would hide everything else.
+fn gauges(state: &AppState, caller: &Caller) -> Gauges {
+    let gauges = Gauges::new();
+    if let Ok(last_seq) = state.readers.last_seq() {
+        gauges.set(JOURNAL_POSITION, last_seq as f64);
+    }
+    for (outcome, reasons) in state.readers.counts_by_reason().unwrap_or_default() {
+        for (reason, count) in reasons {
+            gauges.records(&outcome, &reason, count);
+        }
+    }
+    for partition in state.readers.partitions().unwrap_or_default() {
+        gauges.partition(&partition.name, partition.next_offset);
+    }
+    if let Some(lake) = state.lake.as_ref().map(|probe| probe()) {
+        gauges.set(LAKE_LAG_EVENTS, lake.lag_events as f64);
+        gauges.set(LAKE_LAG_SECONDS, lake.lag_seconds);
+        for table in &lake.tables {
+            gauges.lake_table(&table.name, table.position, table.rows);
+        }
+    }
+    gauges.cache(&state.cache.stats());
+    for component in health::components(state, time::now()) {
+        gauges.component(component.name, component.status == Health::Healthy);
+    }
+    for metric in shown(state) {
+        values(state, caller, metric, &gauges);
+    }
+    gauges
+}
+
+/// Metrics that are gauges, each in the version that answers.
+fn shown(state: &AppState) -> impl Iterator<Item = &Metric> {
+    state.domain.metrics.iter().filter(|metric| {
+        let answers = state.domain.metric(&metric.name);
+        metric.gauge && answers.is_some_and(|answers| answers.index == metric.index)
+    })
+}
+
+fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
+    for window in &metric.windows {
+        let question = MetricQuestion {
+            metric: metric.name.clone(),
+            tenant: caller.tenant.to_string(),
+            window: Some(window.text.clone()),
+            as_of: None,
+            filters: Default::default(),
+            group_by: Vec::new(),
+        };
+        match state.cache.read(&question) {
+            Ok(answer) => {
+                // Prometheus knows doubles only; the exact value is under `/v1/metrics`.
+                if let Some(value) = answer.value.as_ref().and_then(Value::as_f64) {
+                    gauges.metric(&metric.name, &window.text, value);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(metric = metric.name, window = window.text, %error, "no gauge");
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What every handler has at hand: contracts, answers, the store, the way in, and the limits.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use contracts::model::Domain;
+use pipeline::sink::iceberg::LakeStatus;
+use pipeline::source::http::Ingress;
+
+use super::error::ApiError;
+use super::monitor::PipelineMonitor;
+use crate::cache::Cache;
+use crate::store::Readers;
+use crate::telemetry::Telemetry;
+
+/// Asks the lake's follower how it is.
+pub type LakeProbe = Arc<dyn Fn() -> LakeStatus + Send + Sync>;
+
+/// Shared by all handlers; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// The contracts.
+    pub domain: Arc<Domain>,
+    /// Answers questions to metrics and entities.
+    pub cache: Arc<Cache>,
+    /// Reads everything else from the store.
+    pub readers: Readers,
+    /// Takes events into the pipeline.
+    pub ingress: Ingress,
+    /// How the pipeline is.
+    pub pipeline: Arc<PipelineMonitor>,
+    /// How the lake is; `None` when the process has none.
+    pub lake: Option<LakeProbe>,
+    /// Counters.
+    pub telemetry: Arc<Telemetry>,
+    /// Limits.
+    pub options: Arc<HttpOptions>,
+}
+
+/// Limits of the API.
+#[derive(Debug, Clone)]
+pub struct HttpOptions {
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Most events in one request.
+    pub max_events_per_request: usize,
+    /// Longest time for one request, reading its body included.
+    pub request_timeout: Duration,
+    /// Most requests under way at once; more are answered 503. Health and `/metrics` are free.
+    pub max_concurrent_requests: usize,
+    /// How long open requests may take to end once shutdown began.
+    pub drain_timeout: Duration,
+    /// Newest event at most this old: `freshness` is healthy.
+    pub fresh_within: Duration,
+    /// Newest event at most this old: `freshness` is degraded, beyond it unhealthy.
+    pub stale_after: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_events_per_request: 10_000,
+            request_timeout: Duration::from_secs(30),
+            max_concurrent_requests: 512,
+            drain_timeout: Duration::from_secs(10),
+            fresh_within: Duration::from_secs(30),
+            stale_after: Duration::from_secs(90),
+        }
+    }
+}
+
+impl AppState {
+    /// Runs a blocking call (all of DuckDB's are) where it holds up no other request.
+    pub(super) async fn blocking<T, E>(
+        &self,
+        call: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, ApiError>
+    where
+        T: Send + 'static,
+        E: Into<ApiError> + Send + 'static,
+    {
+        let state = self.clone();
+        match tokio::task::spawn_blocking(move || call(&state)).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(error) => Err(ApiError::internal(format!("blocking call: {error}"))),
+        }
+    }
+}
+
+/// Who asks. The one place that says which tenant a request belongs to: nothing else in a request
+/// can name one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Tenant.
+    pub tenant: Arc<str>,
+}
+
+impl Caller {
+    /// Everybody, while there are no keys.
+    pub fn anonymous() -> Self {
+        Self { tenant: Arc::from("default") }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(Self::anonymous())
+    }
+}

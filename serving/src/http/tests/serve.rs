@@ -1,0 +1,103 @@
+//! The server on a real socket: it answers, it ends when told, and it does not wait for ever.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::support::{World, answer_one};
+use crate::http::{HttpOptions, serve};
+use pipeline::outcome::Outcome;
+
+/// A server under test, and what ends it.
+struct Served {
+    addr: SocketAddr,
+    end: oneshot::Sender<()>,
+    ended: JoinHandle<std::io::Result<()>>,
+}
+
+async fn start(world: &World) -> Served {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (end, told) = oneshot::channel();
+    let shutdown = async {
+        let _ = told.await;
+    };
+    let ended = tokio::spawn(serve(listener, world.state.clone(), shutdown));
+    Served { addr, end, ended }
+}
+
+/// Sends bytes and reads until the server closes.
+async fn exchange(addr: SocketAddr, request: &'static str) -> String {
+    let blocking = move || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    tokio::task::spawn_blocking(blocking).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_answers_and_ends_when_told() {
+    let (world, _source) = World::empty();
+    let served = start(&world).await;
+    let request = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = exchange(served.addr, request).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("{\"status\":\"alive\"}"), "{answer}");
+
+    served.end.send(()).unwrap();
+    served.ended.await.unwrap().unwrap();
+    assert!(TcpStream::connect(served.addr).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_under_way_is_answered_before_the_end() {
+    let (world, source) = World::empty();
+    let served = start(&world).await;
+    let request = "POST /v1/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+                   content-length: 2\r\n\r\n{}";
+    let answer = tokio::spawn(exchange(served.addr, request));
+    let (told, wait) = std::sync::mpsc::channel();
+    let (taken, taking) = oneshot::channel();
+    let pipeline = answer_one(source, move |_| {
+        let _ = taken.send(());
+        wait.recv().unwrap();
+        vec![Outcome::Accepted { seq: 1 }]
+    });
+    taking.await.unwrap();
+    served.end.send(()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!served.ended.is_finished());
+    told.send(()).unwrap();
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("\"accepted\":1"), "{answer}");
+    served.ended.await.unwrap().unwrap();
+    pipeline.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off() {
+    let drain_timeout = Duration::from_millis(50);
+    let options = HttpOptions { drain_timeout, ..HttpOptions::default() };
+    let (world, _source) = World::with(options, Default::default());
+    let served = start(&world).await;
+    let mut stream = TcpStream::connect(served.addr).unwrap();
+    stream.write_all(b"POST /v1/events HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{").unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    served.end.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(5), served.ended).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn it_does_not_listen_beyond_loopback() {
+    let (world, _source) = World::empty();
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let error = serve(listener, world.state, std::future::pending()).await.unwrap_err();
+    assert!(error.to_string().contains("loopback"), "{error}");
+}

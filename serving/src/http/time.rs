@@ -1,0 +1,98 @@
+//! Times as clients write and read them. Inside they are µs UTC.
+
+use chrono::NaiveDateTime;
+use utoipa::ToSchema;
+
+use crate::value::{parse_date, parse_time, time_text};
+
+const DAY: i64 = 86_400_000_000;
+
+/// Now, µs.
+pub fn now() -> i64 {
+    chrono::Utc::now().timestamp_micros()
+}
+
+/// Seconds between two times, to the microsecond.
+pub(super) fn seconds_between(earlier: i64, later: i64) -> f64 {
+    later.saturating_sub(earlier) as f64 / 1e6
+}
+
+/// Reads a time: RFC 3339, a date-time without offset (UTC), a date (its midnight, UTC), or seconds
+/// since 1970. Whole numbers above 20,000,000,000 are milliseconds, as both published clients and
+/// JavaScript mean them.
+pub fn parse(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<i64>() {
+        return if number.unsigned_abs() > 20_000_000_000 {
+            number.checked_mul(1_000)
+        } else {
+            number.checked_mul(1_000_000)
+        };
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        let micros = seconds * 1e6;
+        return (micros.abs() < 9e18).then_some(micros.round() as i64);
+    }
+    // A `+` in a query string means a space; nobody wants to know that about `+02:00`.
+    let repaired = match text.rsplit_once(' ') {
+        Some((time, offset)) if offset.len() == 5 && time.contains(':') => {
+            format!("{time}+{offset}")
+        }
+        _ => text.to_owned(),
+    };
+    if let Some(micros) = parse_time(&repaired) {
+        return Some(micros);
+    }
+    for form in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
+        if let Ok(time) = NaiveDateTime::parse_from_str(text, form) {
+            return Some(time.and_utc().timestamp_micros());
+        }
+    }
+    parse_date(text).map(|days| i64::from(days) * DAY)
+}
+
+/// A time in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, format = DateTime)]
+pub struct Time(pub i64);
+
+impl serde::Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&time_text(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: &str) {
+        assert_eq!(parse(text).map(time_text).as_deref(), Some(expected), "{text}");
+    }
+
+    #[test]
+    fn all_forms_of_a_time_are_read() {
+        check("2026-01-31T10:00:00Z", "2026-01-31T10:00:00Z");
+        check("2026-01-31T10:00:00.5Z", "2026-01-31T10:00:00.5Z");
+        check("2026-01-31T10:00:00.123456Z", "2026-01-31T10:00:00.123456Z");
+        check("2026-01-31T12:00:00+02:00", "2026-01-31T10:00:00Z");
+        check("2026-01-31T12:00:00 02:00", "2026-01-31T10:00:00Z");
+        check("2026-01-31T10:00:00", "2026-01-31T10:00:00Z");
+        check("2026-01-31 10:00:00.25", "2026-01-31T10:00:00.25Z");
+        check("2026-01-31T10:00", "2026-01-31T10:00:00Z");
+        check("2026-01-31", "2026-01-31T00:00:00Z");
+        check("1769853600", "2026-01-31T10:00:00Z");
+        check("1769853600000", "2026-01-31T10:00:00Z");
+        check("1769853600.5", "2026-01-31T10:00:00.5Z");
+        check("-1", "1969-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for text in ["", "yesterday", "2026-13-01", "nan", "inf", "1e300", "99999999999999999999"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert_eq!(parse("9223372036854775807"), None);
+    }
+}

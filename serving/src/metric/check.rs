@@ -1,0 +1,232 @@
+//! Is the question one that the contract answers?
+//!
+//! [`resolve`] turns a question's texts into what the contract declares, or says what does not fit
+//! and what would. It touches no store. Everything after it works on a [`Resolved`] and need not
+//! doubt it.
+
+use contracts::model::{Dimension, Domain, Metric, Window};
+use contracts::types::Type;
+use duckdb::types::{TimeUnit, Value as SqlValue};
+
+use super::nearest;
+use crate::question::{MetricQuestion, ReadError};
+use crate::value::{date_text, parse_date, parse_time, time_text};
+
+/// How far `as_of` may lie ahead of the clock: clocks differ a little between machines.
+const FUTURE_TOLERANCE: i64 = 5_000_000;
+
+/// The window of a question that names none, where the contract declares it.
+const DEFAULT_WINDOW: &str = "1h";
+
+/// Bounds of DuckDB's TIMESTAMP type, µs.
+const EARLIEST: i64 = -9_223_372_022_400_000_000;
+const LATEST: i64 = 9_223_372_036_854_775_806;
+
+/// A question that fits its contract.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved<'a> {
+    /// The metric that answers.
+    pub(crate) metric: &'a Metric,
+    /// Tenant that asks.
+    pub(crate) tenant: &'a str,
+    /// The window.
+    pub(crate) window: &'a Window,
+    /// Reference time asked for, µs.
+    pub(crate) as_of: Option<i64>,
+    /// Reference time: `as_of`, else now, µs.
+    pub(crate) reference: i64,
+    /// Dimensions that must have a value.
+    pub(crate) filters: Vec<Filter<'a>>,
+    /// Dimensions to group by, in the order asked.
+    pub(crate) group_by: Vec<&'a Dimension>,
+}
+
+/// A dimension and the value that it must have.
+#[derive(Debug, Clone)]
+pub(crate) struct Filter<'a> {
+    /// The dimension.
+    pub(crate) dimension: &'a Dimension,
+    /// The value, typed.
+    pub(crate) value: FilterValue,
+}
+
+/// The value of a filter, in its dimension's type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum FilterValue {
+    Text(String),
+    Bool(bool),
+    Int(i64),
+    Date(i32),
+}
+
+impl FilterValue {
+    /// For binding to a statement.
+    pub(crate) fn to_sql(&self) -> SqlValue {
+        match self {
+            Self::Text(text) => SqlValue::Text(text.clone()),
+            Self::Bool(value) => SqlValue::Boolean(*value),
+            Self::Int(value) => SqlValue::BigInt(*value),
+            Self::Date(days) => SqlValue::Date32(*days),
+        }
+    }
+
+    /// One spelling per value.
+    fn canonical(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Bool(value) => value.to_string(),
+            Self::Int(value) => value.to_string(),
+            Self::Date(days) => date_text(*days),
+        }
+    }
+}
+
+impl Resolved<'_> {
+    /// Start of the window, µs; `None` for `now`.
+    pub(crate) fn start(&self) -> Option<i64> {
+        Some(self.reference.saturating_sub(self.window.length?).max(EARLIEST))
+    }
+
+    /// The question with one spelling for all questions that mean the same.
+    pub(crate) fn canonical(&self) -> MetricQuestion {
+        let filters = self.filters.iter();
+        MetricQuestion {
+            metric: self.metric.name.clone(),
+            tenant: self.tenant.to_owned(),
+            window: Some(self.window.text.clone()),
+            as_of: self.as_of,
+            filters: filters
+                .map(|filter| (filter.dimension.name.clone(), filter.value.canonical()))
+                .collect(),
+            group_by: self.group_by.iter().map(|dimension| dimension.name.clone()).collect(),
+        }
+    }
+}
+
+/// An instant for binding to a statement.
+pub(crate) fn timestamp(micros: i64) -> SqlValue {
+    SqlValue::Timestamp(TimeUnit::Microsecond, micros)
+}
+
+/// Reads the text of an `as_of` parameter.
+pub fn parse_as_of(text: &str) -> Result<i64, ReadError> {
+    parse_time(text).ok_or_else(|| ReadError::Invalid {
+        message: format!("as_of `{text}` is not a time"),
+        hint: Some("write it in RFC 3339, for example `2026-01-31T10:00:00Z`".to_owned()),
+        parameter: "as_of",
+    })
+}
+
+/// The question in the contract's terms. `now` in µs.
+pub(crate) fn resolve<'a>(
+    domain: &'a Domain,
+    question: &'a MetricQuestion,
+    now: i64,
+) -> Result<Resolved<'a>, ReadError> {
+    let metric = domain.metric(&question.metric).ok_or_else(|| ReadError::NotFound {
+        message: format!("no metric is named `{}`", question.metric),
+        hint: nearest::hint(&question.metric, domain.metrics.iter().map(|m| m.name.as_str())),
+    })?;
+    let window = window(metric, question.window.as_deref())?;
+    let reference = check_as_of(question.as_of, now)?.unwrap_or(now);
+    let filters = question
+        .filters
+        .iter()
+        .map(|(name, text)| filter(metric, name, text))
+        .collect::<Result<_, _>>()?;
+    let mut group_by: Vec<&Dimension> = Vec::with_capacity(question.group_by.len());
+    for name in &question.group_by {
+        let dimension = dimension(metric, name, "group_by")?;
+        if group_by.iter().any(|other| other.name == dimension.name) {
+            return Err(ReadError::Invalid {
+                message: format!("group_by names `{name}` twice"),
+                hint: Some("name each dimension once".to_owned()),
+                parameter: "group_by",
+            });
+        }
+        group_by.push(dimension);
+    }
+    let as_of = question.as_of;
+    let tenant = &question.tenant;
+    Ok(Resolved { metric, tenant, window, as_of, reference, filters, group_by })
+}
+
+/// Passes `as_of` on unless it lies further in the future than clocks differ, or outside what can
+/// be stored.
+pub(crate) fn check_as_of(as_of: Option<i64>, now: i64) -> Result<Option<i64>, ReadError> {
+    let Some(at) = as_of else { return Ok(None) };
+    let invalid = |message, hint| ReadError::Invalid { message, hint, parameter: "as_of" };
+    if at > now.saturating_add(FUTURE_TOLERANCE) {
+        return Err(invalid(
+            format!("as_of {} lies in the future", time_text(at)),
+            Some(format!(
+                "the clock here says {}; leave as_of out to read what holds now",
+                time_text(now)
+            )),
+        ));
+    }
+    if !(EARLIEST..=LATEST).contains(&at) {
+        return Err(invalid(format!("as_of {at} is outside the range of times"), None));
+    }
+    Ok(Some(at))
+}
+
+fn window<'a>(metric: &'a Metric, asked: Option<&str>) -> Result<&'a Window, ReadError> {
+    let find = |text: &str| metric.windows.iter().find(|window| window.text == text);
+    let found = match asked {
+        Some(text) => find(text),
+        None => find(DEFAULT_WINDOW).or_else(|| metric.windows.first()),
+    };
+    found.ok_or_else(|| ReadError::Invalid {
+        message: match asked {
+            Some(text) => format!("metric `{}` has no window `{text}`", metric.name),
+            None => format!("metric `{}` declares no window", metric.name),
+        },
+        hint: (!metric.windows.is_empty()).then(|| {
+            let windows = metric.windows.iter().map(|window| window.text.as_str());
+            format!("its windows are {}", nearest::list(windows, ", "))
+        }),
+        parameter: "window",
+    })
+}
+
+fn dimension<'a>(
+    metric: &'a Metric,
+    name: &str,
+    parameter: &'static str,
+) -> Result<&'a Dimension, ReadError> {
+    metric.dimensions.iter().find(|dimension| dimension.name == name).ok_or_else(|| {
+        ReadError::Invalid {
+            message: format!("metric `{}` has no dimension `{name}`", metric.name),
+            hint: if metric.dimensions.is_empty() {
+                Some("it declares no dimensions".to_owned())
+            } else {
+                nearest::hint(name, metric.dimensions.iter().map(|d| d.name.as_str()))
+            },
+            parameter,
+        }
+    })
+}
+
+fn filter<'a>(metric: &'a Metric, name: &str, text: &str) -> Result<Filter<'a>, ReadError> {
+    let dimension = dimension(metric, name, "filter")?;
+    let (value, form) = match dimension.ty {
+        Type::Bool => (text.parse().ok().map(FilterValue::Bool), "`true` or `false`"),
+        Type::Int64 => (text.parse().ok().map(FilterValue::Int), "a whole number"),
+        Type::Date => (parse_date(text).map(FilterValue::Date), "a day such as `2026-01-31`"),
+        // A text with a NUL character cannot be stored, so it cannot be found either.
+        _ => (
+            (!text.contains('\0')).then(|| FilterValue::Text(text.to_owned())),
+            "a text without NUL characters",
+        ),
+    };
+    let value = value.ok_or_else(|| ReadError::Invalid {
+        message: format!(
+            "filter value `{text}` does not fit dimension `{name}` of type {}",
+            dimension.ty
+        ),
+        hint: Some(format!("write {form}")),
+        parameter: "filter",
+    })?;
+    Ok(Filter { dimension, value })
+}

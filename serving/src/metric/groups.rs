@@ -1,0 +1,157 @@
+//! Values per group, and how the values of several metrics become one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use contracts::expr::Expr;
+use contracts::model::{Dimension, Domain, Measure, Metric, OnEmpty};
+
+use crate::value::{Value, date_text};
+
+/// The value of a dimension in a group. Rows without one come last, as in the statements.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Member {
+    Bool(bool),
+    Int(i64),
+    Date(i32),
+    Text(String),
+    None,
+}
+
+impl Member {
+    /// As answers show it.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self {
+            Self::Bool(value) => Some(value.to_string()),
+            Self::Int(value) => Some(value.to_string()),
+            Self::Date(days) => Some(date_text(*days)),
+            Self::Text(text) => Some(text.clone()),
+            Self::None => None,
+        }
+    }
+}
+
+/// Values by group, in order of dimensions. Ungrouped: one value under the empty key.
+pub(crate) type Groups = BTreeMap<Vec<Member>, Value>;
+
+/// The value of an empty window.
+pub(crate) fn empty_value(metric: &Metric) -> Value {
+    match metric.on_empty {
+        OnEmpty::Null => Value::Null,
+        OnEmpty::Zero => Value::zero(&metric.value_type),
+    }
+}
+
+/// Puts the declared value of an empty window where nothing was measured: no value at all, or a
+/// count of nothing.
+pub(crate) fn settle(metric: &Metric, value: Value) -> Value {
+    let counts = matches!(metric.measure, Measure::Count | Measure::CountDistinct);
+    match value {
+        Value::Null => empty_value(metric),
+        Value::Int(0) if counts => empty_value(metric),
+        value => value,
+    }
+}
+
+/// The values of `metric` from those of the metrics that read rows (by index in
+/// [`Domain::metrics`]). Groups are joined outright: a group that one part does not have counts as
+/// an empty window of that part.
+pub(crate) fn combine(domain: &Domain, metric: &Metric, read: &BTreeMap<usize, Groups>) -> Groups {
+    let value = match &metric.measure {
+        Measure::Ratio { numerator, denominator } => {
+            let columns = join(domain, &[*numerator, *denominator], read);
+            columns
+                .into_iter()
+                .map(|(key, parts)| (key, quotient(&parts[0], &parts[1])))
+                .collect::<Groups>()
+        }
+        Measure::Derived { parts, expr } => {
+            let columns = join(domain, parts, read);
+            let names: Vec<&str> =
+                parts.iter().map(|part| domain.metrics[*part].name.as_str()).collect();
+            let rows: Vec<&[Value]> = columns.values().map(Vec::as_slice).collect();
+            let values = evaluate(expr, &names, &rows);
+            columns.keys().cloned().zip(values).collect()
+        }
+        _ => return read.get(&metric.index).cloned().unwrap_or_default(),
+    };
+    value.into_iter().map(|(key, value)| (key, settle(metric, value))).collect()
+}
+
+/// The values of several metrics side by side, by group.
+fn join(
+    domain: &Domain,
+    parts: &[usize],
+    read: &BTreeMap<usize, Groups>,
+) -> BTreeMap<Vec<Member>, Vec<Value>> {
+    let parts: Vec<(&Metric, Groups)> = parts
+        .iter()
+        .map(|part| &domain.metrics[*part])
+        .map(|metric| (metric, combine(domain, metric, read)))
+        .collect();
+    let keys: BTreeSet<&Vec<Member>> = parts.iter().flat_map(|(_, groups)| groups.keys()).collect();
+    keys.into_iter()
+        .map(|key| {
+            let values = parts.iter().map(|(metric, groups)| {
+                groups.get(key).cloned().unwrap_or_else(|| empty_value(metric))
+            });
+            (key.clone(), values.collect())
+        })
+        .collect()
+}
+
+fn quotient(numerator: &Value, denominator: &Value) -> Value {
+    match (numerator.as_f64(), denominator.as_f64()) {
+        (Some(numerator), Some(denominator)) if denominator != 0.0 => {
+            Value::finite(numerator / denominator)
+        }
+        _ => Value::Null,
+    }
+}
+
+/// `expr` over rows of values, each column a double under its name.
+fn evaluate(expr: &Expr, names: &[&str], rows: &[&[Value]]) -> Vec<Value> {
+    let mut fields = Vec::with_capacity(names.len());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(names.len());
+    for (i, name) in names.iter().enumerate() {
+        fields.push(Field::new(*name, DataType::Float64, true));
+        columns.push(Arc::new(rows.iter().map(|row| row[i].as_f64()).collect::<Float64Array>()));
+    }
+    let nothing = || vec![Value::Null; rows.len()];
+    let Ok(batch) = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns) else {
+        return nothing();
+    };
+    match cast(&expr.evaluate(&batch), &DataType::Float64) {
+        Ok(values) => {
+            let values = values.as_primitive::<Float64Type>();
+            (0..values.len())
+                .map(|row| {
+                    if values.is_null(row) { Value::Null } else { Value::finite(values.value(row)) }
+                })
+                .collect()
+        }
+        Err(_) => nothing(),
+    }
+}
+
+/// Keeps the first values of each dimension that its `max_cardinality` lets out, and at most
+/// `most` groups. Says whether groups were left out.
+pub(crate) fn truncate(groups: &mut Groups, dimensions: &[&Dimension], most: usize) -> bool {
+    let before = groups.len();
+    for (i, dimension) in dimensions.iter().enumerate() {
+        let Some(max) = dimension.max_cardinality else { continue };
+        let members: BTreeSet<&Member> = groups.keys().map(|key| &key[i]).collect();
+        let first_out = members.into_iter().nth(max).cloned();
+        if let Some(first_out) = first_out {
+            groups.retain(|key, _| key[i] < first_out);
+        }
+    }
+    let first_out = groups.keys().nth(most).cloned();
+    if let Some(first_out) = first_out {
+        groups.split_off(&first_out);
+    }
+    groups.len() < before
+}

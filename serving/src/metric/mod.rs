@@ -1,0 +1,322 @@
+//! The metric engine: a question in a contract's terms becomes an answer with its proof.
+//!
+//! ```text
+//! question → check against the contract → one statement per metric that reads rows
+//!          → combine ratios and derived metrics → proof → answer
+//! ```
+//!
+//! What always holds: all statements of an answer see one snapshot of the store; integers and
+//! decimals are exact; a tenant sees its own rows only; no expression is evaluated here except that
+//! of a derived metric, because everything else was evaluated when the event was applied.
+//!
+//! Windows: a live read covers `[now − w, ∞)`, so an accepted event counts at once, also one that is
+//! stamped slightly ahead. `as_of = T` covers `[T − w, T)` and knows only events before `T`;
+//! entities are folded again from those ([`past`]). The window `now` has no bounds.
+//!
+//! Start at [`MetricEngine::read`].
+
+mod check;
+mod groups;
+mod nearest;
+mod past;
+mod proof;
+mod sql;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use contracts::model::{Domain, Measure, Metric, Relation};
+use duckdb::types::ValueRef;
+use duckdb::{Connection, params_from_iter};
+
+pub use check::parse_as_of;
+pub(crate) use check::{Resolved, check_as_of};
+use groups::{Groups, Member};
+pub(crate) use nearest::hint;
+pub(crate) use past::{Scope, fold, keys_for_one};
+pub(crate) use proof::progress;
+pub(crate) use sql::quote;
+
+use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
+use crate::store::Readers;
+use crate::value::Value;
+
+/// Most groups of one answer, whatever the contract allows.
+const MAX_GROUPS: usize = 10_000;
+
+/// Tells the time, µs UTC.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Answers questions to metrics and entities. All methods block.
+pub struct MetricEngine {
+    domain: Arc<Domain>,
+    readers: Readers,
+    clock: Clock,
+}
+
+impl fmt::Debug for MetricEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricEngine").field("domain", &self.domain.name).finish_non_exhaustive()
+    }
+}
+
+impl MetricEngine {
+    /// An engine over a domain and its store.
+    pub fn new(domain: Arc<Domain>, readers: Readers) -> Self {
+        let now = || {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+        };
+        Self::with_clock(domain, readers, Arc::new(now))
+    }
+
+    /// An engine that is told the time.
+    pub fn with_clock(domain: Arc<Domain>, readers: Readers, clock: Clock) -> Self {
+        Self { domain, readers, clock }
+    }
+
+    /// The contracts that it answers by.
+    pub fn domain(&self) -> &Arc<Domain> {
+        &self.domain
+    }
+
+    /// The time, µs.
+    pub(crate) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Answers a question from the store.
+    pub fn read(&self, question: &MetricQuestion) -> Result<MetricAnswer, ReadError> {
+        self.answer(&self.resolve(question)?)
+    }
+
+    /// Checks a question against its contract.
+    pub(crate) fn resolve<'a>(
+        &'a self,
+        question: &'a MetricQuestion,
+    ) -> Result<Resolved<'a>, ReadError> {
+        check::resolve(&self.domain, question, self.now())
+    }
+
+    /// Answers a checked question.
+    pub(crate) fn answer(&self, question: &Resolved<'_>) -> Result<MetricAnswer, ReadError> {
+        let computed_at = self.now();
+        let metric = question.metric;
+        let (read, proof) = self.in_snapshot("read a metric", |conn| {
+            Ok((self.measure(conn, question)?, proof::read(conn, &self.domain, question)?))
+        })?;
+
+        let mut groups = groups::combine(&self.domain, metric, &read);
+        let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
+        let grouped = !question.group_by.is_empty();
+        let value = (!grouped).then(|| groups.pop_first().map_or(Value::Null, |(_, value)| value));
+        let components = (!grouped).then(|| self.components(metric, &read)).flatten();
+        Ok(MetricAnswer {
+            metric: metric.name.clone(),
+            unit: metric.unit.clone(),
+            window: question.window.text.clone(),
+            value,
+            groups: grouped.then(|| groups.into_iter().map(|g| shown(question, g)).collect()),
+            groups_truncated: truncated,
+            components,
+            computed_at,
+            proof,
+        })
+    }
+
+    /// Runs `read` in one read-only transaction.
+    pub(crate) fn in_snapshot<T>(
+        &self,
+        context: &str,
+        read: impl FnOnce(&Connection) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let read = self.readers.snapshot(context, |conn| Ok(read(conn)));
+        read.map_err(|error| ReadError::Unavailable { message: error.to_string() })?
+    }
+
+    /// The values of all metrics below the one asked that read rows, by index.
+    fn measure(
+        &self,
+        conn: &Connection,
+        question: &Resolved<'_>,
+    ) -> Result<BTreeMap<usize, Groups>, ReadError> {
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, question.metric.index, &mut leaves);
+        let past = match question.as_of {
+            Some(before) => self.entities_before(conn, question, &leaves, before)?,
+            None => None,
+        };
+        let limit = match question.group_by.as_slice() {
+            [only] => only.max_cardinality.unwrap_or(MAX_GROUPS).min(MAX_GROUPS),
+            _ => MAX_GROUPS,
+        };
+        let mut values = BTreeMap::new();
+        for leaf in leaves {
+            let metric = &self.domain.metrics[leaf];
+            // One more than is shown, to see that there are more.
+            let query = sql::aggregate(&self.domain, metric, question, limit + 1);
+            let conn = match &past {
+                Some(past) if entities_of(metric).next().is_some() => past,
+                _ => conn,
+            };
+            values.insert(leaf, fetch(conn, metric, query, question.group_by.len())?);
+        }
+        Ok(values)
+    }
+
+    /// A database with the entities that `leaves` read, folded from the events before `before`;
+    /// `None` when they read none.
+    fn entities_before(
+        &self,
+        conn: &Connection,
+        question: &Resolved<'_>,
+        leaves: &BTreeSet<usize>,
+        before: i64,
+    ) -> Result<Option<Connection>, ReadError> {
+        let metrics = || leaves.iter().map(|leaf| &self.domain.metrics[*leaf]);
+        let entities: BTreeSet<usize> = metrics().flat_map(entities_of).collect();
+        if entities.is_empty() {
+            return Ok(None);
+        }
+        let database = past::database()?;
+        for index in entities {
+            let entity = &self.domain.entities[index];
+            let inputs = metrics()
+                .flat_map(|metric| &metric.inputs)
+                .filter(|input| input.relation == Relation::Entity(index));
+            let keys = past::keys_for_metrics(entity, inputs, question);
+            let scope = Scope { tenant: question.tenant, before, keys };
+            let rows = fold(conn, &self.domain, index, &scope)?;
+            past::load(&database, entity, &rows)?;
+        }
+        Ok(Some(database))
+    }
+
+    /// The values of the direct parts of a ratio or derived metric.
+    fn components(
+        &self,
+        metric: &Metric,
+        read: &BTreeMap<usize, Groups>,
+    ) -> Option<BTreeMap<String, Value>> {
+        let parts = parts_of(metric);
+        (!parts.is_empty()).then(|| {
+            let parts = parts.into_iter().map(|part| &self.domain.metrics[part]);
+            parts
+                .map(|part| {
+                    let mut groups = groups::combine(&self.domain, part, read);
+                    let value = groups.pop_first().map_or(Value::Null, |(_, value)| value);
+                    (part.name.clone(), value)
+                })
+                .collect()
+        })
+    }
+}
+
+/// A function that makes a [`ReadError::Unavailable`] of any error.
+pub(crate) fn unavailable<E: fmt::Display>(context: &str) -> impl Fn(E) -> ReadError + '_ {
+    move |error| ReadError::Unavailable { message: format!("{context}: {error}") }
+}
+
+fn parts_of(metric: &Metric) -> Vec<usize> {
+    match &metric.measure {
+        Measure::Ratio { numerator, denominator } => vec![*numerator, *denominator],
+        Measure::Derived { parts, .. } => parts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn collect_leaves(domain: &Domain, metric: usize, leaves: &mut BTreeSet<usize>) {
+    let parts = parts_of(&domain.metrics[metric]);
+    if parts.is_empty() {
+        leaves.insert(metric);
+    }
+    for part in parts {
+        collect_leaves(domain, part, leaves);
+    }
+}
+
+fn entities_of(metric: &Metric) -> impl Iterator<Item = usize> + '_ {
+    metric.inputs.iter().filter_map(|input| match input.relation {
+        Relation::Entity(entity) => Some(entity),
+        _ => None,
+    })
+}
+
+/// Runs a statement of [`sql::aggregate`].
+fn fetch(
+    conn: &Connection,
+    metric: &Metric,
+    query: sql::Query,
+    dimensions: usize,
+) -> Result<Groups, ReadError> {
+    let context = format!("read metric `{}`", metric.name);
+    let mut groups = Groups::new();
+    let mut run = || -> Result<(), duckdb::Error> {
+        let mut statement = conn.prepare_cached(&query.text)?;
+        let mut rows = statement.query(params_from_iter(&query.values))?;
+        while let Some(row) = rows.next()? {
+            let key = (0..dimensions)
+                .map(|i| Ok(member(row.get_ref(i)?)))
+                .collect::<Result<Vec<_>, duckdb::Error>>()?;
+            let value = match metric.measure {
+                Measure::Avg => {
+                    mean(scalar(row.get_ref(dimensions)?), scalar(row.get_ref(dimensions + 1)?))
+                }
+                _ => scalar(row.get_ref(dimensions)?),
+            };
+            groups.insert(key, groups::settle(metric, value));
+        }
+        Ok(())
+    };
+    run().map_err(unavailable(&context))?;
+    Ok(groups)
+}
+
+/// The sum is exact, so the mean is off by no more than the division.
+fn mean(sum: Value, count: Value) -> Value {
+    match (sum.as_f64(), count.as_f64()) {
+        (Some(sum), Some(count)) if count > 0.0 => Value::finite(sum / count),
+        _ => Value::Null,
+    }
+}
+
+fn scalar(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Boolean(value) => Value::Bool(value),
+        ValueRef::TinyInt(value) => Value::Int(value.into()),
+        ValueRef::SmallInt(value) => Value::Int(value.into()),
+        ValueRef::Int(value) => Value::Int(value.into()),
+        ValueRef::BigInt(value) => Value::Int(value.into()),
+        ValueRef::HugeInt(value) => Value::Int(value),
+        ValueRef::Double(value) => Value::finite(value),
+        ValueRef::Decimal(value) => match i8::try_from(value.scale()) {
+            Ok(scale) => Value::Decimal { digits: value.value(), scale },
+            Err(_) => Value::Null,
+        },
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Timestamp(_, micros) => Value::Timestamp(micros),
+        ValueRef::Date32(days) => Value::Date(days),
+        // No measure has another type.
+        _ => Value::Null,
+    }
+}
+
+fn member(value: ValueRef<'_>) -> Member {
+    match scalar(value) {
+        Value::Bool(value) => Member::Bool(value),
+        Value::Int(value) => i64::try_from(value).map_or(Member::None, Member::Int),
+        Value::Date(days) => Member::Date(days),
+        Value::Text(text) => Member::Text(text),
+        _ => Member::None,
+    }
+}
+
+fn shown(question: &Resolved<'_>, (key, value): (Vec<Member>, Value)) -> Group {
+    let names = question.group_by.iter().map(|dimension| dimension.name.clone());
+    Group { dimensions: names.zip(key.iter().map(Member::text)).collect(), value }
+}

@@ -1,0 +1,360 @@
+//! One measure over its relations as one DuckDB statement.
+//!
+//! Predicates, arguments and dimensions are columns already, so a statement is nothing but
+//! projections, comparisons and the aggregate. Values are always bound, never written into the
+//! text: the same shape of question gives the same text, which the connection keeps prepared.
+//!
+//! Start at [`aggregate`].
+
+use std::fmt::Write as _;
+
+use contracts::model::{ColumnRef, Domain, Measure, Metric, MetricInput, Relation, column, ingest};
+use contracts::types::Type;
+use duckdb::types::Value as SqlValue;
+
+use super::check::{Resolved, timestamp};
+
+/// A statement with its bound values.
+#[derive(Debug, Default)]
+pub(crate) struct Query {
+    /// The text, with `$1`, `$2`, ….
+    pub(crate) text: String,
+    /// Values in the order of their numbers.
+    pub(crate) values: Vec<SqlValue>,
+}
+
+impl Query {
+    /// Remembers a value and returns the name by which the text refers to it.
+    pub(crate) fn bind(&mut self, value: SqlValue) -> String {
+        self.values.push(value);
+        format!("${}", self.values.len())
+    }
+}
+
+/// An identifier.
+pub(crate) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The DuckDB type that holds a contract type.
+pub(crate) fn sql_type(ty: &Type) -> String {
+    match ty {
+        Type::String | Type::Json => "VARCHAR".to_owned(),
+        Type::Bool => "BOOLEAN".to_owned(),
+        Type::Int64 => "BIGINT".to_owned(),
+        Type::Float64 => "DOUBLE".to_owned(),
+        Type::Decimal { precision, scale } => format!("DECIMAL({precision},{scale})"),
+        Type::Timestamp => "TIMESTAMP".to_owned(),
+        Type::Date => "DATE".to_owned(),
+        Type::List(inner) => format!("{}[]", sql_type(inner)),
+        Type::Struct(members) => {
+            let members: Vec<String> = members
+                .iter()
+                .map(|(name, ty)| format!("{} {}", quote(name), sql_type(ty)))
+                .collect();
+            format!("STRUCT({})", members.join(", "))
+        }
+    }
+}
+
+/// `and <column> in (<types>)`, or nothing when all types count.
+pub(crate) fn of_types(query: &mut Query, types: &[String]) -> String {
+    if types.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> =
+        types.iter().map(|name| query.bind(SqlValue::Text(name.clone()))).collect();
+    format!(" and {} in ({})", quote(column::TYPE), names.join(", "))
+}
+
+/// The statement for a measure that reads rows. Its columns are the dimensions asked for, then the
+/// value (for a mean: sum and count). At most `limit` groups, the first in order of dimensions.
+pub(crate) fn aggregate(
+    domain: &Domain,
+    metric: &Metric,
+    question: &Resolved<'_>,
+    limit: usize,
+) -> Query {
+    let mut query = Query::default();
+    let weighted = metric.inputs.iter().any(|input| input.relation == Relation::Ingest);
+    let needs = Needs { weight: weighted, order: matches!(metric.measure, Measure::Latest) };
+    let rows: Vec<String> = metric
+        .inputs
+        .iter()
+        .map(|input| project(&mut query, domain, metric, input, question, &needs))
+        .collect();
+    let rows = rows.join(" union all ");
+    let has_argument = metric.inputs.iter().any(|input| input.arg.is_some());
+    let measure =
+        Aggregate { measure: &metric.measure, argument: argument_type(metric), has_argument };
+
+    let groups: Vec<String> = (0..question.group_by.len()).map(|i| format!("d{i}")).collect();
+    let text = match (&metric.measure, weighted) {
+        (Measure::Quantile(q), true) => weighted_quantile(*q, &rows, &groups),
+        (_, weighted) => {
+            let mut columns = groups.clone();
+            columns.extend(if weighted { measure.weighted() } else { measure.plain() });
+            format!("select {} from ({rows}) r", columns.join(", "))
+        }
+    };
+    query.text = text;
+    if !groups.is_empty() {
+        let order: Vec<String> = groups.iter().map(|group| format!("{group} nulls last")).collect();
+        // Writing to a `String` cannot fail.
+        let _ = write!(
+            query.text,
+            " group by {} order by {} limit {limit}",
+            groups.join(", "),
+            order.join(", ")
+        );
+    }
+    query
+}
+
+fn argument_type(metric: &Metric) -> Option<&Type> {
+    metric.inputs.iter().find_map(|input| input.arg.as_ref()).map(|arg| &arg.ty)
+}
+
+/// What the aggregate needs of a row besides dimensions and argument.
+struct Needs {
+    /// `n`: the number of records that the row stands for.
+    weight: bool,
+    /// `k`: the row's place in (time, position).
+    order: bool,
+}
+
+/// The rows of one input that the question is about: dimensions as `d0`, `d1`, …, the argument as
+/// `a`.
+fn project(
+    query: &mut Query,
+    domain: &Domain,
+    metric: &Metric,
+    input: &MetricInput,
+    question: &Resolved<'_>,
+    needs: &Needs,
+) -> String {
+    let source = Source { relation: input.relation, reference: question.reference };
+    let mut columns = Vec::new();
+    for (i, dimension) in question.group_by.iter().enumerate() {
+        let value = source.dimension(query, metric, input, &dimension.name);
+        columns.push(format!("{value} as d{i}"));
+    }
+    if let Some(arg) = &input.arg {
+        columns.push(format!("{} as a", source.column(query, arg)));
+    }
+    if needs.weight {
+        columns.push(format!("{} as n", quote(ingest::N)));
+    }
+    let time = source.column(query, &input.time);
+    if needs.order {
+        let arg = input.arg.as_ref().map(|arg| source.column(query, arg));
+        columns.push(format!("{} as k", source.order(domain, &time, arg.as_deref())));
+    }
+    if columns.is_empty() {
+        columns.push("1 as one".to_owned());
+    }
+
+    let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
+    let mut text = format!(
+        "select {} from {} where {} = {tenant}",
+        columns.join(", "),
+        quote(&source.table(domain)),
+        quote(column::TENANT),
+    );
+    if source.is_family() {
+        text.push_str(&of_types(query, &input.event_types));
+    }
+    if let Some(start) = question.start() {
+        let time = source.column(query, &input.time);
+        let start = query.bind(timestamp(start));
+        text.push_str(&format!(" and {time} >= {start}"));
+    }
+    if let Some(end) = question.as_of {
+        if question.window.length.is_some() {
+            let time = source.column(query, &input.time);
+            let end = query.bind(timestamp(end));
+            text.push_str(&format!(" and {time} < {end}"));
+        }
+        // What happened at or after `as_of` is not known then, whatever other time it speaks of.
+        // An entity holds this already: it was folded from the events before.
+        let happened = source.happened_at();
+        if let Some(happened) = happened
+            && (question.window.length.is_none() || input.time.name != happened)
+        {
+            let end = query.bind(timestamp(end));
+            text.push_str(&format!(" and {} < {end}", quote(happened)));
+        }
+    }
+    if let Some(filter) = &input.filter {
+        text.push_str(&format!(" and {}", source.column(query, filter)));
+    }
+    for filter in &question.filters {
+        let value = source.dimension(query, metric, input, &filter.dimension.name);
+        let wanted = query.bind(filter.value.to_sql());
+        text.push_str(&format!(" and {value} = {wanted}"));
+    }
+    text
+}
+
+/// A relation as a question at `reference` sees it.
+struct Source {
+    relation: Relation,
+    reference: i64,
+}
+
+impl Source {
+    fn table(&self, domain: &Domain) -> String {
+        match self.relation {
+            Relation::Family(family) => domain.families[family].table(),
+            Relation::Entity(entity) => domain.entities[entity].table(),
+            Relation::Ingest => ingest::TABLE.to_owned(),
+        }
+    }
+
+    fn is_family(&self) -> bool {
+        matches!(self.relation, Relation::Family(_))
+    }
+
+    /// Column with the time at which a row came to be; entities have none.
+    fn happened_at(&self) -> Option<&'static str> {
+        match self.relation {
+            Relation::Family(_) => Some(column::TIME),
+            Relation::Entity(_) => None,
+            Relation::Ingest => Some(ingest::ARRIVED_AT),
+        }
+    }
+
+    /// A column's value; where it depends on `closed`, the value at the reference time.
+    fn column(&self, query: &mut Query, column: &ColumnRef) -> String {
+        let open = quote(&column.name);
+        if !column.depends_on_closed {
+            return open;
+        }
+        let closed = quote(&format!("{}{}", column.name, column::CLOSED_SUFFIX));
+        let reference = query.bind(timestamp(self.reference));
+        let closes_at = quote(column::CLOSES_AT);
+        format!("(case when {closes_at} <= {reference} then {closed} else {open} end)")
+    }
+
+    /// The value of the dimension `name` of `metric`. Dimensions are looked up by name because the
+    /// parts of a ratio may declare them in another order than the ratio.
+    fn dimension(
+        &self,
+        query: &mut Query,
+        metric: &Metric,
+        input: &MetricInput,
+        name: &str,
+    ) -> String {
+        let index = metric.dimensions.iter().position(|dimension| dimension.name == name);
+        match index.and_then(|index| input.dimensions.get(index)) {
+            Some(column) => self.column(query, column),
+            // A contract that loads gives every part the dimensions of its ratio.
+            None => "null".to_owned(),
+        }
+    }
+
+    /// A value that orders rows by (time, position).
+    fn order(&self, domain: &Domain, time: &str, arg: Option<&str>) -> String {
+        let position = match self.relation {
+            Relation::Family(_) | Relation::Ingest => column::SEQ,
+            Relation::Entity(_) => column::UPDATED_SEQ,
+        };
+        let unique = match self.relation {
+            Relation::Family(_) => true,
+            // One event moves one row of an entity over events, but may move two of an entity over
+            // an entity: the one that a source row left and the one that it joined.
+            Relation::Entity(entity) => domain.entities[entity]
+                .inputs
+                .iter()
+                .all(|input| matches!(input.relation, Relation::Family(_))),
+            Relation::Ingest => false,
+        };
+        let position = quote(position);
+        match (unique, arg) {
+            // One wide integer: DuckDB compares it several times faster than a row of two.
+            (true, _) | (_, None) => {
+                format!("(epoch_us({time})::hugeint * 9223372036854775808 + {position})")
+            }
+            (false, Some(arg)) => format!("row({time}, {position}, {arg})"),
+        }
+    }
+}
+
+/// The aggregate of a measure over the projected rows.
+struct Aggregate<'a> {
+    measure: &'a Measure,
+    argument: Option<&'a Type>,
+    has_argument: bool,
+}
+
+impl Aggregate<'_> {
+    /// Over rows that count once.
+    fn plain(&self) -> Vec<String> {
+        let sum = match self.argument {
+            // Compensated summation: the order of rows shows only in the last bit.
+            Some(Type::Float64) => "fsum(a)",
+            // Of integers HUGEINT, of decimals DECIMAL(38, s): exact, an overflow is an error.
+            _ => "sum(a)",
+        };
+        match self.measure {
+            Measure::Count if self.has_argument => vec!["count(a)".to_owned()],
+            Measure::Count => vec!["count(*)".to_owned()],
+            Measure::Sum => vec![sum.to_owned()],
+            Measure::Avg => vec![sum.to_owned(), "count(a)".to_owned()],
+            Measure::Quantile(q) => vec![format!("quantile_cont(a::double, {q:?})")],
+            _ => self.indifferent_to_weight(),
+        }
+    }
+
+    /// Over rows that count `n` times.
+    fn weighted(&self) -> Vec<String> {
+        let sum = match self.argument {
+            Some(Type::Float64) => "fsum(a * n)".to_owned(),
+            Some(Type::Decimal { scale, .. }) => {
+                format!("sum((a::decimal(38, {scale}) * n::decimal(38, 0))::decimal(38, {scale}))")
+            }
+            _ => "sum(a::hugeint * n)".to_owned(),
+        };
+        let count = "coalesce(sum(n) filter (where a is not null), 0)".to_owned();
+        match self.measure {
+            Measure::Count if self.has_argument => vec![count],
+            Measure::Count => vec!["coalesce(sum(n), 0)".to_owned()],
+            Measure::Sum => vec![sum],
+            Measure::Avg => vec![sum, count],
+            _ => self.indifferent_to_weight(),
+        }
+    }
+
+    fn indifferent_to_weight(&self) -> Vec<String> {
+        vec![match self.measure {
+            Measure::Min => "min(a)".to_owned(),
+            Measure::Max => "max(a)".to_owned(),
+            Measure::Latest => "arg_max(a, k)".to_owned(),
+            Measure::CountDistinct => "count(distinct a)".to_owned(),
+            // The other measures have no rows, or are written out above.
+            _ => "null".to_owned(),
+        }]
+    }
+}
+
+/// An exact quantile over rows that count `n` times: the values at the two ranks around the
+/// position are found by running totals, and interpolated as `quantile_cont` does.
+fn weighted_quantile(q: f64, rows: &str, groups: &[String]) -> String {
+    let partition = if groups.is_empty() {
+        String::new()
+    } else {
+        format!("partition by {}", groups.join(", "))
+    };
+    let prefix: String = groups.iter().map(|group| format!("{group}, ")).collect();
+    let position = format!("({q:?} * (max(total) - 1))");
+    let at = |rank: &str| format!("min(a) filter (where upto > {rank}({q:?} * (total - 1)))");
+    let (low, high) = (at("floor"), at("ceil"));
+    format!(
+        "select {prefix}{low} + ({high} - {low}) * ({position} - floor({position})) from (\
+         select {prefix}a, \
+         sum(w) over ({partition} order by a nulls last rows unbounded preceding) as upto, \
+         sum(w) over ({partition}) as total from (\
+         select {prefix}a::double as a, case when a is null then 0 else n end as w from ({rows}) r\
+         ) w) ranked",
+    )
+}

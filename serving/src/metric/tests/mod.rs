@@ -1,0 +1,8 @@
+//! The metric engine against an oracle over random rows, and case by case.
+
+mod errors;
+pub(crate) mod fixture;
+mod oracle;
+mod properties;
+mod reads;
+mod weighted;

@@ -1,0 +1,97 @@
+//! Opening the DuckDB file: settings, format version, and what may be wrong with it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use duckdb::{Config, Connection};
+
+use super::StoreOptions;
+use super::error::{OpenError, failed};
+use super::schema::BOOKKEEPING;
+
+/// Version of everything in the file that is not decided by contracts. A release reads all older
+/// formats and writes only this one.
+const FORMAT: u64 = 1;
+
+/// The database file of a data directory.
+pub(super) fn file(dir: &Path) -> PathBuf {
+    dir.join("serving.duckdb")
+}
+
+/// Opens the database of `dir`, creating both if need be.
+pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, OpenError> {
+    let spill = dir.join("tmp");
+    fs::create_dir_all(dir)
+        .and_then(|()| fs::create_dir_all(&spill))
+        .map_err(|source| OpenError::NotWritable { dir: dir.to_path_buf(), source })?;
+    let file = file(dir);
+    let config = config(options)
+        .and_then(|config| config.with("temp_directory", spill.to_string_lossy()))
+        .map_err(|e| failed("configure the store", &e))?;
+    let conn = Connection::open_with_flags(&file, config)
+        .map_err(|error| OpenError::from_open(dir, &file, &error))?;
+    seal(&conn)?;
+    Ok(conn)
+}
+
+/// An empty database in memory.
+pub(super) fn open_in_memory(options: &StoreOptions) -> Result<Connection, OpenError> {
+    let config = config(options).map_err(|e| failed("configure the store", &e))?;
+    let conn = Connection::open_in_memory_with_flags(config)
+        .map_err(|e| failed("open a store in memory", &e))?;
+    seal(&conn)?;
+    conn.execute_batch(BOOKKEEPING).map_err(|e| failed("create tables", &e))?;
+    Ok(conn)
+}
+
+fn config(options: &StoreOptions) -> duckdb::Result<Config> {
+    Config::default()
+        .with("memory_limit", format!("{}MiB", options.memory_limit_mib))?
+        .with("threads", options.threads.max(1).to_string())?
+        .with("checkpoint_threshold", format!("{}MiB", options.checkpoint_mib))?
+        // Extensions are code from elsewhere; the store needs none.
+        .with("autoinstall_known_extensions", "false")?
+        .with("autoload_known_extensions", "false")
+}
+
+/// No statement may touch files, load code or change a setting from here on.
+fn seal(conn: &Connection) -> Result<(), OpenError> {
+    conn.execute_batch("set enable_external_access = false; set lock_configuration = true")
+        .map_err(|e| failed("configure the store", &e))?;
+    Ok(())
+}
+
+/// Creates the bookkeeping tables in a new file; refuses a file from a newer release.
+pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
+    let context = "read the store's format";
+    let tables: i64 = conn
+        .query_row("select count(*) from duckdb_tables() where table_name = 'meta'", [], |row| {
+            row.get(0)
+        })
+        .map_err(|e| failed(context, &e))?;
+    if tables == 0 {
+        let sql = format!(
+            "begin; {BOOKKEEPING} insert into meta values ('format', '{FORMAT}'); commit"
+        );
+        return conn.execute_batch(&sql).map_err(|error| {
+            match failed("create tables", &error) {
+                pipeline::store::StoreError::DiskFull { .. } => {
+                    OpenError::DiskFull { dir: dir.to_path_buf() }
+                }
+                other => OpenError::Store(other),
+            }
+        });
+    }
+    let found: String = conn
+        .query_row("select value from meta where key = 'format'", [], |row| row.get(0))
+        .map_err(|e| failed(context, &e))?;
+    match found.parse::<u64>() {
+        Ok(found) if found > FORMAT => {
+            Err(OpenError::NewerFormat { dir: dir.to_path_buf(), found, known: FORMAT })
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(OpenError::Store(pipeline::store::StoreError::Corrupt(format!(
+            "the store's format is `{found}`, expected a number"
+        )))),
+    }
+}

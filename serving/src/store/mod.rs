@@ -1,0 +1,244 @@
+//! The serving store: one DuckDB file that holds the journal, entity states, dead letters and
+//! source positions.
+//!
+//! What always holds: all effects of a batch become visible in one commit or not at all; one
+//! process owns the file; one [`Writer`] writes, [`Readers`] see committed snapshots and never
+//! block it; the write-ahead log stays small enough for a quick restart. Expressions never reach
+//! DuckDB: rows come with their computed columns.
+//!
+//! A data directory holds `serving.duckdb` (this module), `LOCK` ([`data_dir`]) and `lake/`.
+//! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` what
+//! happens when the contracts are no longer those the directory was written with.
+
+mod absent;
+mod bookkeeping;
+mod contract_state;
+pub mod data_dir;
+mod database;
+mod dead_letters;
+mod error;
+mod extra;
+mod fill;
+mod journal;
+mod keys;
+mod lookup;
+mod readers;
+mod rebuild;
+pub(crate) mod rows;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contracts::model::Domain;
+use duckdb::Connection;
+use pipeline::store::StoreError;
+
+pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
+pub use self::error::{OpenError, failed};
+pub use self::readers::Readers;
+pub use self::writer::Writer;
+
+use self::contract_state::Step;
+use self::error::refused;
+use self::schema::Tables;
+use self::writer::Wal;
+
+/// Called on long work at a start: what is done, how much of it, out of how much.
+pub type Progress = Box<dyn Fn(&str, u64, u64) + Send>;
+
+/// How a store is opened. The defaults suit two cores and a gigabyte of memory.
+pub struct StoreOptions {
+    /// Most memory that DuckDB takes, in MiB. Without a limit it takes most of the machine.
+    pub memory_limit_mib: u32,
+    /// Threads that DuckDB works with.
+    pub threads: u32,
+    /// Connections for readers.
+    pub readers: usize,
+    /// Longest time that one read may take.
+    pub query_time_limit: Duration,
+    /// Write-ahead log, in MiB, at which a commit is followed by a checkpoint.
+    pub checkpoint_mib: u32,
+    /// Write-ahead log, in MiB, beyond which an idle moment is used for a checkpoint.
+    pub idle_checkpoint_mib: u32,
+    /// Told about long work.
+    pub progress: Option<Progress>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            memory_limit_mib: 384,
+            threads: 2,
+            readers: 4,
+            query_time_limit: Duration::from_secs(10),
+            checkpoint_mib: 128,
+            idle_checkpoint_mib: 16,
+            progress: None,
+        }
+    }
+}
+
+/// An open serving store.
+pub struct Store {
+    tables: Arc<Tables>,
+    readers: Readers,
+    /// Until [`Store::writer`] takes it.
+    writer: Mutex<Option<Writer>>,
+}
+
+impl Store {
+    /// Opens the store in `dir`, creating both if need be, and brings it in line with the domain's
+    /// contracts. The caller holds the directory ([`data_dir::DataDir::lock`]).
+    pub fn open(dir: &Path, domain: Arc<Domain>, options: StoreOptions) -> Result<Self, OpenError> {
+        let file = database::file(dir);
+        let conn = database::open(dir, &options)?;
+        database::check_format(&conn, dir)?;
+        let tables = Self::prepare(&conn, dir, &domain, &options)?;
+        let wal = Wal {
+            file: log_of(&file),
+            idle_bytes: u64::from(options.idle_checkpoint_mib) << 20,
+            most_bytes: u64::from(options.checkpoint_mib) << 20,
+        };
+        Ok(Self::assemble(conn, tables, domain, &options, Some(wal))?)
+    }
+
+    /// A store in memory: for contract examples and tests.
+    pub fn in_memory(domain: Arc<Domain>) -> Result<Self, OpenError> {
+        let options = StoreOptions::default();
+        let conn = database::open_in_memory(&options)?;
+        let tables = Self::prepare(&conn, Path::new(":memory:"), &domain, &options)?;
+        Ok(Self::assemble(conn, tables, domain, &options, None)?)
+    }
+
+    /// Is there a store in `dir`?
+    pub fn exists(dir: &Path) -> bool {
+        database::file(dir).is_file()
+    }
+
+    /// Creates missing tables and brings stored rows in line with the contracts.
+    fn prepare(
+        conn: &Connection,
+        dir: &Path,
+        domain: &Arc<Domain>,
+        options: &StoreOptions,
+    ) -> Result<Tables, OpenError> {
+        let recorded = contract_state::load(conn)?;
+        let steps = contract_state::plan(&recorded, domain)
+            .map_err(|changes| OpenError::ContractsChanged { dir: dir.to_path_buf(), changes })?;
+        let wanted = contract_state::definitions(domain);
+        let mut tables = Tables::of(domain);
+        let create = tables.all().map(|table| table.create()).collect::<Result<Vec<_>, _>>()?;
+        in_transaction(conn, "create tables", || conn.execute_batch(&create.join(";")))?;
+
+        let silent = |_: &str, _: u64, _: u64| {};
+        let progress: &dyn Fn(&str, u64, u64) = match &options.progress {
+            Some(progress) => progress,
+            None => &silent,
+        };
+        for step in &steps {
+            match step {
+                Step::FillFamily { family, fill } => {
+                    let contract = &domain.families[*family];
+                    let key = contract_state::event_key(contract);
+                    let job = fill::Job {
+                        table: &tables.families[*family],
+                        fill,
+                        family: Some(contract),
+                        computed: &contract.computed,
+                        definition: &wanted[&key],
+                        key,
+                    };
+                    job.run(conn, progress)?;
+                }
+                Step::FillIngest { fill } => {
+                    let key = contract_state::ingest_key();
+                    let job = fill::Job {
+                        table: &tables.ingest,
+                        fill,
+                        family: None,
+                        computed: &domain.ingest.computed,
+                        definition: &wanted[&key],
+                        key,
+                    };
+                    job.run(conn, progress)?;
+                }
+                Step::Rebuild { entity } => {
+                    let key = contract_state::entity_key(&domain.entities[*entity]);
+                    rebuild::rebuild(conn, domain, &tables, *entity, &wanted[&key], progress)?;
+                }
+            }
+        }
+        in_transaction(conn, "record the contracts", || {
+            contract_state::save_all(conn, &recorded, &wanted)
+        })?;
+        for table in tables.all_mut() {
+            table.learn_order(conn)?;
+        }
+        Ok(tables)
+    }
+
+    fn assemble(
+        conn: Connection,
+        tables: Tables,
+        domain: Arc<Domain>,
+        options: &StoreOptions,
+        wal: Option<Wal>,
+    ) -> Result<Self, StoreError> {
+        let tables = Arc::new(tables);
+        let connections = (0..options.readers.max(1))
+            .map(|_| conn.try_clone())
+            .collect::<duckdb::Result<Vec<_>>>()
+            .map_err(|e| failed("open read connections", &e))?;
+        let limit = options.query_time_limit;
+        let readers = Readers::new(domain, Arc::clone(&tables), connections, limit)
+            .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
+        let writer = Writer::new(conn, Arc::clone(&tables), wal)?;
+        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// The writing side. There is one, so this succeeds once.
+    pub fn writer(&self) -> Result<Writer, StoreError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.take().ok_or_else(|| refused("take the writer", "the store has one and it is taken"))
+    }
+
+    /// The reading side.
+    pub fn readers(&self) -> Readers {
+        self.readers.clone()
+    }
+
+    /// Journal and entity tables by name, for messages.
+    pub fn table_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.all().map(|table| table.name.as_str())
+    }
+}
+
+/// Runs `work` in one transaction; an error leaves no trace of it.
+fn in_transaction<T>(
+    conn: &Connection,
+    context: &str,
+    work: impl FnOnce() -> duckdb::Result<T>,
+) -> Result<T, StoreError> {
+    let result = conn.execute_batch("begin").and_then(|()| {
+        let value = work()?;
+        conn.execute_batch("commit")?;
+        Ok(value)
+    });
+    result.map_err(|error| {
+        // DuckDB may have ended the transaction already, and says so; that is fine.
+        let _ = conn.execute_batch("rollback");
+        failed(context, &error)
+    })
+}
+
+/// DuckDB's write-ahead log of a database file.
+fn log_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".wal");
+    PathBuf::from(name)
+}

@@ -1,0 +1,240 @@
+//! The reading side: a few connections that HTTP handlers, the lake follower and commands share.
+//!
+//! Each connection serves one reader at a time and sees committed rows only. A reader that runs
+//! longer than the time limit is interrupted; its connection stays usable. Start at
+//! [`Readers::with`] and [`Readers::snapshot`].
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use contracts::model::Domain;
+use duckdb::{Connection, InterruptHandle};
+use pipeline::store::StoreError;
+
+use super::error::{failed, is_interrupted};
+use super::schema::Tables;
+
+/// The reading side of a [`super::Store`]. Clones share the same connections.
+#[derive(Clone)]
+pub struct Readers {
+    pool: Arc<Pool>,
+}
+
+struct Pool {
+    domain: Arc<Domain>,
+    tables: Arc<Tables>,
+    idle: Mutex<Vec<Reader>>,
+    returned: Condvar,
+    time_limit: Duration,
+    watch: Arc<Watch>,
+}
+
+/// A connection and its place in [`Watch`].
+struct Reader {
+    conn: Connection,
+    place: usize,
+}
+
+/// Interrupts readers that run too long. One thread waits for the nearest deadline.
+struct Watch {
+    state: Mutex<WatchState>,
+    changed: Condvar,
+}
+
+struct WatchState {
+    handles: Vec<Arc<InterruptHandle>>,
+    /// When each busy reader must have finished. Set and cleared under the lock under which it is
+    /// acted on, so an interrupt never meets the next reader of the same connection.
+    deadlines: Vec<Option<Instant>>,
+    stop: bool,
+}
+
+impl Readers {
+    pub(super) fn new(
+        domain: Arc<Domain>,
+        tables: Arc<Tables>,
+        connections: Vec<Connection>,
+        time_limit: Duration,
+    ) -> std::io::Result<Self> {
+        let watch = Arc::new(Watch {
+            state: Mutex::new(WatchState {
+                handles: connections.iter().map(Connection::interrupt_handle).collect(),
+                deadlines: vec![None; connections.len()],
+                stop: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let watching = Arc::clone(&watch);
+        std::thread::Builder::new().name("store-watch".into()).spawn(move || watching.run())?;
+        let idle = connections
+            .into_iter()
+            .enumerate()
+            .map(|(place, conn)| {
+                conn.set_prepared_statement_cache_capacity(128);
+                Reader { conn, place }
+            })
+            .collect();
+        let pool = Pool {
+            domain,
+            tables,
+            idle: Mutex::new(idle),
+            returned: Condvar::new(),
+            time_limit,
+            watch,
+        };
+        Ok(Self { pool: Arc::new(pool) })
+    }
+
+    /// Runs `read` on a connection of its own. `context` is verb and object, for errors.
+    ///
+    /// Each statement sees the newest commit; use [`Self::snapshot`] when several must agree.
+    /// Waits for a free connection, and for `read`, no longer than the time limit each.
+    pub fn with<T>(
+        &self,
+        context: &str,
+        read: impl FnOnce(&Connection) -> duckdb::Result<T>,
+    ) -> Result<T, StoreError> {
+        let borrowed = self.pool.borrow(context)?;
+        read(&borrowed.reader().conn).map_err(|error| self.explain(context, &error))
+    }
+
+    /// Runs `read` in one read-only transaction: all its statements see the same commit.
+    /// Temporary tables may be made; they belong to the connection, so name them uniquely or drop
+    /// them.
+    pub fn snapshot<T>(
+        &self,
+        context: &str,
+        read: impl FnOnce(&Connection) -> duckdb::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.with(context, |conn| {
+            conn.execute_batch("begin transaction read only")?;
+            let transaction = OpenTransaction(conn);
+            let value = read(conn)?;
+            drop(transaction);
+            Ok(value)
+        })
+    }
+
+    /// The domain whose tables these readers read.
+    pub fn domain(&self) -> &Arc<Domain> {
+        &self.pool.domain
+    }
+
+    pub(super) fn tables(&self) -> &Tables {
+        &self.pool.tables
+    }
+
+    fn explain(&self, context: &str, error: &duckdb::Error) -> StoreError {
+        if is_interrupted(error) {
+            return StoreError::Failed {
+                context: context.to_owned(),
+                message: format!("stopped after the time limit of {:?}", self.pool.time_limit),
+                retry: true,
+            };
+        }
+        failed(context, error)
+    }
+}
+
+/// Ends a read-only transaction however its reader ends.
+struct OpenTransaction<'a>(&'a Connection);
+
+impl Drop for OpenTransaction<'_> {
+    fn drop(&mut self) {
+        // Nothing was written; after an error DuckDB may have ended it already.
+        let _ = self.0.execute_batch("rollback");
+    }
+}
+
+impl Pool {
+    fn borrow(&self, context: &str) -> Result<Borrowed<'_>, StoreError> {
+        let idle = lock(&self.idle);
+        let (mut idle, _) = self
+            .returned
+            .wait_timeout_while(idle, self.time_limit, |idle| idle.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(reader) = idle.pop() else {
+            return Err(StoreError::Failed {
+                context: context.to_owned(),
+                message: "all read connections are busy".into(),
+                retry: true,
+            });
+        };
+        drop(idle);
+        self.watch.set(reader.place, Some(Instant::now() + self.time_limit));
+        Ok(Borrowed { pool: self, reader: Some(reader) })
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        lock(&self.watch.state).stop = true;
+        self.watch.changed.notify_one();
+    }
+}
+
+/// A reader on loan; gives itself back, after a panic too.
+struct Borrowed<'a> {
+    pool: &'a Pool,
+    reader: Option<Reader>,
+}
+
+impl Borrowed<'_> {
+    fn reader(&self) -> &Reader {
+        self.reader.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            self.pool.watch.set(reader.place, None);
+            lock(&self.pool.idle).push(reader);
+            self.pool.returned.notify_one();
+        }
+    }
+}
+
+impl Watch {
+    fn set(&self, place: usize, deadline: Option<Instant>) {
+        let mut state = lock(&self.state);
+        let nearest = state.deadlines.iter().flatten().min().copied();
+        state.deadlines[place] = deadline;
+        // Time limits are equal, so a new deadline matters only when there was none.
+        if deadline.is_some() && nearest.is_none() {
+            self.changed.notify_one();
+        }
+    }
+
+    fn run(&self) {
+        /// A reader that goes on after an interrupt is interrupted again after this time.
+        const AGAIN: Duration = Duration::from_millis(100);
+
+        let mut state = lock(&self.state);
+        while !state.stop {
+            let now = Instant::now();
+            let WatchState { handles, deadlines, .. } = &mut *state;
+            for (handle, deadline) in handles.iter().zip(deadlines.iter_mut()) {
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    handle.interrupt();
+                    *deadline = Some(now + AGAIN);
+                }
+            }
+            let nearest = state.deadlines.iter().flatten().min().copied();
+            state = match nearest {
+                Some(at) => {
+                    self.changed
+                        .wait_timeout(state, at.saturating_duration_since(now))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+/// A panic of another reader leaves these structures whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,61 @@
+//! Folding an entity again from the journal, when its contract is new or changed.
+//!
+//! The whole rebuild is one transaction, so a process that dies in it starts it again.
+
+use std::sync::Arc;
+
+use contracts::model::Domain;
+use duckdb::Connection;
+use pipeline::entity::Replay;
+use pipeline::fail_point;
+use pipeline::store::StoreError;
+
+use super::contract_state::{self, Definition};
+use super::error::{failed, refused};
+use super::journal;
+use super::schema::{Tables, quoted};
+use super::{bookkeeping, in_transaction};
+
+/// Journal rows folded between two reports of progress.
+const ROWS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
+
+/// Replaces the rows of `entity` by what the journal says, and records `definition`.
+pub(super) fn rebuild(
+    conn: &Connection,
+    domain: &Arc<Domain>,
+    tables: &Tables,
+    entity: usize,
+    definition: &Definition,
+    progress: &dyn Fn(&str, u64, u64),
+) -> Result<(), StoreError> {
+    let table = &tables.entities[entity];
+    let contract = &domain.entities[entity];
+    let context = format!("rebuild entity `{}` v{}", contract.name, contract.version);
+    let until = bookkeeping::last_seq(conn).map_err(|e| failed(&context, &e))?;
+
+    let mut replay = Replay::new(Arc::clone(domain), entity);
+    let families = replay.wants();
+    let mut after = 0;
+    while after < until {
+        let end = until.min(after + ROWS_PER_STEP);
+        for &family in &families {
+            let rows = journal::between(conn, &tables.families[family], after, end)
+                .map_err(|e| failed(&context, &e))?;
+            replay.feed(family, &rows).map_err(|e| refused(&context, e.to_string()))?;
+        }
+        after = end;
+        progress(&context, after as u64, until as u64);
+    }
+    fail_point::hit("store_rebuild");
+    let batches = replay.finish().map_err(|e| refused(&context, e.to_string()))?;
+
+    let create = table.create()?;
+    in_transaction(conn, &context, || {
+        conn.execute_batch(&format!("drop table if exists {}", quoted(&table.name)))?;
+        conn.execute_batch(&create)?;
+        for rows in &batches {
+            table.append(conn, rows)?;
+        }
+        contract_state::save(conn, &contract_state::entity_key(contract), definition)
+    })
+}

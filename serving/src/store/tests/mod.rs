@@ -1,0 +1,10 @@
+//! Tests of the whole store. `fixture` makes domains, rows and effects; each other module is one
+//! promise of the store.
+
+mod changed;
+mod commit;
+mod fixture;
+mod kill;
+mod open;
+mod read;
+mod wal;

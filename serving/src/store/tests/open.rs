@@ -1,0 +1,142 @@
+//! What may be wrong with a data directory, and what is said about it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::fixture::{self, Batch, child, parcels};
+use crate::store::data_dir::DataDir;
+use crate::store::{OpenError, Store, StoreOptions, read_dead_letters};
+use pipeline::store::ServingStore;
+
+#[track_caller]
+fn check(dir: &Path, expected: &str) -> OpenError {
+    let error = match Store::open(dir, parcels(), StoreOptions::default()) {
+        Ok(_) => panic!("opened, expected `{expected}`"),
+        Err(error) => error,
+    };
+    let text = error.to_string();
+    assert!(text.contains(expected), "expected `{expected}` in `{text}`");
+    assert!(error.hint().is_some(), "{text}");
+    error
+}
+
+/// Makes a store and changes it by SQL.
+fn altered(sql: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    drop(fixture::open(dir.path(), &parcels()));
+    let conn = duckdb::Connection::open(dir.path().join("serving.duckdb")).unwrap();
+    conn.execute_batch(sql).unwrap();
+    dir
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    for content in ["hello", &"x".repeat(100_000)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("serving.duckdb");
+        fs::write(&file, content).unwrap();
+        let error = check(dir.path(), "cannot be opened as a DuckDB database");
+        assert!(matches!(error, OpenError::NotADatabase { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_database_that_is_cut_off_is_refused() {
+    let dir = altered("checkpoint");
+    let file = dir.path().join("serving.duckdb");
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..5_000]).unwrap();
+    check(dir.path(), "cannot be opened as a DuckDB database");
+}
+
+#[test]
+fn a_newer_format_is_refused_with_both_versions() {
+    let dir = altered("update meta set value = '99' where key = 'format'");
+    let error = check(dir.path(), "has format 99, this release reads formats up to 1");
+    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 1, .. }));
+}
+
+#[test]
+fn a_format_that_is_no_number_is_refused() {
+    let dir = altered("update meta set value = 'old' where key = 'format'");
+    let error = Store::open(dir.path(), parcels(), StoreOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("`old`"), "{error}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = check(&file.join("data"), "cannot be written");
+    assert!(matches!(error, OpenError::NotWritable { .. }));
+    // Where not even root may make a directory.
+    let error = check(Path::new("/proc/agentflow"), "cannot be written");
+    assert!(matches!(error, OpenError::NotWritable { .. }));
+}
+
+#[test]
+fn a_directory_held_by_another_process_names_it() {
+    if let Ok(dir) = std::env::var("STORE_TEST_HELD") {
+        // The child: DuckDB's own lock speaks when the directory's lock was not asked.
+        let error = check(Path::new(&dir), "is held by `agentflow serve`, process");
+        assert!(matches!(error, OpenError::Held { .. }));
+        let error = DataDir::lock(Path::new(&dir), "run", None).unwrap_err();
+        assert!(matches!(error, OpenError::Held { .. }));
+        println!("CHILD DONE");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let held = DataDir::lock(dir.path(), "serve", None).unwrap();
+    let _store = fixture::open(held.path(), &parcels());
+    let output = child(
+        "open::a_directory_held_by_another_process_names_it",
+        &[("STORE_TEST_HELD", dir.path().to_str().unwrap())],
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("CHILD DONE"), "{text}");
+}
+
+#[test]
+fn a_name_with_blanks_and_quotes_is_a_directory_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("it's a \"directory\" ö");
+    drop(fixture::open(&dir, &parcels()));
+    assert!(Store::exists(&dir));
+    drop(fixture::open(&dir, &parcels()));
+}
+
+#[test]
+fn dead_letters_can_be_read_without_contracts() {
+    let domain = parcels();
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = fixture::open(dir.path(), &domain);
+        let mut writer = store.writer().unwrap();
+        let mut batch = Batch::after(&domain, &mut writer);
+        for _ in 0..3 {
+            writer.commit(&batch.next(1)).unwrap();
+        }
+    }
+    let ids = |reason: Option<&str>, after: Option<i64>, limit: usize| -> Vec<i64> {
+        let letters = read_dead_letters(dir.path(), reason, after, limit).unwrap();
+        letters.iter().map(|letter| letter.id).collect()
+    };
+    assert_eq!(ids(None, None, 2), [1, 2]);
+    assert_eq!(ids(None, Some(2), 2), [3]);
+    assert_eq!(ids(Some("wrong_type"), None, 10), [1, 2, 3]);
+    assert!(ids(Some("late"), None, 10).is_empty());
+}
+
+#[test]
+fn a_store_in_memory_is_a_store() {
+    let domain = parcels();
+    let store = Store::in_memory(Arc::clone(&domain)).unwrap();
+    let mut writer = store.writer().unwrap();
+    let mut batch = Batch::after(&domain, &mut writer);
+    writer.commit(&batch.next(5)).unwrap();
+    writer.idle().unwrap();
+    assert_eq!(store.readers().journal_rows().unwrap(), [0, 5]);
+}

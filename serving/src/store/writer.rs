@@ -1,0 +1,306 @@
+//! The writing side: one connection, one transaction for each batch.
+//!
+//! What always holds: a commit applies all of its effects or none, and afterwards the connection
+//! is ready for the next one. Nothing else writes to the database, so what the writer remembers
+//! (which bookkeeping rows exist, the last dead letter's id) is always current.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{
+    BinaryBuilder, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use duckdb::{Connection, params};
+use pipeline::fail_point;
+use pipeline::store::{
+    DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionState, Seen, ServingStore,
+    StoreError, dead_letter_schema,
+};
+
+use super::bookkeeping::{self, Known};
+use super::error::{failed, refused};
+use super::schema::{Tables, quoted};
+use super::{keys, lookup};
+
+/// The writing side of a [`super::Store`]. There is one.
+pub struct Writer {
+    conn: Connection,
+    tables: Arc<Tables>,
+    known: Known,
+    last_dead_letter: i64,
+    wal: Option<Wal>,
+}
+
+/// When the write-ahead log is folded into the database file.
+///
+/// A checkpoint costs the thread that does it up to a third of a second, and each 85 MB of log
+/// cost a second of the next start. So: a small one when nothing waits, a large one when it must.
+pub(super) struct Wal {
+    /// The log's file.
+    pub file: PathBuf,
+    /// Checkpoint at the first idle moment beyond this many bytes.
+    pub idle_bytes: u64,
+    /// Checkpoint in any case beyond this many bytes.
+    pub most_bytes: u64,
+}
+
+impl Wal {
+    fn bytes(&self) -> u64 {
+        // No file: everything is in the database file.
+        std::fs::metadata(&self.file).map_or(0, |meta| meta.len())
+    }
+}
+
+/// How the rows that an entity change replaces are found.
+#[derive(Clone, Copy, PartialEq)]
+enum Match {
+    /// By hash alone, checked by the number of rows.
+    Hash,
+    /// Keys whose hash another key of the table has too are compared in full.
+    Full,
+}
+
+/// Why a transaction was not committed.
+enum Failure {
+    DuckDb(duckdb::Error),
+    /// More rows than keys have these hashes.
+    HashCollision,
+    Corrupt(String),
+}
+
+impl From<duckdb::Error> for Failure {
+    fn from(error: duckdb::Error) -> Self {
+        Self::DuckDb(error)
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        conn: Connection,
+        tables: Arc<Tables>,
+        wal: Option<Wal>,
+    ) -> Result<Self, StoreError> {
+        conn.set_prepared_statement_cache_capacity(64);
+        let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
+        let last_dead_letter = conn
+            .query_row("select coalesce(max(id), 0) from dead_letters", [], |row| row.get(0))
+            .map_err(|e| failed("read dead letters", &e))?;
+        Ok(Self { conn, tables, known, last_dead_letter, wal })
+    }
+
+    /// Applies everything in the open transaction.
+    fn apply(&self, effects: &Effects<'_>, how: Match) -> Result<(), Failure> {
+        for (family, rows) in &effects.journal {
+            self.tables.families[*family].append(&self.conn, rows)?;
+        }
+        self.tables.ingest.append(&self.conn, &effects.ingest)?;
+        if !effects.dead_letters.is_empty() {
+            let rows = self.dead_letter_rows(&effects.dead_letters, &effects.partition.name);
+            self.tables.dead_letters.append(&self.conn, &rows?)?;
+        }
+        for change in &effects.entities {
+            self.replace(change, how)?;
+        }
+        self.known.save_partition(&self.conn, &effects.partition, effects.last_seq)?;
+        self.known.add_outcomes(&self.conn, effects.partition.id, &effects.by_reason)?;
+        Ok(())
+    }
+
+    /// Deletes the rows that `change` replaces and appends the new ones. DuckDB's in-place update
+    /// costs per touched vector and column; with scattered keys this is ten times faster.
+    fn replace(&self, change: &EntityRows, how: Match) -> Result<(), Failure> {
+        let table = &self.tables.entities[change.entity];
+        let name = quoted(&table.name);
+        let mut keys: Vec<&EntityKey> = change.replaced.iter().collect();
+        let mut deleted = 0;
+        if how == Match::Full {
+            let hashes = keys::set(&self.conn, keys.iter().map(|key| key.hash64()))?;
+            let ambiguous = lookup::ambiguous_hashes(&self.conn, table, &hashes)?;
+            let sql = format!("delete from {name} where _key_hash = ? and _tenant = ? and _key = ?");
+            for key in keys.extract_if(.., |key| ambiguous.contains(&key.hash64())) {
+                let mut statement = self.conn.prepare_cached(&sql)?;
+                deleted += statement.execute(params![key.hash64(), &*key.tenant, &*key.key])?;
+            }
+        }
+        if let [key] = keys[..] {
+            // The lone event: a statement that is planned once.
+            let sql = format!("delete from {name} where _key_hash = ?");
+            deleted += self.conn.prepare_cached(&sql)?.execute([key.hash64()])?;
+        } else if !keys.is_empty() {
+            let hashes = keys::set(&self.conn, keys.iter().map(|key| key.hash64()))?;
+            let sql = format!("delete from {name} where _key_hash in {hashes}");
+            deleted += self.conn.execute(&sql, [])?;
+        }
+        if deleted != change.replaced.len() {
+            return Err(if how == Match::Hash && deleted > change.replaced.len() {
+                Failure::HashCollision
+            } else {
+                Failure::Corrupt(format!(
+                    "table `{}` has {deleted} rows for {} keys that a batch replaces",
+                    table.name,
+                    change.replaced.len()
+                ))
+            });
+        }
+        table.append(&self.conn, &change.rows)?;
+        Ok(())
+    }
+
+    fn dead_letter_rows(
+        &self,
+        letters: &[DeadLetter<'_>],
+        partition: &str,
+    ) -> duckdb::Result<RecordBatch> {
+        let of = |text: fn(&DeadLetter<'_>) -> Option<String>| {
+            StringArray::from_iter(letters.iter().map(text))
+        };
+        let first_id = self.last_dead_letter + 1;
+        let mut payload = BinaryBuilder::new();
+        for letter in letters {
+            payload.append_value(letter.payload);
+        }
+        RecordBatch::try_new(
+            dead_letter_schema(),
+            vec![
+                Arc::new(Int64Array::from_iter_values((first_id..).take(letters.len()))),
+                Arc::new(StringArray::from_iter_values(letters.iter().map(|l| l.tenant))),
+                Arc::new(TimestampMicrosecondArray::from_iter_values(
+                    letters.iter().map(|l| l.arrived_at),
+                )),
+                Arc::new(StringArray::from_iter_values(letters.iter().map(|_| partition))),
+                Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.offset as i64))),
+                Arc::new(StringArray::from_iter_values(
+                    letters.iter().map(|l| l.rejection.stage.name()),
+                )),
+                Arc::new(StringArray::from_iter_values(
+                    letters.iter().map(|l| l.rejection.reason.code()),
+                )),
+                Arc::new(of(|l| l.rejection.field.clone())),
+                Arc::new(of(|l| l.rejection.rule.clone())),
+                Arc::new(of(|l| Some(l.rejection.detail.clone()))),
+                Arc::new(of(|l| l.rejection.event_id.clone())),
+                Arc::new(of(|l| l.rejection.event_type.clone())),
+                Arc::new(TimestampMicrosecondArray::from_iter(
+                    letters.iter().map(|l| l.rejection.event_time),
+                )),
+                Arc::new(of(|l| l.rejection.contract.as_ref().map(|(name, _)| name.clone()))),
+                Arc::new(Int64Array::from_iter(
+                    letters
+                        .iter()
+                        .map(|l| l.rejection.contract.as_ref().map(|(_, version)| i64::from(*version))),
+                )),
+                Arc::new(payload.finish()),
+            ],
+        )
+        .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))
+    }
+
+    /// One try at a transaction. After an error it is rolled back.
+    fn transaction(&self, effects: &Effects<'_>, how: Match) -> Result<(), Failure> {
+        self.conn.execute_batch("begin")?;
+        if let Err(failure) = self.apply(effects, how) {
+            self.rollback();
+            return Err(failure);
+        }
+        fail_point::hit("store_before_commit");
+        if let Err(error) = self.conn.execute_batch("commit") {
+            self.rollback();
+            return Err(error.into());
+        }
+        fail_point::hit("store_after_commit");
+        Ok(())
+    }
+
+    /// Ends a transaction that failed. DuckDB may have ended it already, and says so; that is fine.
+    fn rollback(&self) {
+        let _ = self.conn.execute_batch("rollback");
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        self.conn.execute_batch("checkpoint").map_err(|e| failed("checkpoint the store", &e))
+    }
+}
+
+impl ServingStore for Writer {
+    fn last_seq(&mut self) -> Result<i64, StoreError> {
+        bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the journal's end", &e))
+    }
+
+    fn partition(&mut self, name: &str) -> Result<Option<PartitionState>, StoreError> {
+        let mut found = bookkeeping::partitions(&self.conn, Some(name))
+            .map_err(|e| failed(format!("read partition `{name}`"), &e))?;
+        Ok(found.pop())
+    }
+
+    fn partitions(&mut self) -> Result<Vec<PartitionState>, StoreError> {
+        bookkeeping::partitions(&self.conn, None).map_err(|e| failed("read partitions", &e))
+    }
+
+    fn find_seen(&mut self, ids: &[IdHash]) -> Result<Vec<Seen>, StoreError> {
+        lookup::find_seen(&self.conn, &self.tables, ids)
+            .map_err(|e| failed("look up event ids", &e))
+    }
+
+    fn scan_ids(
+        &mut self,
+        since: i64,
+        each: &mut dyn FnMut(&[IdHash]),
+    ) -> Result<(), StoreError> {
+        lookup::scan_ids(&self.conn, &self.tables, since, each)
+            .map_err(|e| failed("read event ids", &e))
+    }
+
+    fn load_states(
+        &mut self,
+        entity: usize,
+        keys: &[EntityKey],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let table = &self.tables.entities[entity];
+        lookup::load_states(&self.conn, table, keys)
+            .map_err(|e| failed(format!("load rows of `{}`", table.name), &e))
+    }
+
+    fn rows_where(
+        &mut self,
+        entity: usize,
+        column: &str,
+        values: &[EntityKey],
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let table = &self.tables.entities[entity];
+        let context = format!("find rows of `{}` by `{column}`", table.name);
+        let Some((_, field)) = table.schema.column_with_name(column) else {
+            return Err(refused(context, "there is no such column"));
+        };
+        lookup::rows_where(&self.conn, table, field, values).map_err(|e| failed(context, &e))
+    }
+
+    fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError> {
+        let mut outcome = self.transaction(effects, Match::Hash);
+        if matches!(outcome, Err(Failure::HashCollision)) {
+            outcome = self.transaction(effects, Match::Full);
+        }
+        match outcome {
+            Ok(()) => {}
+            Err(Failure::DuckDb(error)) => return Err(failed("commit batch", &error)),
+            Err(Failure::Corrupt(message)) => return Err(StoreError::Corrupt(message)),
+            Err(Failure::HashCollision) => {
+                return Err(StoreError::Corrupt("keys with equal hashes cannot be told apart".into()));
+            }
+        }
+        self.last_dead_letter += effects.dead_letters.len() as i64;
+        self.known.add(effects.partition.id, &effects.by_reason);
+        // DuckDB checkpoints by itself at the same size, unless a reader is in its way just then.
+        if self.wal.as_ref().is_some_and(|wal| wal.bytes() > wal.most_bytes) {
+            // The batch is durable: a checkpoint that fails is tried again after the next one.
+            let _ = self.checkpoint();
+        }
+        Ok(())
+    }
+
+    fn idle(&mut self) -> Result<(), StoreError> {
+        if self.wal.as_ref().is_some_and(|wal| wal.bytes() > wal.idle_bytes) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+}

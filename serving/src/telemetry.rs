@@ -1,0 +1,256 @@
+//! What `/metrics` shows. All names of this crate are in this file; those of the pipeline are in
+//! [`pipeline::metrics`] and are shown beside them.
+//!
+//! Requests are counted as they are answered ([`Telemetry`]). What the store, the cache, the lake
+//! and the metrics themselves say is read when somebody asks ([`Gauges`]), into a registry of that
+//! one answer, so that two answers at once do not mix.
+//!
+//! Labels are bounded: stages, reasons, route templates, declared metrics and windows, partitions.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, Registry, TextEncoder,
+};
+
+use crate::cache::CacheStats;
+
+/// What happened in this process.
+pub struct Telemetry {
+    registry: Registry,
+    http_requests: IntCounterVec,
+    http_seconds: HistogramVec,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Telemetry {
+    /// Counters at zero.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        pipeline::metrics::METRICS.register(&registry).expect(VALID);
+        Self {
+            http_requests: counter(
+                &registry,
+                "agentflow_http_requests_total",
+                "Requests answered, by route template and status",
+                &["method", "route", "status"],
+            ),
+            http_seconds: register(
+                &registry,
+                HistogramVec::new(
+                    histogram_opts(
+                        "agentflow_http_request_duration_seconds",
+                        "Time of one request, by route template",
+                        (0.000_25, 2.0, 17),
+                    ),
+                    &["route"],
+                )
+                .expect(VALID),
+            ),
+            registry,
+        }
+    }
+
+    /// Counts one answered request. `route` is the template, never the path.
+    pub fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        self.http_requests.with_label_values(&[method, route, &status.to_string()]).inc();
+        self.http_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+
+    /// Everything in the Prometheus text format, these counters first.
+    pub fn render(&self, gauges: &Gauges) -> Result<Vec<u8>, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(gauges.registry.gather());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(text)
+    }
+}
+
+/// A gauge without labels: name and help.
+#[derive(Debug, Clone, Copy)]
+pub struct Plain(&'static str, &'static str);
+
+/// Last journal sequence number.
+pub const JOURNAL_POSITION: Plain =
+    Plain("agentflow_journal_position", "Last committed journal sequence number");
+/// What the lake still owes.
+pub const LAKE_LAG_EVENTS: Plain =
+    Plain("agentflow_lake_lag_events", "Journal positions that not every lake table covers yet");
+/// For how long it has owed something.
+pub const LAKE_LAG_SECONDS: Plain = Plain(
+    "agentflow_lake_lag_seconds",
+    "Seconds since the lake last held everything that the journal had",
+);
+/// What is read at the moment of asking.
+pub struct Gauges {
+    registry: Registry,
+    records: IntCounterVec,
+    source: IntGaugeVec,
+    invalidations: IntCounter,
+    cache: IntCounterVec,
+    lake_position: IntGaugeVec,
+    lake_rows: IntGaugeVec,
+    metric: GaugeVec,
+    up: IntGaugeVec,
+}
+
+impl Default for Gauges {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Gauges {
+    /// None yet.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        Self {
+            records: counter(
+                &registry,
+                "agentflow_records_total",
+                "Records since the store was made, by outcome and reason",
+                &["outcome", "reason"],
+            ),
+            source: gauge_int(
+                &registry,
+                "agentflow_source_next_offset",
+                "Position that a source partition continues from",
+                &["partition"],
+            ),
+            cache: counter(
+                &registry,
+                "agentflow_cache_requests_total",
+                "Reads that could come from the cache, by result",
+                &["result"],
+            ),
+            invalidations: register(
+                &registry,
+                IntCounter::new(
+                    "agentflow_cache_invalidations_total",
+                    "Relations and tenants that commits have touched",
+                )
+                .expect(VALID),
+            ),
+            lake_position: gauge_int(
+                &registry,
+                "agentflow_lake_table_position",
+                "Journal position up to which a lake table is complete",
+                &["table"],
+            ),
+            lake_rows: gauge_int(
+                &registry,
+                "agentflow_lake_table_rows",
+                "Rows in a lake table",
+                &["table"],
+            ),
+            metric: gauge(
+                &registry,
+                "agentflow_metric_value",
+                "Value of a declared metric, where its contract says `gauge: true`",
+                &["metric", "window"],
+            ),
+            up: gauge_int(
+                &registry,
+                "agentflow_component_healthy",
+                "1 healthy, 0 degraded or unhealthy, as in `/v1/health`",
+                &["component"],
+            ),
+            registry,
+        }
+    }
+
+    /// Totals of one outcome and reason (empty for none).
+    pub fn records(&self, outcome: &str, reason: &str, count: u64) {
+        self.records.with_label_values(&[outcome, reason]).inc_by(count);
+    }
+
+    /// Position of a source partition.
+    pub fn partition(&self, name: &str, next_offset: u64) {
+        let offset = i64::try_from(next_offset).unwrap_or(i64::MAX);
+        self.source.with_label_values(&[name]).set(offset);
+    }
+
+    /// Sets a gauge without labels, once per answer.
+    pub fn set(&self, gauge: Plain, value: f64) {
+        let made = Gauge::new(gauge.0, gauge.1).expect(VALID);
+        made.set(value);
+        register(&self.registry, made);
+    }
+
+    /// Counts of the cache since the start.
+    pub fn cache(&self, stats: &CacheStats) {
+        self.cache.with_label_values(&["hit"]).inc_by(stats.hits);
+        self.cache.with_label_values(&["miss"]).inc_by(stats.misses);
+        self.invalidations.inc_by(stats.invalidations);
+    }
+
+    /// How far a lake table is.
+    pub fn lake_table(&self, table: &str, position: i64, rows: u64) {
+        self.lake_position.with_label_values(&[table]).set(position);
+        self.lake_rows.with_label_values(&[table]).set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    /// Value of a declared metric.
+    pub fn metric(&self, metric: &str, window: &str, value: f64) {
+        self.metric.with_label_values(&[metric, window]).set(value);
+    }
+
+    /// Is a component healthy?
+    pub fn component(&self, name: &str, healthy: bool) {
+        self.up.with_label_values(&[name]).set(i64::from(healthy));
+    }
+}
+
+/// Why making and registering cannot fail: a test makes and renders all of them.
+const VALID: &str = "names and buckets are constants of this file";
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> C {
+    registry.register(Box::new(collector.clone())).expect(VALID);
+    collector
+}
+
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    register(registry, IntCounterVec::new(Opts::new(name, help), labels).expect(VALID))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    register(registry, GaugeVec::new(Opts::new(name, help), labels).expect(VALID))
+}
+
+fn gauge_int(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    register(registry, IntGaugeVec::new(Opts::new(name, help), labels).expect(VALID))
+}
+
+/// `buckets`: the first bound, the factor between bounds, their number.
+fn histogram_opts(name: &str, help: &str, buckets: (f64, f64, usize)) -> HistogramOpts {
+    let (start, factor, count) = buckets;
+    HistogramOpts::new(name, help)
+        .buckets(prometheus::exponential_buckets(start, factor, count).expect(VALID))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gauges_of_one_answer_do_not_outlive_it() {
+        let telemetry = Telemetry::new();
+        let gauges = Gauges::new();
+        gauges.metric("a", "1h", 2.5);
+        for plain in [JOURNAL_POSITION, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS] {
+            gauges.set(plain, 1.0);
+        }
+        let text = String::from_utf8(telemetry.render(&gauges).unwrap()).unwrap();
+        assert!(text.contains("agentflow_metric_value{metric=\"a\",window=\"1h\"} 2.5"));
+        let text = String::from_utf8(telemetry.render(&Gauges::new()).unwrap()).unwrap();
+        assert!(!text.contains("agentflow_metric_value"));
+    }
+}

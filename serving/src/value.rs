@@ -1,0 +1,222 @@
+//! Values of metrics, as exact as they were stored.
+//!
+//! Integers and decimals keep all their digits from the table to the JSON text; nothing passes
+//! through a double unless it is one. Times are RFC 3339 in UTC.
+
+use std::fmt;
+
+use chrono::{DateTime, Days, NaiveDate};
+use contracts::types::Type;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// A number as exact as it was stored. Serialises as a JSON number with all its digits.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// No value (empty window with `on_empty: null`).
+    Null,
+    /// Whole number.
+    Int(i128),
+    /// `digits` × 10^−`scale`.
+    Decimal {
+        /// All digits.
+        digits: i128,
+        /// Digits after the point.
+        scale: i8,
+    },
+    /// A double; never NaN or infinite.
+    Float(f64),
+    /// Text (`latest`, `min`, `max` of a text).
+    Text(String),
+    /// True or false.
+    Bool(bool),
+    /// An instant, µs UTC.
+    Timestamp(i64),
+    /// A day, days since 1970-01-01.
+    Date(i32),
+}
+
+impl Value {
+    /// Is there no value?
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Null)
+    }
+
+    /// The nearest double of a number; `None` for everything else.
+    pub fn as_f64(&self) -> Option<f64> {
+        match self {
+            Self::Int(value) => Some(*value as f64),
+            // Parsing rounds once; dividing by a power of ten would round twice.
+            Self::Decimal { digits, scale } => {
+                format!("{digits}e{}", -i32::from(*scale)).parse().ok()
+            }
+            Self::Float(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A double, or null when it is NaN or infinite.
+    pub(crate) fn finite(value: f64) -> Self {
+        if value.is_finite() { Self::Float(value) } else { Self::Null }
+    }
+
+    /// Zero, as a value of `ty`.
+    pub(crate) fn zero(ty: &Type) -> Self {
+        match ty {
+            Type::Float64 => Self::Float(0.0),
+            Type::Decimal { scale, .. } if *scale != 0 => {
+                Self::Decimal { digits: 0, scale: *scale }
+            }
+            _ => Self::Int(0),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Int(value) => write!(f, "{value}"),
+            Self::Decimal { digits, scale } => f.write_str(&decimal_text(*digits, *scale)),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Text(text) => f.write_str(text),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::Timestamp(micros) => f.write_str(&time_text(*micros)),
+            Self::Date(days) => f.write_str(&date_text(*days)),
+        }
+    }
+}
+
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Int(value) => match i64::try_from(*value) {
+                Ok(value) => serializer.serialize_i64(value),
+                Err(_) => serialize_raw(value.to_string(), serializer),
+            },
+            Self::Decimal { digits, scale } => {
+                serialize_raw(decimal_text(*digits, *scale), serializer)
+            }
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Timestamp(micros) => serializer.serialize_str(&time_text(*micros)),
+            Self::Date(days) => serializer.serialize_str(&date_text(*days)),
+        }
+    }
+}
+
+fn serialize_raw<S: Serializer>(text: String, serializer: S) -> Result<S::Ok, S::Error> {
+    RawValue::from_string(text).map_err(serde::ser::Error::custom)?.serialize(serializer)
+}
+
+/// A decimal with exactly `scale` digits after the point: `149.00`, `-0.05`.
+pub fn decimal_text(digits: i128, scale: i8) -> String {
+    let Ok(scale @ 1..) = usize::try_from(scale) else {
+        // A negative scale stands for trailing zeros; contract types have none.
+        let zeros = usize::from(scale.unsigned_abs());
+        return format!("{digits}{}", "0".repeat(if digits == 0 { 0 } else { zeros }));
+    };
+    let sign = if digits < 0 { "-" } else { "" };
+    let padded = format!("{:0>width$}", digits.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = padded.split_at(padded.len() - scale);
+    format!("{sign}{whole}.{fraction}")
+}
+
+/// An instant as RFC 3339 with `Z`; fractions of a second only as far as they are not zero.
+pub fn time_text(micros: i64) -> String {
+    let Some(time) = DateTime::from_timestamp_micros(micros) else {
+        // Beyond the calendar's years: the number is still exact.
+        return micros.to_string();
+    };
+    let mut text = time.format("%Y-%m-%dT%H:%M:%S").to_string();
+    let fraction = micros.rem_euclid(1_000_000);
+    if fraction != 0 {
+        text.push_str(format!(".{fraction:06}").trim_end_matches('0'));
+    }
+    text.push('Z');
+    text
+}
+
+/// A day as `2026-01-31`.
+pub fn date_text(days: i32) -> String {
+    let epoch = NaiveDate::default();
+    let count = Days::new(u64::from(days.unsigned_abs()));
+    let date = if days < 0 { epoch.checked_sub_days(count) } else { epoch.checked_add_days(count) };
+    date.map_or_else(|| days.to_string(), |date| date.format("%Y-%m-%d").to_string())
+}
+
+/// Reads an instant: RFC 3339, without an offset it means UTC. µs since 1970, finer digits are
+/// cut.
+pub fn parse_time(text: &str) -> Option<i64> {
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.timestamp_micros());
+    }
+    let naive = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?;
+    Some(naive.and_utc().timestamp_micros())
+}
+
+/// Reads a day, `2026-01-31`: days since 1970-01-01.
+pub fn parse_date(text: &str) -> Option<i32> {
+    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
+    i32::try_from(date.signed_duration_since(NaiveDate::default()).num_days()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(value: Value, json: &str) {
+        assert_eq!(serde_json::to_string(&value).expect("values serialise"), json);
+    }
+
+    #[test]
+    fn numbers_keep_all_their_digits() {
+        check(Value::Null, "null");
+        check(Value::Int(-7), "-7");
+        check(Value::Int(i128::MAX), "170141183460469231731687303715884105727");
+        check(
+            Value::Decimal { digits: 1_234_567_890_123_456_789, scale: 2 },
+            "12345678901234567.89",
+        );
+        check(Value::Decimal { digits: 1005, scale: 3 }, "1.005");
+        check(Value::Decimal { digits: -5, scale: 2 }, "-0.05");
+        check(Value::Decimal { digits: 0, scale: 2 }, "0.00");
+        check(Value::Decimal { digits: 42, scale: 0 }, "42");
+        check(Value::Float(0.1), "0.1");
+        check(Value::Text("a\"b".into()), r#""a\"b""#);
+        check(Value::Bool(true), "true");
+    }
+
+    #[test]
+    fn times_are_rfc_3339_in_utc_without_idle_zeros() {
+        check(Value::Timestamp(0), r#""1970-01-01T00:00:00Z""#);
+        check(Value::Timestamp(1_500_000), r#""1970-01-01T00:00:01.5Z""#);
+        check(Value::Timestamp(-1), r#""1969-12-31T23:59:59.999999Z""#);
+        check(Value::Date(-1), r#""1969-12-31""#);
+        check(Value::Date(20_454), r#""2026-01-01""#);
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_again() {
+        for micros in [0, -1, 1_500_000, 1_769_853_600_123_456] {
+            assert_eq!(parse_time(&time_text(micros)), Some(micros));
+        }
+        for days in [-719_000, -1, 0, 20_454] {
+            assert_eq!(parse_date(&date_text(days)), Some(days));
+        }
+        assert_eq!(parse_time("2026-01-31T10:00:00"), parse_time("2026-01-31T12:00:00+02:00"));
+        assert_eq!(parse_time("yesterday"), None);
+        assert_eq!(parse_date("2026-02-30"), None);
+    }
+
+    #[test]
+    fn a_decimal_is_rounded_to_a_double_once() {
+        let value = Value::Decimal { digits: 1_234_567_890_123_456_789, scale: 2 };
+        assert_eq!(value.as_f64(), Some(12_345_678_901_234_567.89));
+        assert_eq!(Value::Decimal { digits: 3, scale: 1 }.as_f64(), Some(0.3));
+        assert_eq!(Value::Text("1".into()).as_f64(), None);
+    }
+}

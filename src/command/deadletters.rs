@@ -1,0 +1,144 @@
+//! `agentflow deadletters`: what was rejected, with its original bytes.
+
+use std::path::Path;
+
+use clap::Args;
+use pipeline::outcome::Reason;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serving::http::DeadLetterBody;
+use serving::store;
+
+use super::DataArg;
+use crate::failure::Failure;
+use crate::opened::{self, Access, Server};
+use crate::output::{self, Output, OutputArgs};
+
+/// Dead letters read from the store at a time.
+const CHUNK: usize = 5_000;
+
+/// Most dead letters in one page of the API.
+const PAGE: usize = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct Deadletters {
+    #[command(flatten)]
+    data: DataArg,
+    /// Only those with this reason code.
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl Deadletters {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(reason) = &self.reason
+            && Reason::from_code(reason).is_none()
+        {
+            let all = Reason::ALL.map(Reason::code).join(", ");
+            return Err(Failure::input(format!("`{reason}` is no reason"))
+                .hint(format!("reasons are {all}")));
+        }
+        match opened::access(&self.data.data, "deadletters")? {
+            Access::Server(server) => self.through(&server),
+            Access::Directory(directory) => self.from_store(directory.path()),
+        }
+    }
+
+    fn from_store(&self, data: &Path) -> Result<(), Failure> {
+        let mut after = None;
+        loop {
+            let letters = store::read_dead_letters(data, self.reason.as_deref(), after, CHUNK)
+                .map_err(|error| opened::refused(&error))?;
+            let Some(last) = letters.last() else { return Ok(()) };
+            after = Some(last.id);
+            for letter in letters {
+                let json = serde_json::to_string(&DeadLetterBody::from(letter))
+                    .map_err(|error| Failure::ours(format!("write a dead letter: {error}")))?;
+                self.tell(&json)?;
+            }
+        }
+    }
+
+    /// The API gives the newest first; here, as from the store, the oldest come first.
+    fn through(&self, server: &Server) -> Result<(), Failure> {
+        let mut pages: Vec<Vec<Box<RawValue>>> = Vec::new();
+        loop {
+            let page = self.page(server, pages.len() + 1)?;
+            let full = page.len() == PAGE;
+            pages.push(page);
+            if !full {
+                break;
+            }
+        }
+        // Letters that came while we asked move others to the next page: each is told once.
+        let mut told = None;
+        for letter in pages.iter().flatten().rev() {
+            let Letter { id, .. } = parse(letter.get())?;
+            if told.is_none_or(|told| id > told) {
+                told = Some(id);
+                self.tell(letter.get())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prints a dead letter in the API's JSON.
+    fn tell(&self, json: &str) -> Result<(), Failure> {
+        match self.output.output {
+            Output::Json => output::line(json),
+            Output::Text => output::line(&parse::<Letter>(json)?.text()),
+        }
+    }
+
+    fn page(&self, server: &Server, number: usize) -> Result<Vec<Box<RawValue>>, Failure> {
+        let mut parameters = vec![("page", number.to_string()), ("page_size", PAGE.to_string())];
+        parameters.extend(self.reason.clone().map(|reason| ("reason", reason)));
+        let (status, body) = server.get(&["v1", "deadletter"], &parameters)?;
+        if status != 200 {
+            return Err(Failure::ours(format!("the running server answered {status}: {body}")));
+        }
+        Ok(parse::<Page>(&body)?.items)
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, Failure> {
+    serde_json::from_str(json)
+        .map_err(|error| Failure::ours(format!("a dead letter is not as expected: {error}")))
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    items: Vec<Box<RawValue>>,
+}
+
+/// What the text form tells of a letter.
+#[derive(Debug, Deserialize)]
+struct Letter {
+    id: i64,
+    reason: String,
+    field: Option<String>,
+    rule: Option<String>,
+    failure_detail: String,
+    place: Place,
+    payload: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Place {
+    partition: String,
+    offset: i64,
+}
+
+impl Letter {
+    fn text(&self) -> String {
+        let concerned = self.rule.as_ref().or(self.field.as_ref());
+        let concerned = concerned.map_or(String::new(), |name| format!(" `{name}`"));
+        let payload = self.payload.as_deref().unwrap_or("(bytes that are not UTF-8)");
+        format!(
+            "{}@{}  {}{concerned}: {}\n    {}",
+            self.place.partition, self.place.offset, self.reason, self.failure_detail, payload
+        )
+    }
+}

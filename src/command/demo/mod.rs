@@ -1,0 +1,98 @@
+//! `agentflow demo`: the shop in one command, from nothing, offline.
+//!
+//! The contracts are part of the binary, the events come from the generator, and everything else is
+//! what `serve` does.
+
+mod board;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
+
+use crate::failure::{Context, Failure};
+use crate::node::{Node, Plan};
+use crate::source_spec::TENANT;
+use crate::{domain, logging, output, signals};
+
+use board::Board;
+
+/// The contracts of the shop, as (file name, text).
+const SHOP: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shop_contracts.rs"));
+
+/// Where the demo listens if it may choose.
+const USUAL: &str = "127.0.0.1:8080";
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Where to keep the data. Default: a temporary directory that is gone afterwards.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Where to listen. Default: 127.0.0.1:8080, or a free port if that is taken.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Events per second.
+    #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// Seed of the generated events.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+impl Demo {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        logging::start("warn");
+        let mut domain = domain::load_texts(SHOP)?;
+        domain.name = "shop".to_owned();
+        let temporary = match self.data {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix("agentflow-demo-")
+                    .tempdir()
+                    .ours(|| "make a temporary directory".to_owned())?,
+            ),
+        };
+        let data = match (&self.data, &temporary) {
+            (Some(data), _) => data.clone(),
+            (None, Some(temporary)) => temporary.path().to_path_buf(),
+            (None, None) => return Err(Failure::ours("no place for the data")),
+        };
+        let listener = self.listener()?;
+        let node = Node::start(Plan {
+            role: "demo",
+            domain: Arc::new(domain),
+            data: &data,
+            listener,
+            sources: vec![Box::new(self.generator())],
+        })?;
+        let ending = node.ending();
+        signals::on_end(move || ending.cancel())?;
+        eprintln!("listening on http://{}", node.address());
+        let board = Board::new(&node, self.rate);
+        output::line(&board.introduction(&data, temporary.is_some()))?;
+        board.run(&node.ending())?;
+        node.wait()
+    }
+
+    fn listener(&self) -> Result<TcpListener, Failure> {
+        if let Some(address) = self.listen {
+            return super::serve::listen(address);
+        }
+        let usual: SocketAddr = USUAL.parse().ours(|| format!("read `{USUAL}`"))?;
+        TcpListener::bind(usual).or_else(|_| super::serve::listen(SocketAddr::new(usual.ip(), 0)))
+    }
+
+    fn generator(&self) -> GeneratorSource {
+        let now = || chrono::Utc::now().timestamp_micros();
+        let options = GeneratorOptions {
+            seed: self.seed,
+            rate: f64::from(self.rate),
+            start: now(),
+            ..GeneratorOptions::default()
+        };
+        GeneratorSource::new(options, Arc::from(TENANT), now)
+    }
+}

@@ -1,0 +1,131 @@
+//! The subcommands, one file each, and what they share on the command line.
+
+mod contracts;
+mod deadletters;
+mod demo;
+mod lake;
+mod produce;
+mod read;
+mod run;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::{Failure, INPUT};
+
+/// Live metrics from events: declare a metric once, read it milliseconds after the event.
+#[derive(Debug, Parser)]
+#[command(
+    name = "agentflow",
+    version,
+    max_term_width = 100,
+    after_help = "Start with `agentflow demo`. Exit codes: 0 fine, 1 something in your input, \
+                  2 our failure.\nLogs go to stderr; AGENTFLOW_LOG=debug shows more of them."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Take events and answer questions over HTTP, in one process.
+    Serve(serve::Serve),
+    /// The shop: generated events, live metrics in the terminal, the HTTP API beside it.
+    Demo(demo::Demo),
+    /// Process events from files through every stage, lake included, and say what became of them.
+    Run(run::Run),
+    /// Read a metric.
+    Read(read::Read),
+    /// Print rejected events with their original bytes, reason and place.
+    Deadletters(deadletters::Deadletters),
+    /// Look at the Iceberg tables.
+    Lake(lake::Lake),
+    /// Check, test, show or draft contracts.
+    Contracts(contracts::Contracts),
+    /// Generate events of the shop, to a file, to stdout or to a server.
+    Produce(produce::Produce),
+}
+
+/// `--contracts`, for commands that cannot do without.
+#[derive(Debug, Args)]
+struct ContractsArg {
+    /// Folder with the contracts of one domain (`*.yaml`).
+    #[arg(long, value_name = "DIR", env = "AGENTFLOW_CONTRACTS")]
+    contracts: PathBuf,
+}
+
+/// `--data`.
+#[derive(Debug, Args)]
+struct DataArg {
+    /// Data directory: serving store, lake and positions live here. One process at a time owns it.
+    #[arg(long, value_name = "DIR", env = "AGENTFLOW_DATA")]
+    data: PathBuf,
+}
+
+/// Reads the command line, does what it asks and tells how that went.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap's own code for a usage error is 2, which is "our failure" here. A failed write
+            // of the message itself leaves nobody to tell.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(INPUT),
+            };
+        }
+    };
+    match cli.command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{}", failure.text());
+            failure.code()
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(serve) => serve.run(),
+            Self::Demo(demo) => demo.run(),
+            Self::Run(run) => run.run(),
+            Self::Read(read) => read.run(),
+            Self::Deadletters(deadletters) => deadletters.run(),
+            Self::Lake(lake) => lake.run(),
+            Self::Contracts(contracts) => contracts.run(),
+            Self::Produce(produce) => produce.run(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_and_every_flag_has_a_help_text() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "`{}` has no text", command.get_name());
+            for argument in command.get_arguments() {
+                let id = argument.get_id();
+                assert!(argument.get_help().is_some(), "`{}` {id} has no text", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

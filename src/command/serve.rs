@@ -1,0 +1,58 @@
+//! `agentflow serve`: the pipeline and the HTTP API in one process.
+
+use std::net::{SocketAddr, TcpListener};
+
+use clap::Args;
+use pipeline::source::file::AtEnd;
+use serving::http::check_listen_addr;
+
+use super::{ContractsArg, DataArg};
+use crate::failure::{Failure, chain};
+use crate::node::{Node, Plan};
+use crate::source_spec::SourceSpec;
+use crate::{domain, logging, signals};
+
+#[derive(Debug, Args)]
+#[command(after_help = "There are no API keys yet, so only loopback addresses are listened on. \
+Ctrl-C or SIGTERM ends it cleanly: open requests are answered, what was read is committed.")]
+pub(super) struct Serve {
+    #[command(flatten)]
+    contracts: ContractsArg,
+    #[command(flatten)]
+    data: DataArg,
+    /// Where to listen; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where else events come from, besides POST /v1/events: `file:PATH`, which is followed as it
+    /// grows. May be repeated.
+    #[arg(long, value_name = "SOURCE")]
+    from: Vec<SourceSpec>,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        logging::start("info");
+        let listener = listen(self.listen)?;
+        let domain = domain::load(&self.contracts.contracts)?;
+        let now = chrono::Utc::now().timestamp_micros();
+        let open = |spec: &SourceSpec| spec.open(AtEnd::Follow, now);
+        let sources = self.from.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let plan = Plan { role: "serve", domain, data: &self.data.data, listener, sources };
+        let node = Node::start(plan)?;
+        let ending = node.ending();
+        signals::on_end(move || ending.cancel())?;
+        eprintln!("listening on http://{}", node.address());
+        eprintln!("loopback only: there are no API keys yet; Ctrl-C ends it");
+        node.wait()
+    }
+}
+
+/// Binds the socket of the API.
+pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
+    check_listen_addr(address)
+        .map_err(|refused| Failure::input(refused.to_string()).hint(refused.hint()))?;
+    TcpListener::bind(address).map_err(|error| {
+        Failure::input(format!("cannot listen on {address}: {}", chain(&error)))
+            .hint("choose another port with --listen, or 0 for a free one")
+    })
+}

@@ -1,0 +1,229 @@
+//! One process that takes events and answers questions: the wiring of `serve` and `demo`.
+//!
+//! ```text
+//! sources, POST /v1/events → runner (its own thread) → store ─┬→ cache → HTTP
+//!                                                             └→ lake follower (its own thread)
+//! ```
+//!
+//! What always holds: the directory is ours before the store opens and until everything has ended;
+//! the address stands in its lock file only once questions can be answered; at the end the API
+//! stops first (so that posted events still get their answers), then the pipeline, then the lake.
+//! Start at [`Node::start`].
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use ::contracts::model::Domain;
+use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
+use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
+use pipeline::source::Source;
+use pipeline::source::http::{QueueLimits, queue};
+use pipeline::store::Journal;
+use serving::cache::Cache;
+use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
+use serving::metric::MetricEngine;
+use serving::store::data_dir::DataDir;
+use serving::store::{Readers, Store, StoreOptions};
+use serving::telemetry::Telemetry;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{Context, Failure, chain};
+use crate::{opened, progress};
+
+/// What a node is started with.
+pub(crate) struct Plan<'a> {
+    /// Who we are, in the lock file.
+    pub(crate) role: &'static str,
+    /// The contracts.
+    pub(crate) domain: Arc<Domain>,
+    /// The data directory.
+    pub(crate) data: &'a Path,
+    /// The socket of the API.
+    pub(crate) listener: TcpListener,
+    /// Sources besides HTTP.
+    pub(crate) sources: Vec<Box<dyn Source>>,
+}
+
+/// A running node.
+pub(crate) struct Node {
+    address: SocketAddr,
+    cache: Arc<Cache>,
+    readers: Readers,
+    /// Ends the API; its end ends the rest.
+    ending: CancellationToken,
+    api: JoinHandle<std::io::Result<()>>,
+    pipeline: JoinHandle<Result<RunReport, RunError>>,
+    stop: Stop,
+    lake: Arc<LakeHandle>,
+    // Fields are dropped in this order: the store closes before the directory is let go.
+    _store: Store,
+    _directory: DataDir,
+}
+
+impl Node {
+    /// Opens everything and starts the threads; returns once questions are answered.
+    pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
+        let Plan { role, domain, data, listener, sources } = plan;
+        let address = listener.local_addr().ours(|| "listen".to_owned())?;
+        listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
+        let mut directory =
+            DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
+        let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
+        let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
+        let readers = store.readers();
+        let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
+        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let monitor = Arc::new(PipelineMonitor::default());
+
+        let (ingress, http_source) = queue(QueueLimits::default());
+        let mut runner = runner(&store, &domain, &cache, &monitor)?;
+        let all = sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
+        for source in all {
+            runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
+        }
+        let journal: Arc<dyn Journal> = Arc::new(readers.clone());
+        let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, Arc::clone(&domain))
+            .ours(|| "start the lake".to_owned())?;
+        let lake = Arc::new(lake);
+
+        let state = AppState {
+            domain,
+            cache: cache.clone(),
+            readers: readers.clone(),
+            ingress,
+            pipeline: monitor.clone(),
+            lake: Some(probe(&lake)),
+            telemetry: Arc::new(Telemetry::new()),
+            options: Arc::default(),
+        };
+        let ending = CancellationToken::new();
+        let stop = Stop::default();
+        let pipeline = spawn("pipeline", {
+            let (stop, ending) = (stop.clone(), ending.clone());
+            move || {
+                monitor.running();
+                let result = runner.run(&stop);
+                monitor.stopped(match &result {
+                    Ok(_) => "ended".to_owned(),
+                    Err(error) => chain(error),
+                });
+                // Without a pipeline there is nothing to serve: end, so that somebody notices.
+                ending.cancel();
+                result
+            }
+        })?;
+        let api = spawn("http", {
+            let ending = ending.clone();
+            move || serve(listener, state, ending)
+        })?;
+        directory.set_listen(address).map_err(|error| opened::refused(&error))?;
+        Ok(Self {
+            address,
+            cache,
+            readers,
+            ending,
+            api,
+            pipeline,
+            stop,
+            lake,
+            _store: store,
+            _directory: directory,
+        })
+    }
+
+    /// Where the API answers.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers questions as the API does.
+    pub(crate) fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
+    /// Reads counts.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    /// Asks for the end when cancelled; cancelled when the node ends by itself.
+    pub(crate) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// Waits for the end and tells how it came about.
+    pub(crate) fn wait(self) -> Result<(), Failure> {
+        let api = self.api.join();
+        self.stop.request();
+        let pipeline = self.pipeline.join();
+        // The follower finishes a commit under way; the rest follows at the next start.
+        drop(self.lake);
+        let panicked = || Failure::ours("a thread panicked; see above");
+        let report = pipeline.map_err(|_| panicked())?.map_err(|error| {
+            Failure::ours(chain(&error)).hint("what was committed is kept: start again to continue")
+        })?;
+        api.map_err(|_| panicked())?.ours(|| "answer HTTP".to_owned())?;
+        match report.failed_sources.first() {
+            None => Ok(()),
+            Some((_, error)) => Err(Failure::input(chain(error))),
+        }
+    }
+}
+
+/// The pipeline over a store. A commit is first made known to the cache, then to whoever posted.
+fn runner(
+    store: &Store,
+    domain: &Arc<Domain>,
+    cache: &Arc<Cache>,
+    monitor: &Arc<PipelineMonitor>,
+) -> Result<Runner, Failure> {
+    let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let options = RunnerOptions {
+        on_commit: Some(Box::new(move |committed| {
+            cache.committed(committed);
+            monitor.committed();
+        })),
+        ..Default::default()
+    };
+    let writer = store.writer().ours(|| "open the store for writing".to_owned())?;
+    Runner::new(Arc::clone(domain), Box::new(writer), options)
+        .ours(|| "read where the last run ended".to_owned())
+}
+
+/// Asks the follower how it is. Weak: a health check that is still under way must not keep the
+/// follower alive.
+fn probe(lake: &Arc<LakeHandle>) -> LakeProbe {
+    let lake = Arc::downgrade(lake);
+    Arc::new(move || lake.upgrade().map(|lake| lake.status()).unwrap_or_default())
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .ours(|| format!("start the thread `{name}`"))
+}
+
+/// The API on a runtime of its own, until `ending`.
+fn serve(listener: TcpListener, state: AppState, ending: CancellationToken) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .thread_name("http")
+        .build()?;
+    let ended = ending.clone();
+    let result = runtime.block_on(async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        http::serve(listener, state, ending.cancelled_owned()).await
+    });
+    ended.cancel();
+    // A blocking read that outlives the drain is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}

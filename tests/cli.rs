@@ -1,0 +1,78 @@
+//! The surface of the command line: help, exit codes, and which stream says what.
+
+mod support;
+
+use support::{Place, agentflow};
+
+#[test]
+fn help_and_version_go_to_stdout_and_are_fine() {
+    let help = agentflow(["--help"]);
+    help.succeeded();
+    for subcommand in
+        ["serve", "demo", "run", "read", "deadletters", "lake", "contracts", "produce"]
+    {
+        assert!(help.stdout.contains(&format!("\n  {subcommand}")), "{subcommand}: {help:?}");
+    }
+    assert_eq!(help.stderr, "");
+    let version = agentflow(["--version"]);
+    assert_eq!(version.succeeded().stdout, concat!("agentflow ", env!("CARGO_PKG_VERSION"), "\n"));
+    agentflow(["read", "--help"]).succeeded();
+}
+
+#[test]
+fn a_wrong_command_line_is_the_callers_input() {
+    let check = |arguments: &[&str], says: &str| {
+        let finished = agentflow(arguments);
+        finished.failed(1, &[says]);
+        assert_eq!(finished.stdout, "", "stdout is data");
+    };
+    check(&[], "Usage");
+    check(&["reed"], "unrecognized subcommand");
+    check(&["run"], "--contracts");
+    check(&["read", "revenue", "--windows", "1h"], "--window");
+    check(&["deadletters", "--data", "x", "--output", "xml"], "json");
+    check(&["contracts"], "Usage");
+}
+
+#[test]
+fn what_is_not_there_is_named_with_a_next_step() {
+    let place = Place::of("flights");
+    let contracts = place.contracts.display().to_string();
+    let data = place.data().display().to_string();
+    let nowhere = place.path("nowhere").display().to_string();
+    let missing = format!("file:{nowhere}/events.ndjson");
+
+    let run = |contracts: &str, from: &str| {
+        agentflow(["run", "--contracts", contracts, "--data", &data, "--from", from, "--until-end"])
+    };
+    run(&nowhere, &missing).failed(1, &[&nowhere, "hint:"]);
+    run(&contracts, &missing).failed(1, &["nowhere/events.ndjson"]);
+    run(&contracts, "kafkaesque:topic").failed(1, &["kafkaesque", "file:PATH"]);
+
+    // Reading makes no data directory.
+    agentflow(["read", "departures", "--contracts", &contracts, "--data", &nowhere])
+        .failed(1, &[&nowhere, "hint:"]);
+    agentflow(["deadletters", "--data", &nowhere]).failed(1, &[&nowhere, "hint:"]);
+    agentflow(["lake", "tables", "--data", &nowhere]).failed(1, &[&nowhere, "hint:"]);
+    assert!(!place.path("nowhere").exists());
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    use std::io::Read;
+    let place = Place::of("flights");
+    let sample = support::flights::Sample::new(81, 3_000, 3);
+    let file = place.file("events.ndjson", &sample.lines);
+    place.run(&file).succeeded();
+    let mut child = support::command(["deadletters", "--output", "json", "--data"])
+        .arg(place.data())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    drop(child.stdout.take());
+    let mut stderr = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("reads");
+    assert!(child.wait().expect("ends").success(), "{stderr}");
+    assert_eq!(stderr, "");
+}

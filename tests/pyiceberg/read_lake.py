@@ -1,0 +1,101 @@
+"""Reads a lake with PyIceberg and prints what it finds as one JSON object.
+
+    read_lake.py DATA_DIR/lake [TABLE COLUMN]
+
+Opens the catalog as any other program would: by its SQLite file and the catalog's name. Prints
+totals over all event tables, and for each table its rows, rows per day, position, columns with
+their types, and the sum of every numeric column (decimals and integers exactly, as text). With
+TABLE and COLUMN it prints the values of that column instead, one JSON value a line.
+"""
+
+import collections
+import datetime
+import decimal
+import json
+import pathlib
+import sys
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.catalog import load_catalog
+
+CATALOG = "agentflow"
+DEAD_LETTERS = "dead_letters"
+
+
+def open_catalog(lake: pathlib.Path):
+    return load_catalog(
+        CATALOG,
+        type="sql",
+        uri=f"sqlite:///{lake / 'catalog.sqlite'}",
+        warehouse=f"file://{lake / 'warehouse'}",
+    )
+
+
+def all_tables(catalog):
+    for namespace in catalog.list_namespaces():
+        for identifier in catalog.list_tables(namespace):
+            yield identifier[-1], catalog.load_table(identifier)
+
+
+def days(column):
+    """Rows per day in UTC. `date` arithmetic on integers: no time zone database is needed."""
+    epoch = datetime.date(1970, 1, 1)
+    micros = column.combine_chunks().cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+    counts = collections.Counter(value // 86_400_000_000 for value in micros.to_pylist())
+    return {str(epoch + datetime.timedelta(days=day)): rows for day, rows in sorted(counts.items())}
+
+
+def total(column):
+    """Sum of a numeric column as text, exact unless it holds doubles; None for other types."""
+    if pa.types.is_decimal(column.type) or pa.types.is_integer(column.type):
+        values = (value for value in column.to_pylist() if value is not None)
+        with decimal.localcontext() as context:
+            context.prec = 100
+            return str(sum(values, start=decimal.Decimal(0)))
+    if pa.types.is_floating(column.type):
+        return repr(pc.sum(column).as_py())
+    return None
+
+
+def describe(name, table):
+    rows = table.scan().to_arrow()
+    time = "arrived_at" if name == DEAD_LETTERS else "_event_time"
+    snapshot = table.current_snapshot()
+    summary = {} if snapshot is None else snapshot.summary.additional_properties
+    sums = {field.name: total(rows[field.name]) for field in rows.schema}
+    return rows, {
+        "rows": rows.num_rows,
+        "days": days(rows[time]) if rows.num_rows else {},
+        "position": int(summary["agentflow.position"]) if "agentflow.position" in summary else None,
+        "snapshots": len(table.metadata.snapshots),
+        "data_files": len(table.inspect.files()),
+        "columns": {field.name: str(field.field_type) for field in table.schema().fields},
+        "sums": {column: value for column, value in sums.items() if value is not None},
+    }
+
+
+def main(lake, table=None, column=None):
+    catalog = open_catalog(pathlib.Path(lake).resolve())
+    if table is not None:
+        found = dict(all_tables(catalog))[table]
+        for value in found.scan(selected_fields=(column,)).to_arrow()[column].to_pylist():
+            print(json.dumps(value, default=str))
+        return
+    report = {"events": 0, "distinct_ids": 0, "dead_letters": 0, "tables": {}}
+    ids = set()
+    for name, table in all_tables(catalog):
+        rows, description = describe(name, table)
+        report["tables"][name] = description
+        if name == DEAD_LETTERS:
+            report["dead_letters"] = rows.num_rows
+        else:
+            report["events"] += rows.num_rows
+            ids.update(zip(rows["_tenant"].to_pylist(), rows["_event_id"].to_pylist()))
+    report["distinct_ids"] = len(ids)
+    json.dump(report, sys.stdout, indent=2)
+    print()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

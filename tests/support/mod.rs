@@ -1,0 +1,259 @@
+//! What the whole-system tests share: starting the real binary, and nothing of its code.
+//!
+//! A test gets its own temporary folder, the server listens on port 0, and every process started
+//! here has ended when its handle is dropped. Tests wait for conditions, never for a time.
+
+// Each test file is a program of its own and uses its part of this module.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod flights;
+pub mod server;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// What a finished process left.
+#[derive(Debug)]
+pub struct Finished {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// stdout as one JSON document, of a process that must have ended well.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        self.succeeded();
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("stdout is not JSON ({error}): {self:?}"))
+    }
+
+    /// stdout as one JSON document a line, whatever the exit code.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("`{line}` is not JSON: {error}"))
+            })
+            .collect()
+    }
+
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// The process ended with `code`, and stderr has all of `texts` and no panic.
+    #[track_caller]
+    pub fn failed(&self, code: i32, texts: &[&str]) -> &Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for text in texts {
+            assert!(self.stderr.contains(text), "no `{text}` in stderr: {self:?}");
+        }
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        self
+    }
+}
+
+/// The binary with these arguments, without settings from this process's environment.
+pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_agentflow"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("AGENTFLOW_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub fn agentflow<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
+    let output = command(arguments).output().expect("the binary starts");
+    Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A folder of contracts in the repository.
+pub fn domain(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("contracts/domains").join(name)
+}
+
+/// A temporary folder with a name for everything that one test needs.
+pub struct Place {
+    folder: tempfile::TempDir,
+    pub contracts: PathBuf,
+}
+
+impl Place {
+    /// With the contracts of the repository's domain `name`.
+    pub fn of(name: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { folder, contracts: domain(name) }
+    }
+
+    /// With contracts of its own, as (file name, text).
+    pub fn with_contracts(files: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let contracts = folder.path().join("contracts");
+        std::fs::create_dir(&contracts).expect("create the folder of contracts");
+        for (name, text) in files {
+            std::fs::write(contracts.join(name), text).expect("write a contract");
+        }
+        Self { folder, contracts }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Writes `lines` to a file of that name.
+    pub fn file(&self, name: &str, lines: &[Vec<u8>]) -> PathBuf {
+        let path = self.path(name);
+        let mut bytes = lines.join(&b'\n');
+        bytes.push(b'\n');
+        std::fs::write(&path, bytes).expect("write events");
+        path
+    }
+
+    fn common(&self, data: &Path) -> Vec<String> {
+        vec![
+            "--contracts".into(),
+            self.contracts.display().to_string(),
+            "--data".into(),
+            data.display().to_string(),
+        ]
+    }
+
+    /// Arguments of `run --until-end` over a file into `data`.
+    pub fn run_arguments(&self, file: &Path, data: &Path) -> Vec<String> {
+        let mut arguments = vec!["run".to_owned()];
+        arguments.extend(self.common(data));
+        arguments.extend(["--from".into(), format!("file:{}", file.display())]);
+        arguments.extend(["--until-end", "--output", "json"].map(str::to_owned));
+        arguments
+    }
+
+    /// `run --until-end` over a file.
+    pub fn run(&self, file: &Path) -> Finished {
+        agentflow(self.run_arguments(file, &self.data()))
+    }
+
+    /// `read` with these arguments, as JSON.
+    pub fn read(&self, arguments: &[&str]) -> Finished {
+        let mut all = vec!["read".to_owned()];
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        all.extend(self.common(&self.data()));
+        all.extend(["--output", "json"].map(str::to_owned));
+        agentflow(all)
+    }
+
+    /// `read --batch`: one answer per question.
+    #[track_caller]
+    pub fn read_batch(&self, data: &Path, questions: &[Value]) -> Vec<Value> {
+        let lines: Vec<Vec<u8>> = questions.iter().map(|q| q.to_string().into_bytes()).collect();
+        let file = self.file("questions.ndjson", &lines);
+        let mut all = vec!["read".to_owned(), "--batch".into(), file.display().to_string()];
+        all.extend(self.common(data));
+        all.extend(["--output", "json"].map(str::to_owned));
+        let answers = agentflow(all).succeeded().json_lines();
+        assert_eq!(answers.len(), questions.len(), "one answer per question");
+        answers
+    }
+
+    /// `deadletters`.
+    pub fn dead_letters(&self, data: &Path) -> Vec<Value> {
+        agentflow(["deadletters", "--output", "json", "--data", &data.display().to_string()])
+            .succeeded()
+            .json_lines()
+    }
+
+    /// `lake tables`: name → table.
+    pub fn lake_tables(&self, data: &Path) -> BTreeMap<String, Value> {
+        let tables = agentflow([
+            "lake",
+            "tables",
+            "--output",
+            "json",
+            "--data",
+            &data.display().to_string(),
+        ])
+        .json();
+        let tables = tables.as_array().expect("an array of tables");
+        tables
+            .iter()
+            .map(|table| (table["name"].as_str().expect("a name").to_owned(), table.clone()))
+            .collect()
+    }
+}
+
+/// Waits until `condition` gives something, at most a minute.
+#[track_caller]
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Equal as numbers to 1e-6 (relative for large ones), or both null.
+pub fn same_number(got: &Value, want: &Value) -> bool {
+    match (got.as_f64(), want.as_f64()) {
+        (Some(got), Some(want)) => (got - want).abs() <= 1e-6 * want.abs().max(1.0),
+        _ => got.is_null() && want.is_null(),
+    }
+}
+
+/// Does `answer` say what is expected of it (`value`, or `groups` without empty ones)?
+#[track_caller]
+pub fn check_answer(question: &Value, answer: &Value, expected: &Value) {
+    match expected.get("groups") {
+        None => assert!(
+            same_number(&answer["value"], &expected["value"]),
+            "{question}\n got {answer}\nwant {expected}"
+        ),
+        Some(groups) => {
+            let got = groups_of(&answer["groups"]);
+            let want = groups_of(groups);
+            let equal = got.len() == want.len()
+                && got.iter().zip(&want).all(|(a, b)| a.0 == b.0 && same_number(&a.1, &b.1));
+            assert!(equal, "{question}\n got {got:?}\nwant {want:?}");
+        }
+    }
+}
+
+/// dimensions → value, without groups that are 0 or null.
+fn groups_of(groups: &Value) -> BTreeMap<String, Value> {
+    groups
+        .as_array()
+        .unwrap_or_else(|| panic!("no groups: {groups}"))
+        .iter()
+        .filter(|group| group["value"].as_f64().is_some_and(|value| value != 0.0))
+        .map(|group| {
+            let dimensions: BTreeMap<String, Value> =
+                serde_json::from_value(group["dimensions"].clone()).expect("an object");
+            (serde_json::to_string(&dimensions).expect("JSON"), group["value"].clone())
+        })
+        .collect()
+}
