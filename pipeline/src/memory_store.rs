@@ -159,13 +159,16 @@ impl ServingStore for Shared {
                 let table = store.entities.entry(change.entity).or_default();
                 let text = |name| change.rows.column_by_name(name).unwrap().as_string::<i32>();
                 let (tenants, keys) = (text(column::TENANT), text(column::KEY));
+                for key in &change.replaced {
+                    assert!(table.remove(key).is_some(), "replaced, but not there: {key:?}");
+                }
                 for row in 0..change.rows.num_rows() {
                     let key = EntityKey {
                         tenant: tenants.value(row).into(),
                         key: keys.value(row).into(),
                     };
-                    let replaced = table.insert(key.clone(), change.rows.slice(row, 1)).is_some();
-                    assert_eq!(replaced, change.replaced.contains(&key), "replaced: {key:?}");
+                    let there = table.insert(key.clone(), change.rows.slice(row, 1)).is_some();
+                    assert!(!there, "there, but not replaced: {key:?}");
                 }
             }
             for letter in &effects.dead_letters {

@@ -119,7 +119,8 @@ pub struct EntityRows {
     pub entity: usize,
     /// One row per changed key in [`contracts::model::Entity::schema`].
     pub rows: RecordBatch,
-    /// Keys among `rows` that the table has already; their old rows are replaced.
+    /// Keys that the table has already: their old rows are taken out before `rows` are put in. A
+    /// key that is not among `rows` is taken out for good.
     pub replaced: Vec<EntityKey>,
 }
 

@@ -23,12 +23,6 @@ const SECOND: i64 = 1_000_000;
 /// 2025-01-01T12:00:00Z.
 const BASE: i64 = 1_735_732_800 * SECOND;
 
-/// The event type of a given event.
-pub(crate) fn event_type(event: &GivenEvent) -> Option<&str> {
-    let (_, json) = event.members.iter().find(|(name, _)| name.value == "event")?;
-    json.text.as_deref()
-}
-
 /// Checks and completes the examples of a metric.
 pub(crate) fn check(
     raw: &raw::Metric,

@@ -286,11 +286,7 @@ fn compile_metrics(
     for (metric, index) in metrics.iter_mut().zip(written) {
         let raw = &items[index].raw;
         let origins = &graph.origins[metric.index];
-        let before = report.count();
         moved_by::check(raw, origins, names, report);
-        if report.count() == before {
-            moved_by::examples_cover(raw, origins, report);
-        }
         metric.examples = example::check(raw, metric, names, relations, report);
     }
     metrics

@@ -1,4 +1,5 @@
-//! `moved_by` against the derived graph, and against the examples.
+//! `moved_by` against the derived graph. That each edge has an example which walks it is checked
+//! where examples are run: `agentflow contracts test`.
 
 use std::collections::BTreeSet;
 
@@ -43,30 +44,4 @@ pub(crate) fn check(
         None => format!("write `moved_by: [{}]`", plain.join(", ")),
     };
     report.error(at, format!("`moved_by` differs from the graph: {}", parts.join("; ")), hint);
-}
-
-/// Each edge needs an example in which that event is given.
-pub(crate) fn examples_cover(raw: &raw::Metric, derived: &BTreeSet<String>, report: &mut Report) {
-    let examples = raw.examples.as_deref().unwrap_or_default();
-    let given: BTreeSet<&str> = examples
-        .iter()
-        .flat_map(|example| &example.given)
-        .filter_map(crate::check::example::event_type)
-        .collect();
-    for origin in derived {
-        let covered = match origin.as_str() {
-            "ingest" => examples.iter().any(|example| !example.given.is_empty()),
-            origin => given.contains(origin),
-        };
-        if !covered {
-            let at = raw.moved_by.0.iter().find(|t| t.value == *origin).map_or(raw.at, |t| t.at);
-            report.error(
-                at,
-                format!("no example shows how `{origin}` moves this metric"),
-                format!(
-                    "add one: `examples: [{{given: [{{event: {origin}, …}}], expect: {{value: …}}}}]`"
-                ),
-            );
-        }
-    }
 }

@@ -141,7 +141,8 @@ impl Shape {
                     if column.iter().any(|r| *r != column[0]) {
                         return None;
                     }
-                    pattern += &regex::escape(text);
+                    // The hyphen is special in classes only, and there is none here.
+                    pattern += &regex::escape(text).replace("\\-", "-");
                 }
                 Run::Digits(length) => {
                     if column.iter().any(|r| matches!(r, Run::Text(_))) {

@@ -48,7 +48,7 @@ fn what_contracts_do_not_need_is_refused_with_its_place() {
     refused("a: !!str 1\n", "tags");
     refused("a: 1\nb: 2\na: 3\n", "3:1 the key `a` stands here twice");
     refused("{[1, 2]: 3}\n", "a key must be a plain text");
-    refused(&"[".repeat(5000), "nested more than");
+    refused(&"[".repeat(5000), "recursion limit");
     refused(&"- ".repeat(5000), "nested more than");
     refused(&"x".repeat(MAX_FILE_BYTES + 1), "bytes");
     refused(&"- 1\n".repeat(MAX_ITEMS + 1), "more than 10000 items");

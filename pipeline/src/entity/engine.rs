@@ -69,9 +69,14 @@ impl Engine {
 
     /// Remembers the states of a transaction that committed.
     pub fn absorb(&mut self, batch: Batch) {
-        for (cache, entity) in self.caches.iter_mut().zip(batch.entities) {
+        for (index, entity) in batch.entities.into_iter().enumerate() {
+            let over_entity = is_over_entity(&self.domain.entities[index]);
+            let cache = &mut self.caches[index];
             for entry in entity.touched.entries {
-                cache.put(entry.key, entry.state);
+                // A state that nothing names any more has no row in the store.
+                if !over_entity || entry.state.sources > 0 {
+                    cache.put(entry.key, entry.state);
+                }
             }
         }
     }
@@ -210,9 +215,8 @@ impl Engine {
             .map(|row| {
                 let old_row = stored.get(&(row as u32)).copied();
                 let before = old.as_ref().zip(old_row).and_then(|(old, row)| given(old, row));
-                Change { before, after: given(&new, row), order: new.order(row) }
+                Change { before, after: given(&new, row) }
             })
-            .filter(|change| change.before != change.after)
             .collect();
         let keys = changes
             .iter()
@@ -223,25 +227,39 @@ impl Engine {
 
         let mut again: HashSet<u32> = HashSet::new();
         for (change, slots) in changes.iter().zip(slots.chunks_exact(2)) {
+            let same = match (&change.before, &change.after) {
+                (Some(before), Some(after)) => before.key == after.key,
+                _ => false,
+            };
+            let same_folds = same
+                && change.before.as_ref().map(|given| &given.folds)
+                    == change.after.as_ref().map(|given| &given.folds);
             if let (Some(given), Some(slot)) = (&change.before, slots[0]) {
                 let state = &mut touched.entries[slot as usize].state;
-                for (fold, given) in given.folds.iter().enumerate() {
+                for (fold, given) in given.folds.iter().enumerate().filter(|_| !same_folds) {
                     if let Some(given) = given
                         && state.folds[fold].remove(given) == Removed::Recompute
                     {
                         again.insert(slot);
                     }
                 }
-                state.touch(change.order);
+                state.sources -= 1;
+                // Who was updated last among the rows that stay is known to the store alone.
+                let newest = given.order.seq == state.updated_seq
+                    || given.order.time == state.updated_at;
+                if !same && newest {
+                    again.insert(slot);
+                }
             }
             if let (Some(given), Some(slot)) = (&change.after, slots[1]) {
                 let state = &mut touched.entries[slot as usize].state;
-                for (fold, given) in given.folds.iter().enumerate() {
-                    if let Some(given) = given {
-                        state.folds[fold].add(layout.folds[fold].0, change.order, given);
+                for (fold, op) in layout.folds.iter().map(|(op, _)| *op).enumerate() {
+                    if let (Some(given_fold), false) = (&given.folds[fold], same_folds) {
+                        state.folds[fold].add(op, given.order, given_fold);
                     }
                 }
-                state.touch(change.order);
+                state.sources += 1;
+                state.touch(given.order);
             }
         }
         if again.is_empty() {
@@ -308,7 +326,10 @@ impl Engine {
         if own.touched.entries.is_empty() {
             return Ok(None);
         }
-        let states: Vec<_> = own.touched.entries.iter().map(|e| (&e.key, &e.state)).collect();
+        let over_entity = is_over_entity(entity);
+        let stays = |entry: &&TouchedState| !over_entity || entry.state.sources > 0;
+        let states: Vec<_> =
+            own.touched.entries.iter().filter(stays).map(|e| (&e.key, &e.state)).collect();
         let rows = rows::build(entity, layout, &states)?;
         if self.has_dependents[entity.index] {
             let before: Vec<_> = own
@@ -325,18 +346,22 @@ impl Engine {
     }
 }
 
+fn is_over_entity(entity: &Entity) -> bool {
+    entity.inputs.iter().any(|input| matches!(input.relation, Relation::Entity(_)))
+}
+
 /// What a changed source row gave before and gives now.
 struct Change {
     before: Option<Given>,
     after: Option<Given>,
-    order: Order,
 }
 
-/// What one source row gives: to whom, and to each fold.
-#[derive(PartialEq)]
+/// What one source row gives: to whom, and to each fold. A row that does not pass the filter names
+/// its key and gives nothing.
 struct Given {
     key: OwnedKey,
     folds: Vec<Option<Contribution>>,
+    order: Order,
 }
 
 #[derive(PartialEq)]
@@ -352,10 +377,13 @@ impl OwnedKey {
 }
 
 fn given(view: &InputRows<'_>, row: usize) -> Option<Given> {
-    let key = view.key(row)?;
+    let key = view.named(row)?;
+    let passes = view.passes(row);
+    let contribution = |fold| passes.then(|| view.contribution(fold, row)).flatten();
     Some(Given {
         key: OwnedKey { tenant: key.tenant.to_owned(), key: key.key.to_owned() },
-        folds: (0..view.folds()).map(|fold| view.contribution(fold, row)).collect(),
+        folds: (0..view.folds()).map(contribution).collect(),
+        order: view.order(row),
     })
 }
 
@@ -374,8 +402,7 @@ fn refold(
         slots.iter().map(|slot| touched.entries[*slot as usize].key.clone()).collect();
     let wanted: HashSet<u32> = slots.iter().copied().collect();
     for slot in slots {
-        let state = &mut touched.entries[*slot as usize].state;
-        state.folds = EntityState::empty(layout).folds;
+        touched.entries[*slot as usize].state = EntityState::empty(layout);
     }
     let column_of = |rows: &RecordBatch, name: &str| {
         rows.column_by_name(name)
@@ -394,15 +421,10 @@ fn refold(
             if skip_superseded && superseded.contains(&(tenants.value(row), own_keys.value(row))) {
                 continue;
             }
-            let Some(slot) = view.key(row).and_then(|key| touched.slot(&key)) else { continue };
-            if !wanted.contains(&slot) {
-                continue;
-            }
-            let state = &mut touched.entries[slot as usize].state;
-            for (fold, (op, _)) in layout.folds.iter().enumerate() {
-                if let Some(given) = view.contribution(fold, row) {
-                    state.folds[fold].add(*op, view.order(row), &given);
-                }
+            let Some(slot) = view.named(row).and_then(|key| touched.slot(&key)) else { continue };
+            if wanted.contains(&slot) {
+                let state = &mut touched.entries[slot as usize].state;
+                state.add_source(layout, &view, row);
             }
         }
         Ok(())

@@ -176,6 +176,11 @@ impl FoldState {
                 (Some(sum), Type::Int64) => {
                     i64::try_from(*sum).map_or(Scalar::Null, Scalar::Int)
                 }
+                (Some(sum), Type::Decimal { precision, .. })
+                    if sum.unsigned_abs() >= 10u128.pow(u32::from(*precision)) =>
+                {
+                    Scalar::Null
+                }
                 (Some(sum), _) => Scalar::Decimal(*sum),
             },
             Self::FloatSum(sum) => Scalar::Float(*sum),

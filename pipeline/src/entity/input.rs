@@ -113,17 +113,22 @@ impl<'a> InputRows<'a> {
     /// The key of a row; `None` when the row does not take part (other type, filter not true, no
     /// key).
     pub(super) fn key(&self, row: usize) -> Option<KeyRef<'_>> {
+        self.passes(row).then(|| self.named(row)).flatten()
+    }
+
+    /// Is it of a wanted type, and is the filter true?
+    pub(super) fn passes(&self, row: usize) -> bool {
         if let Some((types, wanted)) = self.types {
             let found = types.value(row);
             if !wanted.iter().any(|ty| ty == found) {
-                return None;
+                return false;
             }
         }
-        if let Some(filter) = self.filter
-            && (filter.is_null(row) || !filter.value(row))
-        {
-            return None;
-        }
+        self.filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+    }
+
+    /// The key that a row names, whether or not it passes.
+    pub(super) fn named(&self, row: usize) -> Option<KeyRef<'_>> {
         let keys = match &self.keys {
             KeyColumn::Text(keys) => keys,
             KeyColumn::Other(keys) => keys,

@@ -87,7 +87,13 @@ impl Replay {
             for input in above.inputs.iter().filter(|input| input.relation == source) {
                 for rows in &batches {
                     let view = InputRows::new(input, &above_layout, rows)?;
-                    fold_into(&mut above_states, &above_layout, &view);
+                    for row in 0..view.len() {
+                        if let Some(key) = view.named(row) {
+                            let slot = slot(&mut above_states, &above_layout, key);
+                            let state = &mut above_states.entries[slot as usize].state;
+                            state.add_source(&above_layout, &view, row);
+                        }
+                    }
                 }
             }
             (entity, layout, states) = (above, above_layout, above_states);

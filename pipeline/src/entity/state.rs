@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FoldError;
 use super::fold::{FoldState, Order};
+use super::input::InputRows;
 use crate::store::EntityKey;
 
 /// What an entity row remembers. Stored serialised in its `_state` column; the format is covered
@@ -21,6 +22,9 @@ pub struct EntityState {
     pub updated_at: i64,
     /// Sequence number of the last event applied.
     pub updated_seq: i64,
+    /// Entities over another entity: how many of its current rows name this key, whether or not
+    /// they pass the filter. A row that nothing names is taken out of the table.
+    pub sources: i64,
 }
 
 impl EntityState {
@@ -30,6 +34,7 @@ impl EntityState {
             folds: layout.folds.iter().map(|(op, ty)| FoldState::empty(*op, ty)).collect(),
             updated_at: i64::MIN,
             updated_seq: 0,
+            sources: 0,
         }
     }
 
@@ -37,6 +42,20 @@ impl EntityState {
     pub fn touch(&mut self, order: Order) {
         self.updated_at = self.updated_at.max(order.time);
         self.updated_seq = self.updated_seq.max(order.seq);
+    }
+
+    /// Takes in a row of the source entity: what it gives if it passes, and that it names the key.
+    pub(super) fn add_source(&mut self, layout: &Layout, view: &InputRows<'_>, row: usize) {
+        let order = view.order(row);
+        if view.passes(row) {
+            for (fold, (op, _)) in layout.folds.iter().enumerate() {
+                if let Some(given) = view.contribution(fold, row) {
+                    self.folds[fold].add(*op, order, &given);
+                }
+            }
+        }
+        self.sources += 1;
+        self.touch(order);
     }
 
     /// Reads a stored state.
@@ -191,7 +210,7 @@ mod tests {
     }
 
     fn state(seq: i64) -> EntityState {
-        EntityState { folds: vec![], updated_at: 0, updated_seq: seq }
+        EntityState { folds: vec![], updated_at: 0, updated_seq: seq, sources: 0 }
     }
 
     #[test]

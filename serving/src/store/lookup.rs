@@ -38,6 +38,10 @@ pub(super) fn find_seen(
     found.filter(|seen| seen.as_ref().map_or(true, |seen| wanted.contains(&seen.id))).collect()
 }
 
+/// 0001-01-01 and the end of 9999, the bounds of an event time (µs).
+const EARLIEST: i64 = -62_135_596_800_000_000;
+const LATEST: i64 = 253_402_300_799_999_999;
+
 /// Hands over the ids of all journal rows with an event time at or after `since`.
 pub(super) fn scan_ids(
     conn: &Connection,
@@ -48,6 +52,8 @@ pub(super) fn scan_ids(
     if tables.families.is_empty() {
         return Ok(());
     }
+    // DuckDB's timestamps do not reach as far as 64 bits do.
+    let since = since.clamp(EARLIEST, LATEST);
     let sql = over_families(tables, "_id_hi, _id_lo", &format!("_time >= make_timestamp({since})"));
     let schema = schema_of(&[(column::ID_HI, DataType::Int64), (column::ID_LO, DataType::Int64)]);
     let mut ids = Vec::new();

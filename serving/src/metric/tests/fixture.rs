@@ -178,7 +178,7 @@ fn ride_metrics() -> Vec<Metric> {
     let mut rides = metric("rides", Measure::Count, Type::Int64);
     rides.inputs = vec![ride(None)];
     let mut fares = metric("fares", Measure::Sum, Type::Decimal { precision: 38, scale: 2 });
-    fares.inputs = vec![ride(Some(column("amount", MONEY)))];
+    fares.inputs = vec![ride(Some(column("amount", Type::Decimal { precision: 38, scale: 2 })))];
     let mut newest = metric("newest_ride", Measure::Latest, Type::String);
     newest.inputs = vec![ride(Some(column(column::KEY, Type::String)))];
     // The time is not the event time of an event: all keys must be folded for the past.
@@ -267,7 +267,7 @@ fn entities() -> Vec<Entity> {
     let mut fields: Vec<(&str, Type, FoldOp)> =
         picked.iter().map(|name| (*name, family_column(name).ty, Last)).collect();
     fields.push(("started_at", Type::Timestamp, First));
-    fields.push(("amount", MONEY, Sum));
+    fields.push(("amount", Type::Decimal { precision: 38, scale: 2 }, Sum));
     fields.push(("events", Type::Int64, Count));
     let input = |relation| EntityInput {
         relation,
@@ -308,7 +308,7 @@ fn entities() -> Vec<Entity> {
             event_types: Vec::new(),
             filter: None,
             key: column("rider_id", Type::Int64),
-            args: vec![None, arg(column("amount", MONEY))],
+            args: vec![None, arg(column("amount", Type::Decimal { precision: 38, scale: 2 }))],
         }],
     );
     vec![ride, rider]
