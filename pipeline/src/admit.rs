@@ -107,7 +107,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(late: Late, seconds: i64, known: Option<(i64, i64)>, mark: Option<i64>, want: Verdict) {
+    fn check(
+        late: Late,
+        seconds: i64,
+        known: Option<(i64, i64)>,
+        mark: Option<i64>,
+        want: Verdict,
+    ) {
         let facts = Facts {
             event_time: seconds * SECOND,
             arrived_at: 1_000 * SECOND,
@@ -148,13 +154,8 @@ mod tests {
     fn a_known_id_with_another_body_is_a_conflict() {
         let rejected = Verdict::Reject(Stage::Deduplicate, Reason::ConflictingDuplicate);
         check(Late::Restate, 500, Some((2, 42)), None, rejected);
-        let facts = Facts {
-            event_time: 0,
-            arrived_at: 0,
-            body: 1,
-            known: Some((2, 42)),
-            watermark: None,
-        };
+        let facts =
+            Facts { event_time: 0, arrived_at: 0, body: 1, known: Some((2, 42)), watermark: None };
         let keep = contract(Late::Restate, OnConflict::KeepFirst);
         assert_eq!(judge(&keep, &facts), Verdict::Duplicate { seq: 42 });
     }

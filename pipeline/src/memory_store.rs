@@ -9,9 +9,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use contracts::model::{Domain, column};
 use hashbrown::{HashMap, HashSet};
 
-use crate::store::{
-    Effects, EntityKey, IdHash, PartitionState, Seen, ServingStore, StoreError,
-};
+use crate::store::{Effects, EntityKey, IdHash, PartitionState, Seen, ServingStore, StoreError};
 
 /// All tables.
 #[derive(Debug, Default)]
@@ -87,11 +85,7 @@ impl ServingStore for Shared {
         Ok(found)
     }
 
-    fn scan_ids(
-        &mut self,
-        _since: i64,
-        each: &mut dyn FnMut(&[IdHash]),
-    ) -> Result<(), StoreError> {
+    fn scan_ids(&mut self, _since: i64, each: &mut dyn FnMut(&[IdHash])) -> Result<(), StoreError> {
         self.with(|store| {
             for rows in store.journal.values().flatten() {
                 let ids: Vec<IdHash> = journal_ids(rows).map(|(id, ..)| id).collect();
@@ -194,9 +188,8 @@ impl ServingStore for Shared {
 }
 
 fn journal_ids(rows: &RecordBatch) -> impl Iterator<Item = (IdHash, i64, i64)> {
-    let int64 = |name| {
-        rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec()
-    };
+    let int64 =
+        |name| rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().values().to_vec();
     let (hi, lo) = (int64(column::ID_HI), int64(column::ID_LO));
     let (body, seq) = (int64(column::BODY), int64(column::SEQ));
     (0..hi.len()).map(move |row| (IdHash { hi: hi[row], lo: lo[row] }, body[row], seq[row]))

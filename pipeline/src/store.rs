@@ -164,11 +164,7 @@ pub trait ServingStore {
 
     /// Calls `each` with the ids of all journal rows whose event time is at or after `since` (µs),
     /// to fill the filter in memory after a start. In any order, in chunks.
-    fn scan_ids(
-        &mut self,
-        since: i64,
-        each: &mut dyn FnMut(&[IdHash]),
-    ) -> Result<(), StoreError>;
+    fn scan_ids(&mut self, since: i64, each: &mut dyn FnMut(&[IdHash])) -> Result<(), StoreError>;
 
     /// Serialised fold states, one per key, `None` where the entity has no such row.
     fn load_states(

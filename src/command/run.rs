@@ -96,6 +96,10 @@ impl Run {
         let sources =
             self.from.iter().map(|spec| spec.open(at_end, now)).collect::<Result<Vec<_>, _>>()?;
 
+        // Before the directory is taken: from here on an end is a clean one.
+        let stop = Stop::default();
+        let asked = stop.clone();
+        signals::on_end(move || asked.request())?;
         let directory =
             DataDir::lock(&self.data.data, "run", None).map_err(|error| opened::refused(&error))?;
         let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
@@ -112,9 +116,6 @@ impl Run {
         let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, domain)
             .ours(|| "start the lake".to_owned())?;
 
-        let stop = Stop::default();
-        let asked = stop.clone();
-        signals::on_end(move || asked.request())?;
         let report = runner.run(&stop).map_err(|error| {
             Failure::ours(chain(&error)).hint("what was committed is kept: run again to continue")
         })?;

@@ -116,8 +116,13 @@ impl Server {
 
     /// Ctrl-C, and how the process ended.
     #[track_caller]
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("INT");
+        self.wait()
+    }
+
+    /// Waits for the end. A second signal would cut it short.
+    pub fn wait(mut self) -> ExitStatus {
         wait_for_end(&mut self.child)
     }
 }

@@ -204,11 +204,7 @@ impl fmt::Display for Name<'_> {
         let plain = chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
             && chars.all(|c| c.is_alphanumeric() || c == '_')
             && !is_reserved(self.0);
-        if plain {
-            f.write_str(self.0)
-        } else {
-            write!(f, "\"{}\"", self.0.replace('"', "\"\""))
-        }
+        if plain { f.write_str(self.0) } else { write!(f, "\"{}\"", self.0.replace('"', "\"\"")) }
     }
 }
 
@@ -240,59 +236,26 @@ impl fmt::Display for Ast {
             AstKind::Or(terms) => write!(f, "{}", Separated(" or ", level::AND, terms)),
             AstKind::Arithmetic(op, left, right) => {
                 let level = self.kind.level();
-                write!(
-                    f,
-                    "{} {} {}",
-                    AtLeast(level, left),
-                    op.symbol(),
-                    AtLeast(level + 1, right)
-                )
+                write!(f, "{} {} {}", AtLeast(level, left), op.symbol(), AtLeast(level + 1, right))
             }
             AstKind::Concat(left, right) => {
-                write!(
-                    f,
-                    "{} || {}",
-                    operand(left),
-                    AtLeast(level::MULTIPLY, right)
-                )
+                write!(f, "{} || {}", operand(left), AtLeast(level::MULTIPLY, right))
             }
             AstKind::Compare(op, left, right) => {
                 write!(f, "{} {} {}", operand(left), op.symbol(), operand(right))
             }
-            AstKind::Is {
-                operand: of,
-                test,
-                negated,
-            } => {
+            AstKind::Is { operand: of, test, negated } => {
                 let test = match test {
                     IsTest::Null => "null",
                     IsTest::True => "true",
                     IsTest::False => "false",
                 };
-                write!(
-                    f,
-                    "{} is {}{test}",
-                    AtLeast(level::COMPARE, of),
-                    not(*negated)
-                )
+                write!(f, "{} is {}{test}", AtLeast(level::COMPARE, of), not(*negated))
             }
-            AstKind::In {
-                operand: of,
-                list,
-                negated,
-            } => write!(
-                f,
-                "{} {}in ({})",
-                operand(of),
-                not(*negated),
-                Separated(", ", 0, list)
-            ),
-            AstKind::Between {
-                operand: of,
-                low,
-                high,
-                negated,
-            } => write!(
+            AstKind::In { operand: of, list, negated } => {
+                write!(f, "{} {}in ({})", operand(of), not(*negated), Separated(", ", 0, list))
+            }
+            AstKind::Between { operand: of, low, high, negated } => write!(
                 f,
                 "{} {}between {} and {}",
                 operand(of),
@@ -300,12 +263,7 @@ impl fmt::Display for Ast {
                 operand(low),
                 operand(high)
             ),
-            AstKind::Like {
-                operand: of,
-                pattern,
-                ignore_case,
-                negated,
-            } => write!(
+            AstKind::Like { operand: of, pattern, ignore_case, negated } => write!(
                 f,
                 "{} {}{} {}",
                 operand(of),
@@ -313,11 +271,7 @@ impl fmt::Display for Ast {
                 if *ignore_case { "ilike" } else { "like" },
                 operand(pattern)
             ),
-            AstKind::Case {
-                operand,
-                branches,
-                otherwise,
-            } => {
+            AstKind::Case { operand, branches, otherwise } => {
                 f.write_str("case")?;
                 if let Some(operand) = operand {
                     write!(f, " {operand}")?;

@@ -27,12 +27,7 @@ impl Pos {
     pub(super) const START: Self = Self { line: 1, column: 1 };
 
     pub(super) fn error(self, message: impl fmt::Display) -> ExprError {
-        ExprError {
-            message: message.to_string(),
-            hint: None,
-            line: self.line,
-            column: self.column,
-        }
+        ExprError { message: message.to_string(), hint: None, line: self.line, column: self.column }
     }
 }
 

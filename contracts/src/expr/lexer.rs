@@ -64,14 +64,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Pos)>, ExprError> {
             ))
             .hint("split it into several derived fields"));
     }
-    let raw = Tokenizer::new(&ContractDialect, text)
-        .tokenize_with_location()
-        .map_err(|error| {
-            let message = error.message.to_lowercase();
-            at(error.location.line, error.location.column)
-                .error(message.trim_end_matches('.'))
-                .hint("texts stand in 'single quotes', names in \"double quotes\"")
-        })?;
+    let raw = Tokenizer::new(&ContractDialect, text).tokenize_with_location().map_err(|error| {
+        let message = error.message.to_lowercase();
+        at(error.location.line, error.location.column)
+            .error(message.trim_end_matches('.'))
+            .hint("texts stand in 'single quotes', names in \"double quotes\"")
+    })?;
     let mut tokens = Vec::with_capacity(raw.len() + 1);
     for token in raw {
         let pos = at(token.span.start.line, token.span.start.column);
@@ -85,10 +83,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Pos)>, ExprError> {
 
 fn at(line: u64, column: u64) -> Pos {
     let clip = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    Pos {
-        line: clip(line),
-        column: clip(column),
-    }
+    Pos { line: clip(line), column: clip(column) }
 }
 
 fn end_of(text: &str) -> Pos {

@@ -45,10 +45,7 @@ impl Datum for Operand {
 impl Operand {
     /// A column with a value per row.
     pub(super) fn full(array: ArrayRef) -> Self {
-        Self {
-            array,
-            scalar: false,
-        }
+        Self { array, scalar: false }
     }
 
     /// The values as a full column of `rows`.
@@ -73,10 +70,7 @@ impl Operand {
     }
 
     fn values<'a, A>(&self, array: &'a A) -> Values<'a, A> {
-        Values {
-            array,
-            scalar: self.scalar,
-        }
+        Values { array, scalar: self.scalar }
     }
 }
 
@@ -133,12 +127,7 @@ impl Call {
         ty: DataType,
         kernel: impl Fn(&[Operand], usize) -> Result<ArrayRef> + Send + Sync + 'static,
     ) -> Node {
-        fold(Arc::new(Self {
-            name,
-            args,
-            kernel: Arc::new(kernel),
-            ty,
-        }))
+        fold(Arc::new(Self { name, args, kernel: Arc::new(kernel), ty }))
     }
 }
 
@@ -221,11 +210,7 @@ impl PhysicalExpr for Call {
     }
 
     fn return_field(&self, _schema: &Schema) -> Result<FieldRef> {
-        Ok(Arc::new(arrow::datatypes::Field::new(
-            self.name,
-            self.ty.clone(),
-            true,
-        )))
+        Ok(Arc::new(arrow::datatypes::Field::new(self.name, self.ty.clone(), true)))
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
@@ -239,23 +224,17 @@ impl PhysicalExpr for Call {
                         all_scalar = false;
                         Operand::full(array)
                     }
-                    ColumnarValue::Scalar(value) => Operand {
-                        array: value.to_array_of_size(1)?,
-                        scalar: true,
-                    },
+                    ColumnarValue::Scalar(value) => {
+                        Operand { array: value.to_array_of_size(1)?, scalar: true }
+                    }
                 })
             })
             .collect::<Result<Vec<_>>>()?;
         if all_scalar {
             let value = (self.kernel)(&operands, 1)?;
-            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
-                &value, 0,
-            )?));
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&value, 0)?));
         }
-        Ok(ColumnarValue::Array((self.kernel)(
-            &operands,
-            batch.num_rows(),
-        )?))
+        Ok(ColumnarValue::Array((self.kernel)(&operands, batch.num_rows())?))
     }
 
     fn children(&self) -> Vec<&Node> {

@@ -31,9 +31,8 @@ fn distance(wanted: &[char], candidate: &str) -> usize {
         rows[2][0] = i;
         for j in 1..=wanted.len() {
             let same = candidate[i - 1] == wanted[j - 1];
-            let mut best = (rows[1][j - 1] + usize::from(!same))
-                .min(rows[1][j] + 1)
-                .min(rows[2][j - 1] + 1);
+            let mut best =
+                (rows[1][j - 1] + usize::from(!same)).min(rows[1][j] + 1).min(rows[2][j - 1] + 1);
             let swapped = i > 1
                 && j > 1
                 && candidate[i - 1] == wanted[j - 2]

@@ -137,7 +137,9 @@ impl Engine {
                         views.push(InputRows::new(input, &self.layouts[entity.index], rows)?);
                     }
                 }
-                Relation::Entity(source) => self.fold_entity(batch, entity, input, source, store)?,
+                Relation::Entity(source) => {
+                    self.fold_entity(batch, entity, input, source, store)?
+                }
                 // The contract checker admits no entity over `ingest`.
                 Relation::Ingest => {}
             }
@@ -157,9 +159,12 @@ impl Engine {
         for (number, view) in views.iter().enumerate() {
             let keys = (0..view.len()).map(|row| view.key(row));
             let slots = self.slots(&mut own.touched, entity, keys, store)?;
-            rows.extend(slots.into_iter().enumerate().filter_map(|(row, slot)| {
-                Some((view.order(row), slot?, number, row))
-            }));
+            rows.extend(
+                slots
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(row, slot)| Some((view.order(row), slot?, number, row))),
+            );
         }
         // Rows of one view are in order already; several families interleave.
         if views.len() > 1 {
@@ -245,8 +250,8 @@ impl Engine {
                 }
                 state.sources -= 1;
                 // Who was updated last among the rows that stay is known to the store alone.
-                let newest = given.order.seq == state.updated_seq
-                    || given.order.time == state.updated_at;
+                let newest =
+                    given.order.seq == state.updated_seq || given.order.time == state.updated_at;
                 if !same && newest {
                     again.insert(slot);
                 }
@@ -410,9 +415,8 @@ fn refold(
             .ok_or_else(|| FoldError::column(name, "it is not in the entity's rows"))
     };
     let (tenants, own_keys) = (column_of(after, column::TENANT)?, column_of(after, column::KEY)?);
-    let superseded: HashSet<(&str, &str)> = (0..after.num_rows())
-        .map(|row| (tenants.value(row), own_keys.value(row)))
-        .collect();
+    let superseded: HashSet<(&str, &str)> =
+        (0..after.num_rows()).map(|row| (tenants.value(row), own_keys.value(row))).collect();
 
     let mut fold = |rows: &RecordBatch, skip_superseded: bool| -> Result<(), FoldError> {
         let view = InputRows::new(input, layout, rows)?;

@@ -117,9 +117,7 @@ impl FoldState {
             Self::Best(best) => {
                 let takes_over = match best {
                     None => true,
-                    Some((by, held, _)) if op == FoldOp::ArgMin => {
-                        (&given.by, order) < (by, *held)
-                    }
+                    Some((by, held, _)) if op == FoldOp::ArgMin => (&given.by, order) < (by, *held),
                     Some((by, held, _)) => (&given.by, order) > (by, *held),
                 };
                 if takes_over {
@@ -173,9 +171,7 @@ impl FoldState {
             Self::Count(count) => Scalar::Int(*count),
             Self::Sum(sum) => match (sum, ty) {
                 (None, _) => Scalar::Null,
-                (Some(sum), Type::Int64) => {
-                    i64::try_from(*sum).map_or(Scalar::Null, Scalar::Int)
-                }
+                (Some(sum), Type::Int64) => i64::try_from(*sum).map_or(Scalar::Null, Scalar::Int),
                 (Some(sum), Type::Decimal { precision, .. })
                     if sum.unsigned_abs() >= 10u128.pow(u32::from(*precision)) =>
                 {
@@ -266,7 +262,11 @@ mod tests {
 
     #[test]
     fn ties_do_not_depend_on_arrival() {
-        check(FoldOp::Mode, &[(1, Some(9)), (2, Some(4)), (3, Some(9)), (4, Some(4))], Scalar::Int(4));
+        check(
+            FoldOp::Mode,
+            &[(1, Some(9)), (2, Some(4)), (3, Some(9)), (4, Some(4))],
+            Scalar::Int(4),
+        );
         check(FoldOp::ArgMax, &[(1, Some(2)), (2, Some(5))], Scalar::Int(5));
         check(FoldOp::ArgMin, &[(1, Some(3)), (2, Some(6))], Scalar::Int(3));
     }

@@ -51,13 +51,16 @@ pub fn family_order(domain: &Domain) -> Vec<usize> {
     while order.len() < domain.families.len() {
         let before = order.len();
         for family in 0..domain.families.len() {
-            let ready = needs.iter().all(|(who, feeding)| *who != family || order.contains(feeding));
+            let ready =
+                needs.iter().all(|(who, feeding)| *who != family || order.contains(feeding));
             if !order.contains(&family) && ready {
                 order.push(family);
             }
         }
         if order.len() == before {
-            order.extend((0..domain.families.len()).filter(|f| !order.contains(f)).collect::<Vec<_>>());
+            order.extend(
+                (0..domain.families.len()).filter(|f| !order.contains(f)).collect::<Vec<_>>(),
+            );
         }
     }
     order

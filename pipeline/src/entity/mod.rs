@@ -17,7 +17,6 @@ mod rows;
 mod scalar;
 mod state;
 
-
 pub use engine::{Batch, Engine};
 pub use fold::{Contribution, FoldState, Order, Removed};
 pub use lookup::family_order;

@@ -30,10 +30,12 @@ impl Replay {
     pub fn new(domain: Arc<Domain>, entity: usize) -> Self {
         let mut chain = vec![entity];
         let mut lowest = entity;
-        while let Some(below) = domain.entities[lowest].inputs.iter().find_map(|i| match i.relation {
-            Relation::Entity(below) => Some(below),
-            _ => None,
-        }) {
+        while let Some(below) =
+            domain.entities[lowest].inputs.iter().find_map(|i| match i.relation {
+                Relation::Entity(below) => Some(below),
+                _ => None,
+            })
+        {
             chain.push(below);
             lowest = below;
         }

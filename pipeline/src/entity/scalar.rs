@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn every_type_survives_the_way_through_a_column() {
         let money = Type::Decimal { precision: 12, scale: 2 };
-        let line = Type::Struct(vec![("sku".into(), Type::String), ("price".into(), money.clone())]);
+        let line =
+            Type::Struct(vec![("sku".into(), Type::String), ("price".into(), money.clone())]);
         round_trip(&Type::Bool, vec![Scalar::Bool(true), Scalar::Null]);
         round_trip(&Type::Int64, vec![Scalar::Int(i64::MIN), Scalar::Null, Scalar::Int(7)]);
         round_trip(&Type::Float64, vec![Scalar::Float(1.5), Scalar::Null]);

@@ -258,7 +258,11 @@ impl Processor {
         let rows = Candidates::of(batch);
         let mut known = self.known(&rows)?;
         let mut admission = Admission {
-            admitted: batch.rows.iter().map(|rows| Vec::with_capacity(rows.ordinals.len())).collect(),
+            admitted: batch
+                .rows
+                .iter()
+                .map(|rows| Vec::with_capacity(rows.ordinals.len()))
+                .collect(),
             outcomes: Vec::with_capacity(batch.raw.records.len()),
             rejected: Vec::new(),
             late: HashSet::new(),
@@ -480,9 +484,8 @@ fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
         };
         *reasons.entry((name, reason)).or_insert(0) += 1;
         let record = &batch.raw.records[ordinal];
-        let event_type = type_of[ordinal].map_or(&unknown, |name| {
-            types.entry(name).or_insert_with(|| name.into())
-        });
+        let event_type = type_of[ordinal]
+            .map_or(&unknown, |name| types.entry(name).or_insert_with(|| name.into()));
         let key = IngestKey {
             tenant: record.tenant.clone(),
             arrived_at: record.arrived_at,
@@ -527,8 +530,7 @@ fn touched(effects: &Effects<'_>) -> Vec<(Relation, Vec<String>)> {
         names.into_iter().map(str::to_owned).collect()
     };
     let families = effects.journal.iter().map(|(i, rows)| (Relation::Family(*i), tenants(rows)));
-    let entities =
-        effects.entities.iter().map(|e| (Relation::Entity(e.entity), tenants(&e.rows)));
+    let entities = effects.entities.iter().map(|e| (Relation::Entity(e.entity), tenants(&e.rows)));
     families.chain(entities).chain([(Relation::Ingest, tenants(&effects.ingest))]).collect()
 }
 

@@ -25,7 +25,8 @@ impl Known {
         for id in statement.query_map([], |row| row.get(0))? {
             known.partitions.insert(id?);
         }
-        let mut statement = conn.prepare("select partition, outcome, reason from outcome_counts")?;
+        let mut statement =
+            conn.prepare("select partition, outcome, reason from outcome_counts")?;
         for key in statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))? {
             known.outcomes.insert(key?);
         }

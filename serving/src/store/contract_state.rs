@@ -163,7 +163,9 @@ fn of_family(family: &Family) -> Definition {
     let mut columns: Vec<Column> = family
         .fields
         .iter()
-        .map(|def| plain(&def.name, def.ty.to_string(), Role::Field, versions_with(family, &def.name)))
+        .map(|def| {
+            plain(&def.name, def.ty.to_string(), Role::Field, versions_with(family, &def.name))
+        })
         .collect();
     columns.push(plain(column::BODY, "int64".into(), Role::Body, body));
     columns.extend(family.enriched.iter().map(|def| {
@@ -275,10 +277,9 @@ fn compare(before: &[Column], after: &[Column], refuse: &mut dyn FnMut(String)) 
         let old = before.iter().find(|old| old.name == column.name);
         match old {
             None => fill.added.push(column.name.clone()),
-            Some(old) if old.ty != column.ty => refuse(format!(
-                "column `{}` was {}, is now {}",
-                column.name, old.ty, column.ty
-            )),
+            Some(old) if old.ty != column.ty => {
+                refuse(format!("column `{}` was {}, is now {}", column.name, old.ty, column.ty))
+            }
             Some(_) => {}
         }
         if old.is_some_and(|old| old.definition == column.definition) {
@@ -471,7 +472,11 @@ mod tests {
                 column("e", "int64", Role::Enriched, "v1(b) "),
                 column("x_2", "bool", Role::Computed, "a > 1"),
             ],
-            Ok(Fill { added: vec!["x_2".into()], evaluate: names(&["e", "x_2"]), ..Fill::default() }),
+            Ok(Fill {
+                added: vec!["x_2".into()],
+                evaluate: names(&["e", "x_2"]),
+                ..Fill::default()
+            }),
         );
     }
 

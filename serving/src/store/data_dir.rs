@@ -191,7 +191,12 @@ mod tests {
 
     #[test]
     fn an_old_or_broken_note_without_a_lock_is_no_obstacle() {
-        for note in ["", "{\"pid\":1}", "not json", "{\"pid\":4000000,\"role\":\"serve\",\"started_at\":\"x\"}"] {
+        for note in [
+            "",
+            "{\"pid\":1}",
+            "not json",
+            "{\"pid\":4000000,\"role\":\"serve\",\"started_at\":\"x\"}",
+        ] {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(LOCK), note).unwrap();
             assert_eq!(DataDir::holder(dir.path()), None, "{note}");

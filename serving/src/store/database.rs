@@ -70,16 +70,13 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
         })
         .map_err(|e| failed(context, &e))?;
     if tables == 0 {
-        let sql = format!(
-            "begin; {BOOKKEEPING} insert into meta values ('format', '{FORMAT}'); commit"
-        );
-        return conn.execute_batch(&sql).map_err(|error| {
-            match failed("create tables", &error) {
-                pipeline::store::StoreError::DiskFull { .. } => {
-                    OpenError::DiskFull { dir: dir.to_path_buf() }
-                }
-                other => OpenError::Store(other),
+        let sql =
+            format!("begin; {BOOKKEEPING} insert into meta values ('format', '{FORMAT}'); commit");
+        return conn.execute_batch(&sql).map_err(|error| match failed("create tables", &error) {
+            pipeline::store::StoreError::DiskFull { .. } => {
+                OpenError::DiskFull { dir: dir.to_path_buf() }
             }
+            other => OpenError::Store(other),
         });
     }
     let found: String = conn

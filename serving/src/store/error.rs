@@ -78,13 +78,17 @@ impl OpenError {
                 Some("choose another directory, or give this user the right to write there".into())
             }
             Self::Held { holder, .. } => Some(match holder.listen {
-                Some(address) => format!("read through the running server at http://{address}, or stop it"),
+                Some(address) => {
+                    format!("read through the running server at http://{address}, or stop it")
+                }
                 None => "wait until it has finished, or stop it".into(),
             }),
             Self::NotADatabase { .. } => {
                 Some("choose another data directory; this one is left as it was".into())
             }
-            Self::NewerFormat { .. } => Some("use the release that wrote it, or a newer one".into()),
+            Self::NewerFormat { .. } => {
+                Some("use the release that wrote it, or a newer one".into())
+            }
             Self::ContractsChanged { .. } => Some(
                 "undo the change, give the changed field a new name, or start a new data directory"
                     .into(),

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array,
-    StringArray, TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::error::ArrowError;
 use chrono::{DateTime, NaiveDate};
@@ -47,10 +47,8 @@ pub(super) fn take(
     versions: &Int64Array,
     extra: &StringArray,
 ) -> Result<Taken, ArrowError> {
-    let mut members: Vec<Option<Members>> = extra
-        .iter()
-        .map(|text| text.and_then(|text| serde_json::from_str(text).ok()))
-        .collect();
+    let mut members: Vec<Option<Members>> =
+        extra.iter().map(|text| text.and_then(|text| serde_json::from_str(text).ok())).collect();
     let mut fields = Vec::new();
     for def in &family.fields {
         let new: Vec<(i64, &Field)> = family
@@ -195,10 +193,12 @@ fn column(ty: &Type, values: &[Option<Value>]) -> Result<ArrayRef, ArrowError> {
             _ => None,
         }))),
         Type::Int64 => Arc::new(Int64Array::from_iter(values.iter().map(int))),
-        Type::Float64 => Arc::new(Float64Array::from_iter(values.iter().map(|value| match value {
-            Some(Value::Float(value)) => Some(*value),
-            _ => None,
-        }))),
+        Type::Float64 => {
+            Arc::new(Float64Array::from_iter(values.iter().map(|value| match value {
+                Some(Value::Float(value)) => Some(*value),
+                _ => None,
+            })))
+        }
         Type::Decimal { precision, scale } => {
             let digits = Decimal128Array::from_iter(values.iter().map(|value| match value {
                 Some(Value::Decimal(digits)) => Some(*digits),
@@ -206,9 +206,7 @@ fn column(ty: &Type, values: &[Option<Value>]) -> Result<ArrayRef, ArrowError> {
             }));
             Arc::new(digits.with_precision_and_scale(*precision, *scale)?)
         }
-        Type::Timestamp => {
-            Arc::new(TimestampMicrosecondArray::from_iter(values.iter().map(int)))
-        }
+        Type::Timestamp => Arc::new(TimestampMicrosecondArray::from_iter(values.iter().map(int))),
         Type::Date => Arc::new(Date32Array::from_iter(
             values.iter().map(|value| int(value).and_then(|days| i32::try_from(days).ok())),
         )),

@@ -190,9 +190,10 @@ impl Job<'_> {
         let mut fields = vec![Field::new(ROW, DataType::Int64, false)];
         let mut values = vec![row_numbers];
         for name in rows.changed {
-            let (place, field) = rows.batch.schema_ref().column_with_name(&name).ok_or_else(|| {
-                ArrowError::SchemaError(format!("no column `{name}` in the contract"))
-            })?;
+            let (place, field) =
+                rows.batch.schema_ref().column_with_name(&name).ok_or_else(|| {
+                    ArrowError::SchemaError(format!("no column `{name}` in the contract"))
+                })?;
             fields.push(field.clone().with_nullable(true));
             values.push(Arc::clone(rows.batch.column(place)));
         }

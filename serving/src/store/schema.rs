@@ -175,14 +175,18 @@ pub(super) fn stored_columns(conn: &Connection, table: &str) -> Result<Vec<Strin
              order by column_index",
         )
         .map_err(|e| failed(context(), &e))?;
-    let names = statement.query_map([table], |row| row.get(0)).map_err(|e| failed(context(), &e))?;
+    let names =
+        statement.query_map([table], |row| row.get(0)).map_err(|e| failed(context(), &e))?;
     names.collect::<duckdb::Result<_>>().map_err(|e| failed(context(), &e))
 }
 
 /// A column as `create table` and `alter table` write it.
 pub(super) fn column_definition(field: &Field) -> Result<String, StoreError> {
     let ty = duckdb_type(field.data_type()).ok_or_else(|| {
-        refused(format!("create column `{}`", field.name()), format!("no DuckDB type for {}", field.data_type()))
+        refused(
+            format!("create column `{}`", field.name()),
+            format!("no DuckDB type for {}", field.data_type()),
+        )
     })?;
     // These two are read by a few scattered rows at a time. DuckDB would choose FSST, which has to
     // unpack 2,048 neighbours for each of them: four times slower on a million entities.
@@ -252,10 +256,7 @@ mod tests {
             ("sku".into(), Type::String),
             ("tags".into(), Type::List(Box::new(Type::Int64))),
         ]);
-        check(
-            &Type::List(Box::new(item)),
-            "struct(\"sku\" varchar, \"tags\" bigint[])[]",
-        );
+        check(&Type::List(Box::new(item)), "struct(\"sku\" varchar, \"tags\" bigint[])[]");
     }
 
     #[test]

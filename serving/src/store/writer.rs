@@ -116,7 +116,8 @@ impl Writer {
         if how == Match::Full {
             let hashes = keys::set(&self.conn, keys.iter().map(|key| key.hash64()))?;
             let ambiguous = lookup::ambiguous_hashes(&self.conn, table, &hashes)?;
-            let sql = format!("delete from {name} where _key_hash = ? and _tenant = ? and _key = ?");
+            let sql =
+                format!("delete from {name} where _key_hash = ? and _tenant = ? and _key = ?");
             for key in keys.extract_if(.., |key| ambiguous.contains(&key.hash64())) {
                 let mut statement = self.conn.prepare_cached(&sql)?;
                 deleted += statement.execute(params![key.hash64(), &*key.tenant, &*key.key])?;
@@ -184,11 +185,9 @@ impl Writer {
                     letters.iter().map(|l| l.rejection.event_time),
                 )),
                 Arc::new(of(|l| l.rejection.contract.as_ref().map(|(name, _)| name.clone()))),
-                Arc::new(Int64Array::from_iter(
-                    letters
-                        .iter()
-                        .map(|l| l.rejection.contract.as_ref().map(|(_, version)| i64::from(*version))),
-                )),
+                Arc::new(Int64Array::from_iter(letters.iter().map(|l| {
+                    l.rejection.contract.as_ref().map(|(_, version)| i64::from(*version))
+                }))),
                 Arc::new(payload.finish()),
             ],
         )
@@ -241,11 +240,7 @@ impl ServingStore for Writer {
             .map_err(|e| failed("look up event ids", &e))
     }
 
-    fn scan_ids(
-        &mut self,
-        since: i64,
-        each: &mut dyn FnMut(&[IdHash]),
-    ) -> Result<(), StoreError> {
+    fn scan_ids(&mut self, since: i64, each: &mut dyn FnMut(&[IdHash])) -> Result<(), StoreError> {
         lookup::scan_ids(&self.conn, &self.tables, since, each)
             .map_err(|e| failed("read event ids", &e))
     }
@@ -284,7 +279,9 @@ impl ServingStore for Writer {
             Err(Failure::DuckDb(error)) => return Err(failed("commit batch", &error)),
             Err(Failure::Corrupt(message)) => return Err(StoreError::Corrupt(message)),
             Err(Failure::HashCollision) => {
-                return Err(StoreError::Corrupt("keys with equal hashes cannot be told apart".into()));
+                return Err(StoreError::Corrupt(
+                    "keys with equal hashes cannot be told apart".into(),
+                ));
             }
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;

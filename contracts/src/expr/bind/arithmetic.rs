@@ -120,12 +120,7 @@ pub(super) fn numbers(
         return Ok(Numbers::Int(left, right));
     }
     match (is_exact_number(&left), is_exact_number(&right)) {
-        (Some(a), Some(b)) => Ok(Numbers::Decimal(
-            to_decimal(left)?,
-            to_decimal(right)?,
-            a,
-            b,
-        )),
+        (Some(a), Some(b)) => Ok(Numbers::Decimal(to_decimal(left)?, to_decimal(right)?, a, b)),
         _ => Ok(Numbers::Float(to_float(left)?, to_float(right)?)),
     }
 }
@@ -133,54 +128,40 @@ pub(super) fn numbers(
 fn int_arithmetic(op: ArithmeticOp, left: Typed, right: Typed, pos: Pos) -> Typed {
     let arrow = Type::Int64.arrow();
     let ty = arrow.clone();
-    let node = Call::node(
-        op.symbol(),
-        vec![left.node, right.node],
-        arrow,
-        move |args, rows| {
-            let run = |f: fn(i64, i64) -> Option<i64>| {
-                map2::<Int64Type, Int64Type, Int64Type>(&args[0], &args[1], rows, &ty, f)
-            };
-            match op {
-                ArithmeticOp::Add => run(i64::checked_add),
-                ArithmeticOp::Subtract => run(i64::checked_sub),
-                ArithmeticOp::Multiply => run(i64::checked_mul),
-                ArithmeticOp::Divide => run(i64::checked_div),
-                // The lowest int64 % -1 is 0, though the quotient would overflow.
-                ArithmeticOp::Remainder => run(|a, b| (b != 0).then(|| a.wrapping_rem(b))),
-            }
-        },
-    );
+    let node = Call::node(op.symbol(), vec![left.node, right.node], arrow, move |args, rows| {
+        let run = |f: fn(i64, i64) -> Option<i64>| {
+            map2::<Int64Type, Int64Type, Int64Type>(&args[0], &args[1], rows, &ty, f)
+        };
+        match op {
+            ArithmeticOp::Add => run(i64::checked_add),
+            ArithmeticOp::Subtract => run(i64::checked_sub),
+            ArithmeticOp::Multiply => run(i64::checked_mul),
+            ArithmeticOp::Divide => run(i64::checked_div),
+            // The lowest int64 % -1 is 0, though the quotient would overflow.
+            ArithmeticOp::Remainder => run(|a, b| (b != 0).then(|| a.wrapping_rem(b))),
+        }
+    });
     Typed::new(node, Type::Int64, pos)
 }
 
 fn float_arithmetic(op: ArithmeticOp, left: Typed, right: Typed, pos: Pos) -> Typed {
     let arrow = Type::Float64.arrow();
     let ty = arrow.clone();
-    let node = Call::node(
-        op.symbol(),
-        vec![left.node, right.node],
-        arrow,
-        move |args, rows| {
-            let run = |f: fn(f64, f64) -> f64| {
-                map2::<Float64Type, Float64Type, Float64Type>(
-                    &args[0],
-                    &args[1],
-                    rows,
-                    &ty,
-                    |a, b| float_result(f(a, b)),
-                )
-            };
-            // Division by zero is infinite or NaN, and so null.
-            match op {
-                ArithmeticOp::Add => run(|a, b| a + b),
-                ArithmeticOp::Subtract => run(|a, b| a - b),
-                ArithmeticOp::Multiply => run(|a, b| a * b),
-                ArithmeticOp::Divide => run(|a, b| a / b),
-                ArithmeticOp::Remainder => run(|a, b| a % b),
-            }
-        },
-    );
+    let node = Call::node(op.symbol(), vec![left.node, right.node], arrow, move |args, rows| {
+        let run = |f: fn(f64, f64) -> f64| {
+            map2::<Float64Type, Float64Type, Float64Type>(&args[0], &args[1], rows, &ty, |a, b| {
+                float_result(f(a, b))
+            })
+        };
+        // Division by zero is infinite or NaN, and so null.
+        match op {
+            ArithmeticOp::Add => run(|a, b| a + b),
+            ArithmeticOp::Subtract => run(|a, b| a - b),
+            ArithmeticOp::Multiply => run(|a, b| a * b),
+            ArithmeticOp::Divide => run(|a, b| a / b),
+            ArithmeticOp::Remainder => run(|a, b| a % b),
+        }
+    });
     Typed::new(node, Type::Float64, pos)
 }
 
@@ -229,11 +210,8 @@ fn decimal_arithmetic(
     let shift = (i32::from(scale) + i32::from(b.1) - i32::from(a.1)).unsigned_abs();
     let ty = Type::Decimal { precision, scale };
     let arrow = ty.arrow();
-    let node = Call::node(
-        op.symbol(),
-        vec![left.node, right.node],
-        arrow.clone(),
-        move |args, rows| {
+    let node =
+        Call::node(op.symbol(), vec![left.node, right.node], arrow.clone(), move |args, rows| {
             map2::<Decimal128Type, Decimal128Type, Decimal128Type>(
                 &args[0],
                 &args[1],
@@ -250,8 +228,7 @@ fn decimal_arithmetic(
                     decimal::fit(value, precision)
                 },
             )
-        },
-    );
+        });
     Ok(Typed::new(node, ty, pos))
 }
 
@@ -290,10 +267,7 @@ fn shift(of: Typed, interval: Interval, back: bool, pos: Pos) -> Bound {
 
 fn needs_time(of: &Typed) -> ExprError {
     of.pos
-        .error(format!(
-            "an interval moves a timestamp or a date, found {}",
-            of.describe()
-        ))
+        .error(format!("an interval moves a timestamp or a date, found {}", of.describe()))
         .hint("compare spans of time with `seconds_between` or `minutes_between`")
 }
 

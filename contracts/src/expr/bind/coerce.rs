@@ -60,9 +60,7 @@ pub(in crate::expr) fn unify(
     let typed: Vec<&Typed> = values.iter().filter(|value| !value.untyped_null).collect();
     let Some(first) = typed.first() else {
         return Err(pos
-            .error(format!(
-                "{what} has nothing but nulls, so its type is not known"
-            ))
+            .error(format!("{what} has nothing but nulls, so its type is not known"))
             .hint("write `cast(null as type)`"));
     };
     let ty = if let Some(other) = typed.iter().find(|value| value.ty != first.ty) {
@@ -81,10 +79,7 @@ pub(in crate::expr) fn unify(
     } else {
         first.ty.clone()
     };
-    let values = values
-        .into_iter()
-        .map(|value| convert(value, &ty))
-        .collect::<Result<_, _>>()?;
+    let values = values.into_iter().map(|value| convert(value, &ty)).collect::<Result<_, _>>()?;
     Ok((values, ty))
 }
 
@@ -127,10 +122,7 @@ pub(in crate::expr) fn want(value: Typed, wanted: &Type) -> Bound {
     if value.untyped_null || value.ty == *wanted {
         return convert(value, wanted);
     }
-    let error = value.pos.error(format!(
-        "the expression is {}, but {wanted} is wanted",
-        value.ty
-    ));
+    let error = value.pos.error(format!("the expression is {}, but {wanted} is wanted", value.ty));
     let narrowing = || format!("write `cast(… as {wanted})`, which rounds half away from zero");
     match (is_exact_number(&value), wanted) {
         (Some((digits, digits_scale)), Type::Decimal { precision, scale }) => {
@@ -317,15 +309,11 @@ fn to_text(value: &Operand, rows: usize, from: &Type) -> Evaluated<ArrayRef> {
         }
         Type::Decimal { scale, .. } => {
             let values = value.primitive::<Decimal128Type>();
-            text_rows(rows, |row| {
-                values.get(row).map(|v| decimal::to_text(v, *scale))
-            })
+            text_rows(rows, |row| values.get(row).map(|v| decimal::to_text(v, *scale)))
         }
         Type::Bool => {
             let values = value.bools();
-            text_rows(rows, |row| {
-                values.get(row).map(|v| if v { "true" } else { "false" })
-            })
+            text_rows(rows, |row| values.get(row).map(|v| if v { "true" } else { "false" }))
         }
         Type::Timestamp => {
             let values = value.primitive::<TimestampMicrosecondType>();
@@ -350,10 +338,7 @@ fn to_text(value: &Operand, rows: usize, from: &Type) -> Evaluated<ArrayRef> {
 /// RFC 3339 in UTC; the fraction only where there is one.
 fn timestamp_text(micros: i64) -> Option<String> {
     let instant = DateTime::from_timestamp_micros(micros)?;
-    let format = if micros % 1_000_000 == 0 {
-        "%Y-%m-%dT%H:%M:%SZ"
-    } else {
-        "%Y-%m-%dT%H:%M:%S%.6fZ"
-    };
+    let format =
+        if micros % 1_000_000 == 0 { "%Y-%m-%dT%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%S%.6fZ" };
     Some(instant.format(format).to_string())
 }

@@ -113,9 +113,7 @@ impl Binder<'_> {
         // A pattern that Arrow refuses is refused here, not for every row.
         let probe = fold(Arc::new(like(literals::text("", pos).node)));
         if literal(&probe).is_none() {
-            return Err(pattern
-                .pos
-                .error("the pattern of `like` cannot be compiled"));
+            return Err(pattern.pos.error("the pattern of `like` cannot be compiled"));
         }
         let node = like(operand.node);
         Ok(Typed::new(fold(Arc::new(node)), Type::Bool, pos))
@@ -169,10 +167,8 @@ pub(in crate::expr) fn compare_operands(
         (left.get().0.data_type(), right.get().0.data_type())
         && let Some(align) = Alignment::of(*a, *b)
     {
-        let (left, right) = (
-            left.primitive::<Decimal128Type>(),
-            right.primitive::<Decimal128Type>(),
-        );
+        let (left, right) =
+            (left.primitive::<Decimal128Type>(), right.primitive::<Decimal128Type>());
         return Ok((0..rows)
             .map(|row| {
                 let order = align.compare(left.get(row)?, right.get(row)?);

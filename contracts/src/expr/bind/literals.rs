@@ -27,20 +27,14 @@ pub(super) fn text(text: &str, pos: Pos) -> Typed {
 pub(super) fn number(text: &str, pos: Pos) -> Bound {
     if text.contains('e') {
         return match text.parse().ok().and_then(clean) {
-            Some(value) => Ok(literal(
-                ScalarValue::Float64(Some(value)),
-                Type::Float64,
-                pos,
-            )),
+            Some(value) => Ok(literal(ScalarValue::Float64(Some(value)), Type::Float64, pos)),
             None => Err(pos.error(format!("`{text}` is out of the range of float64"))),
         };
     }
     if let Ok(value) = text.parse::<i64>() {
         return Ok(literal(ScalarValue::Int64(Some(value)), Type::Int64, pos));
     }
-    let scale = text
-        .split_once('.')
-        .map_or(0, |(_, fraction)| fraction.len());
+    let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
     let too_long = || {
         pos.error(format!("a number has at most {MAX_PRECISION} digits"))
             .hint("write it with an exponent to make it a float64")
@@ -65,11 +59,9 @@ pub(super) fn digits(value: i128) -> u8 {
 
 pub(super) fn timestamp(text: &str, pos: Pos) -> Bound {
     match parse_timestamp(text) {
-        Some(micros) => Ok(literal(
-            ScalarValue::TimestampMicrosecond(Some(micros), None),
-            Type::Timestamp,
-            pos,
-        )),
+        Some(micros) => {
+            Ok(literal(ScalarValue::TimestampMicrosecond(Some(micros), None), Type::Timestamp, pos))
+        }
         None => Err(pos
             .error(format!("`{text}` is not a timestamp"))
             .hint("write it as '2024-01-31 10:00:00' or '2024-01-31T10:00:00.5+03:00'")),
@@ -79,9 +71,7 @@ pub(super) fn timestamp(text: &str, pos: Pos) -> Bound {
 pub(super) fn date(text: &str, pos: Pos) -> Bound {
     match parse_date(text) {
         Some(days) => Ok(literal(ScalarValue::Date32(Some(days)), Type::Date, pos)),
-        None => Err(pos
-            .error(format!("`{text}` is not a date"))
-            .hint("write it as '2024-01-31'")),
+        None => Err(pos.error(format!("`{text}` is not a date")).hint("write it as '2024-01-31'")),
     }
 }
 
@@ -92,12 +82,7 @@ pub(super) fn clean(value: f64) -> Option<f64> {
 
 /// `YYYY-MM-DD` to days since 1970-01-01.
 pub(super) fn parse_date(text: &str) -> Option<i32> {
-    i32::try_from(
-        day(text)?
-            .signed_duration_since(NaiveDate::default())
-            .num_days(),
-    )
-    .ok()
+    i32::try_from(day(text)?.signed_duration_since(NaiveDate::default()).num_days()).ok()
 }
 
 fn day(text: &str) -> Option<NaiveDate> {

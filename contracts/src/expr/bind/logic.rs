@@ -22,11 +22,7 @@ impl Binder<'_> {
 
     /// `and` or `or` over all terms, as a balanced tree: a long chain must not become a deep one.
     pub(super) fn connect(&mut self, terms: &[Ast], all: bool, pos: Pos) -> Bound {
-        let (op, what) = if all {
-            (Operator::And, "`and`")
-        } else {
-            (Operator::Or, "`or`")
-        };
+        let (op, what) = if all { (Operator::And, "`and`") } else { (Operator::Or, "`or`") };
         let nodes = terms
             .iter()
             .map(|term| Ok(self.bind_bool(term, what)?.node))
@@ -57,31 +53,28 @@ impl Binder<'_> {
     ) -> Bound {
         let operand = if test == IsTest::Null {
             let operand = self.bind(operand)?;
-            if operand.untyped_null {
-                want(operand, &Type::Bool)?
-            } else {
-                operand
-            }
+            if operand.untyped_null { want(operand, &Type::Bool)? } else { operand }
         } else {
             self.bind_bool(operand, "`is true` or `is false`")?
         };
-        let node = Call::node(
-            "is",
-            vec![operand.node],
-            Type::Bool.arrow(),
-            move |args, rows| match test {
-                IsTest::Null => {
-                    let value = args[0].column(rows)?;
-                    let nulls = is_null(&value)?;
-                    Ok(Arc::new(if negated { invert(&nulls) } else { nulls }))
-                }
-                IsTest::True | IsTest::False => {
-                    let value = args[0].bools();
-                    let wanted = Some(test == IsTest::True);
-                    bool_rows(rows, |row| Some((value.get(row) == wanted) != negated))
-                }
-            },
-        );
+        let node =
+            Call::node(
+                "is",
+                vec![operand.node],
+                Type::Bool.arrow(),
+                move |args, rows| match test {
+                    IsTest::Null => {
+                        let value = args[0].column(rows)?;
+                        let nulls = is_null(&value)?;
+                        Ok(Arc::new(if negated { invert(&nulls) } else { nulls }))
+                    }
+                    IsTest::True | IsTest::False => {
+                        let value = args[0].bools();
+                        let wanted = Some(test == IsTest::True);
+                        bool_rows(rows, |row| Some((value.get(row) == wanted) != negated))
+                    }
+                },
+            );
         Ok(Typed::new(node, Type::Bool, pos))
     }
 }
@@ -91,10 +84,6 @@ fn invert(values: &BooleanArray) -> BooleanArray {
 }
 
 pub(super) fn negate_if(negated: bool, node: Node, pos: Pos) -> Typed {
-    let node = if negated {
-        fold(Arc::new(NotExpr::new(node)))
-    } else {
-        node
-    };
+    let node = if negated { fold(Arc::new(NotExpr::new(node))) } else { node };
     Typed::new(node, Type::Bool, pos)
 }

@@ -46,12 +46,7 @@ pub(super) struct Typed {
 
 impl Typed {
     pub(super) fn new(node: Node, ty: Type, pos: Pos) -> Self {
-        Self {
-            node,
-            ty,
-            pos,
-            untyped_null: false,
-        }
+        Self { node, ty, pos, untyped_null: false }
     }
 
     pub(super) fn literal(&self) -> Option<&ScalarValue> {
@@ -60,11 +55,7 @@ impl Typed {
 
     /// How an error message names its type.
     pub(super) fn describe(&self) -> String {
-        if self.untyped_null {
-            "null".to_owned()
-        } else {
-            self.ty.to_string()
-        }
+        if self.untyped_null { "null".to_owned() } else { self.ty.to_string() }
     }
 }
 
@@ -100,11 +91,7 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Frame<'a> {
     fn new(names: Names<'a>) -> Self {
-        Self {
-            names,
-            inputs: Vec::new(),
-            types: Vec::new(),
-        }
+        Self { names, inputs: Vec::new(), types: Vec::new() }
     }
 
     /// The position of an input, added when it is new.
@@ -153,11 +140,7 @@ impl<'a> Frame<'a> {
 
     /// The program that computes `root` over this frame's rows.
     pub(super) fn program(&self, root: Typed) -> Program {
-        Program {
-            ty: root.ty.arrow(),
-            root: root.node,
-            schema: Arc::new(self.schema()),
-        }
+        Program { ty: root.ty.arrow(), root: root.node, schema: Arc::new(self.schema()) }
     }
 }
 
@@ -175,9 +158,7 @@ pub(super) fn bind_root(
     scope: &Scope,
     wanted: Option<&Type>,
 ) -> Result<(Program, Type, Vec<Input>), ExprError> {
-    let mut binder = Binder {
-        frames: vec![Frame::new(Names::Batch(scope))],
-    };
+    let mut binder = Binder { frames: vec![Frame::new(Names::Batch(scope))] };
     let mut root = binder.bind(ast)?;
     if let Some(wanted) = wanted {
         root = want(root, wanted)?;
@@ -225,33 +206,17 @@ impl<'a> Binder<'a> {
             AstKind::Arithmetic(op, left, right) => self.arithmetic(*op, left, right, pos),
             AstKind::Concat(left, right) => functions::text::join(self, left, right, pos),
             AstKind::Compare(op, left, right) => self.compare(*op, left, right, pos),
-            AstKind::Is {
-                operand,
-                test,
-                negated,
-            } => self.is_test(operand, *test, *negated, pos),
-            AstKind::In {
-                operand,
-                list,
-                negated,
-            } => self.in_list(operand, list, *negated, pos),
-            AstKind::Between {
-                operand,
-                low,
-                high,
-                negated,
-            } => self.between(operand, low, high, *negated, pos),
-            AstKind::Like {
-                operand,
-                pattern,
-                ignore_case,
-                negated,
-            } => self.like(operand, pattern, *ignore_case, *negated, pos),
-            AstKind::Case {
-                operand,
-                branches,
-                otherwise,
-            } => self.case(operand.as_deref(), branches, otherwise.as_deref(), pos),
+            AstKind::Is { operand, test, negated } => self.is_test(operand, *test, *negated, pos),
+            AstKind::In { operand, list, negated } => self.in_list(operand, list, *negated, pos),
+            AstKind::Between { operand, low, high, negated } => {
+                self.between(operand, low, high, *negated, pos)
+            }
+            AstKind::Like { operand, pattern, ignore_case, negated } => {
+                self.like(operand, pattern, *ignore_case, *negated, pos)
+            }
+            AstKind::Case { operand, branches, otherwise } => {
+                self.case(operand.as_deref(), branches, otherwise.as_deref(), pos)
+            }
             AstKind::Cast(of, ty) => {
                 let of = self.bind(of)?;
                 cast(of, ty, pos)
@@ -270,10 +235,7 @@ impl<'a> Binder<'a> {
             Type::String => "compare it, such as `x = 'yes'`",
             _ => "test it, such as `x is not null`",
         };
-        Err(typed
-            .pos
-            .error(format!("{what} needs a bool, found {}", typed.ty))
-            .hint(hint))
+        Err(typed.pos.error(format!("{what} needs a bool, found {}", typed.ty)).hint(hint))
     }
 
     /// Looks a name up from the innermost frame outwards, and hands an outer column down through
@@ -294,12 +256,7 @@ impl<'a> Binder<'a> {
     }
 
     fn unknown_name(&self, name: &str, pos: Pos) -> ExprError {
-        let known: Vec<&str> = self
-            .frames
-            .iter()
-            .rev()
-            .flat_map(Frame::known_names)
-            .collect();
+        let known: Vec<&str> = self.frames.iter().rev().flat_map(Frame::known_names).collect();
         let error = pos.error(format!("unknown name `{name}`"));
         if let Some(near) = nearest(name, known.iter().copied()) {
             return error.hint(format!("did you mean `{near}`?"));
@@ -310,12 +267,7 @@ impl<'a> Binder<'a> {
         if known.is_empty() {
             return error.hint("no names are known here");
         }
-        let shown = known
-            .iter()
-            .take(12)
-            .copied()
-            .collect::<Vec<_>>()
-            .join(", ");
+        let shown = known.iter().take(12).copied().collect::<Vec<_>>().join(", ");
         let more = if known.len() > 12 { ", …" } else { "" };
         error.hint(format!("known names: {shown}{more}"))
     }
@@ -335,12 +287,12 @@ impl<'a> Binder<'a> {
         };
         let Some(at) = members.iter().position(|(member, _)| member == name) else {
             let names: Vec<&str> = members.iter().map(|(member, _)| member.as_str()).collect();
-            return Err(pos
-                .error(format!("the struct has no member `{name}`"))
-                .hint(match nearest(name, names.iter().copied()) {
+            return Err(pos.error(format!("the struct has no member `{name}`")).hint(
+                match nearest(name, names.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("its members: {}", names.join(", ")),
-                }));
+                },
+            ));
         };
         let ty = members[at].1.clone();
         let node = Call::node("member", vec![of.node], ty.arrow(), move |args, rows| {
@@ -371,26 +323,19 @@ impl<'a> Binder<'a> {
                 .hint("elements count from 1; a member of a struct is written `value.member`"));
         }
         let ty = (**element).clone();
-        let node = Call::node(
-            "element",
-            vec![of.node, index.node],
-            ty.arrow(),
-            |args, rows| {
-                let list = args[0].column(rows)?;
-                let list = list.as_list::<i32>();
-                let index = args[1].primitive::<Int64Type>();
-                let places: arrow::array::Int64Array = (0..rows)
-                    .map(|row| {
-                        let nth = index
-                            .get(row)
-                            .filter(|nth| *nth >= 1 && list.is_valid(row))?;
-                        (nth <= i64::from(list.value_length(row)))
-                            .then(|| i64::from(list.value_offsets()[row]) + nth - 1)
-                    })
-                    .collect();
-                Ok(take(list.values(), &places, None)?)
-            },
-        );
+        let node = Call::node("element", vec![of.node, index.node], ty.arrow(), |args, rows| {
+            let list = args[0].column(rows)?;
+            let list = list.as_list::<i32>();
+            let index = args[1].primitive::<Int64Type>();
+            let places: arrow::array::Int64Array = (0..rows)
+                .map(|row| {
+                    let nth = index.get(row).filter(|nth| *nth >= 1 && list.is_valid(row))?;
+                    (nth <= i64::from(list.value_length(row)))
+                        .then(|| i64::from(list.value_offsets()[row]) + nth - 1)
+                })
+                .collect();
+            Ok(take(list.values(), &places, None)?)
+        });
         Ok(Typed::new(clean_column(node, &ty), ty, pos))
     }
 

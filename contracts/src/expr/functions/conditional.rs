@@ -79,10 +79,7 @@ fn refuse_unordered(site: &CallSite<'_>, ty: &Type) -> Result<(), crate::expr::E
         _ => false,
     };
     if refused {
-        return Err(site.pos.error(format!(
-            "`{}` cannot compare {ty} values",
-            site.function.name
-        )));
+        return Err(site.pos.error(format!("`{}` cannot compare {ty} values", site.function.name)));
     }
     Ok(())
 }

@@ -47,12 +47,8 @@ impl Elements {
         let range = |row: usize| offsets[row] as usize - first..offsets[row + 1] as usize - first;
         Self {
             values: list.values().slice(first, last - first),
-            rows: (0..list.len())
-                .map(|row| list.is_valid(row).then(|| range(row)))
-                .collect(),
-            row_of: (0..list.len())
-                .flat_map(|row| range(row).map(move |_| row as u32))
-                .collect(),
+            rows: (0..list.len()).map(|row| list.is_valid(row).then(|| range(row))).collect(),
+            row_of: (0..list.len()).flat_map(|row| range(row).map(move |_| row as u32)).collect(),
         }
     }
 
@@ -66,11 +62,8 @@ impl Elements {
         values: &ArrayRef,
         choose: impl Fn(Range<usize>) -> Option<usize>,
     ) -> Evaluated<ArrayRef> {
-        let places: UInt64Array = self
-            .rows
-            .iter()
-            .map(|range| choose(range.clone()?).map(|at| at as u64))
-            .collect();
+        let places: UInt64Array =
+            self.rows.iter().map(|range| choose(range.clone()?).map(|at| at as u64)).collect();
         Ok(take(values, &places, None)?)
     }
 }
@@ -129,10 +122,7 @@ fn inner_value(binder: &mut Binder<'_>, site: &CallSite<'_>, element: &Type) -> 
     if matches!(element, Type::Struct(_)) {
         return Err(site
             .pos
-            .error(format!(
-                "`{}` needs a value to take from each element",
-                site.function.name
-            ))
+            .error(format!("`{}` needs a value to take from each element", site.function.name))
             .hint(format!("write it as `{}`", site.function.usage)));
     }
     binder.element(site.pos)
@@ -176,9 +166,8 @@ fn over_values<'a>(
     site: &CallSite<'_>,
 ) -> Result<(Typed, Typed, Frame<'a>), ExprError> {
     let (list, element) = list_argument(binder, site)?;
-    let (value, frame) = binder.bind_elements(element.clone(), |binder| {
-        inner_value(binder, site, &element)
-    })?;
+    let (value, frame) =
+        binder.bind_elements(element.clone(), |binder| inner_value(binder, site, &element))?;
     Ok((list, value, frame))
 }
 
@@ -195,10 +184,7 @@ pub(super) fn sum_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let ty = match value.ty {
         _ if value.untyped_null => return Err(needs(site, "a number", &value)),
         Type::Int64 | Type::Float64 => value.ty.clone(),
-        Type::Decimal { scale, .. } => Type::Decimal {
-            precision: MAX_PRECISION,
-            scale,
-        },
+        Type::Decimal { scale, .. } => Type::Decimal { precision: MAX_PRECISION, scale },
         _ => return Err(needs(site, "a number", &value)),
     };
     let kind = ty.clone();
@@ -260,10 +246,7 @@ pub(super) fn avg_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let is_int = value.ty == Type::Int64;
     let digits = if is_int { INT64_DIGITS } else { digits };
     let (precision, quotient_scale) = quotient_type((digits, scale), (1, 0));
-    let ty = Type::Decimal {
-        precision,
-        scale: quotient_scale,
-    };
+    let ty = Type::Decimal { precision, scale: quotient_scale };
     let arrow = ty.arrow();
     let shift = u32::from(quotient_scale.abs_diff(scale));
     let fold = move |elements: &Elements, _: &[Operand], values: &[ArrayRef]| {
@@ -315,17 +298,11 @@ fn chooser(
     let compare = make_comparator(values, values, SortOptions::default())?;
     let values = Arc::clone(values);
     Ok(move |range: Range<usize>| {
-        range
-            .filter(|at| values.is_valid(*at))
-            .reduce(|best, next| {
-                let order = compare(next, best);
-                let better = if highest {
-                    order.is_gt()
-                } else {
-                    order.is_lt()
-                };
-                if better { next } else { best }
-            })
+        range.filter(|at| values.is_valid(*at)).reduce(|best, next| {
+            let order = compare(next, best);
+            let better = if highest { order.is_gt() } else { order.is_lt() };
+            if better { next } else { best }
+        })
     })
 }
 
@@ -336,18 +313,15 @@ pub(super) fn first_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     }
     let ty = value.ty.clone();
     let fold = |elements: &Elements, _: &[Operand], values: &[ArrayRef]| {
-        elements.pick(&values[0], |mut range| {
-            range.find(|at| values[0].is_valid(*at))
-        })
+        elements.pick(&values[0], |mut range| range.find(|at| values[0].is_valid(*at)))
     };
     Ok(call(site, list, vec![], (vec![value], frame), ty, fold))
 }
 
 pub(super) fn max_by_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let (list, element) = list_argument(binder, site)?;
-    let ((value, by), frame) = binder.bind_elements(element, |binder| {
-        Ok((site.bind(binder, 1)?, site.bind(binder, 2)?))
-    })?;
+    let ((value, by), frame) = binder
+        .bind_elements(element, |binder| Ok((site.bind(binder, 1)?, site.bind(binder, 2)?)))?;
     if value.untyped_null {
         return Err(needs(site, "a value", &value));
     }
@@ -421,14 +395,7 @@ pub(super) fn any_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let fold = |elements: &Elements, _: &[Operand], values: &[ArrayRef]| {
         decide(elements, &values[0], true)
     };
-    Ok(call(
-        site,
-        list,
-        vec![],
-        (vec![value], frame),
-        Type::Bool,
-        fold,
-    ))
+    Ok(call(site, list, vec![], (vec![value], frame), Type::Bool, fold))
 }
 
 pub(super) fn all_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
@@ -436,14 +403,7 @@ pub(super) fn all_of(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let fold = |elements: &Elements, _: &[Operand], values: &[ArrayRef]| {
         decide(elements, &values[0], false)
     };
-    Ok(call(
-        site,
-        list,
-        vec![],
-        (vec![value], frame),
-        Type::Bool,
-        fold,
-    ))
+    Ok(call(site, list, vec![], (vec![value], frame), Type::Bool, fold))
 }
 
 /// Three-valued: `decisive` as soon as one element is that, else null if one is undecided, else

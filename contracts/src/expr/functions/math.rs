@@ -74,10 +74,7 @@ fn round_to(value: Typed, digits: i8, mode: Mode, site: &CallSite<'_>) -> Bound 
             let scale_left = digits.max(0);
             // Rounding up may need one digit more: 9.9 becomes 10.
             let precision = (precision as i8 - scale + scale_left + 1).min(MAX_PRECISION as i8);
-            Type::Decimal {
-                precision: precision as u8,
-                scale: scale_left,
-            }
+            Type::Decimal { precision: precision as u8, scale: scale_left }
         }
         _ => value.ty.clone(),
     };
@@ -131,10 +128,9 @@ fn round_float(value: f64, digits: i8) -> Option<f64> {
         return float_result(value.round());
     }
     match decimal::from_f64(value, digits) {
-        Some(rounded) => format!("{rounded}e{}", -i32::from(digits))
-            .parse()
-            .ok()
-            .and_then(float_result),
+        Some(rounded) => {
+            format!("{rounded}e{}", -i32::from(digits)).parse().ok().and_then(float_result)
+        }
         // Doubles past 38 digits have no fraction to round, and more digits before the point
         // than any negative count asked for here could reach.
         None => Some(value),

@@ -37,13 +37,7 @@ const fn function(
     args: (usize, usize),
     bind: fn(&mut Binder<'_>, &CallSite<'_>) -> Bound,
 ) -> Function {
-    Function {
-        name,
-        usage,
-        min_args: args.0,
-        max_args: args.1,
-        bind,
-    }
+    Function { name, usage, min_args: args.0, max_args: args.1, bind }
 }
 
 /// All functions.
@@ -120,11 +114,7 @@ pub(super) fn bind(binder: &mut Binder<'_>, name: &str, args: &[Ast], pos: Pos) 
             .error(format!("`{name}` takes {takes}, found {}", args.len()))
             .hint(format!("write it as `{}`", function.usage)));
     }
-    let site = CallSite {
-        function,
-        args,
-        pos,
-    };
+    let site = CallSite { function, args, pos };
     let mut typed = (function.bind)(binder, &site)?;
     typed.pos = pos;
     Ok(typed)
@@ -178,11 +168,7 @@ impl CallSite<'_> {
     }
 
     fn wrong_type(&self, index: usize, needs: &str, found: &Typed) -> ExprError {
-        found.pos.error(format!(
-            "{} needs {needs}, found {}",
-            self.what(index),
-            found.describe()
-        ))
+        found.pos.error(format!("{} needs {needs}, found {}", self.what(index), found.describe()))
     }
 
     /// An argument of exactly this type, or null.

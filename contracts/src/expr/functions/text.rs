@@ -57,31 +57,19 @@ pub(super) fn length(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let arrow = Type::Int64.arrow();
     let node = match &value.ty {
         _ if value.untyped_null => return Err(site.wrong_type(0, "a text or a list", &value)),
-        Type::String => Call::node(
-            "length",
-            vec![value.node],
-            arrow.clone(),
-            move |args, rows| {
-                let text = args[0].text();
-                rows_of::<Int64Type>(rows, &arrow, |row| {
-                    let text = text.get(row)?;
-                    let chars = if text.is_ascii() {
-                        text.len()
-                    } else {
-                        text.chars().count()
-                    };
-                    Some(chars as i64)
-                })
-            },
-        ),
+        Type::String => Call::node("length", vec![value.node], arrow.clone(), move |args, rows| {
+            let text = args[0].text();
+            rows_of::<Int64Type>(rows, &arrow, |row| {
+                let text = text.get(row)?;
+                let chars = if text.is_ascii() { text.len() } else { text.chars().count() };
+                Some(chars as i64)
+            })
+        }),
         Type::List(_) => Call::node("length", vec![value.node], arrow, |args, rows| {
             let list = args[0].column(rows)?;
             let list = list.as_list::<i32>();
             let lengths: Int64Array = (0..rows)
-                .map(|row| {
-                    list.is_valid(row)
-                        .then(|| i64::from(list.value_length(row)))
-                })
+                .map(|row| list.is_valid(row).then(|| i64::from(list.value_length(row))))
                 .collect();
             Ok(Arc::new(lengths))
         }),
@@ -151,15 +139,10 @@ pub(super) fn right(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
 
 fn end_of(binder: &mut Binder<'_>, site: &CallSite<'_>, f: fn(&str, i64) -> Option<&str>) -> Bound {
     let nodes = vec![site.text(binder, 0)?.node, site.int(binder, 1)?.node];
-    let node = Call::node(
-        site.function.name,
-        nodes,
-        Type::String.arrow(),
-        move |args, rows| {
-            let (text, count) = (args[0].text(), args[1].primitive::<Int64Type>());
-            text_rows(rows, |row| f(text.get(row)?, count.get(row)?))
-        },
-    );
+    let node = Call::node(site.function.name, nodes, Type::String.arrow(), move |args, rows| {
+        let (text, count) = (args[0].text(), args[1].primitive::<Int64Type>());
+        text_rows(rows, |row| f(text.get(row)?, count.get(row)?))
+    });
     Ok(Typed::new(node, Type::String, site.pos))
 }
 
@@ -208,16 +191,11 @@ pub(in crate::expr) fn join(binder: &mut Binder<'_>, left: &Ast, right: &Ast, po
 }
 
 pub(super) fn replace(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
-    let nodes = vec![
-        site.text(binder, 0)?.node,
-        site.text(binder, 1)?.node,
-        site.text(binder, 2)?.node,
-    ];
+    let nodes =
+        vec![site.text(binder, 0)?.node, site.text(binder, 1)?.node, site.text(binder, 2)?.node];
     let node = Call::node("replace", nodes, Type::String.arrow(), |args, rows| {
         let (text, from, to) = (args[0].text(), args[1].text(), args[2].text());
-        text_rows(rows, |row| {
-            replace_bounded(text.get(row)?, from.get(row)?, to.get(row)?)
-        })
+        text_rows(rows, |row| replace_bounded(text.get(row)?, from.get(row)?, to.get(row)?))
     });
     Ok(Typed::new(node, Type::String, site.pos))
 }
@@ -228,10 +206,7 @@ fn replace_bounded(text: &str, from: &str, to: &str) -> Option<String> {
         return Some(text.to_owned());
     }
     if to.len() > from.len() {
-        let grows = text
-            .matches(from)
-            .count()
-            .checked_mul(to.len() - from.len())?;
+        let grows = text.matches(from).count().checked_mul(to.len() - from.len())?;
         if text.len().checked_add(grows)? > MAX_TEXT_BYTES {
             return None;
         }
@@ -240,11 +215,8 @@ fn replace_bounded(text: &str, from: &str, to: &str) -> Option<String> {
 }
 
 pub(super) fn split_part(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
-    let nodes = vec![
-        site.text(binder, 0)?.node,
-        site.text(binder, 1)?.node,
-        site.int(binder, 2)?.node,
-    ];
+    let nodes =
+        vec![site.text(binder, 0)?.node, site.text(binder, 1)?.node, site.int(binder, 2)?.node];
     let node = Call::node("split_part", nodes, Type::String.arrow(), |args, rows| {
         let (text, separator) = (args[0].text(), args[1].text());
         let nth = args[2].primitive::<Int64Type>();
@@ -296,15 +268,10 @@ pub(super) fn contains(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
 
 fn test(binder: &mut Binder<'_>, site: &CallSite<'_>, f: fn(&str, &str) -> bool) -> Bound {
     let nodes = vec![site.text(binder, 0)?.node, site.text(binder, 1)?.node];
-    let node = Call::node(
-        site.function.name,
-        nodes,
-        Type::Bool.arrow(),
-        move |args, rows| {
-            let (text, part) = (args[0].text(), args[1].text());
-            bool_rows(rows, |row| Some(f(text.get(row)?, part.get(row)?)))
-        },
-    );
+    let node = Call::node(site.function.name, nodes, Type::Bool.arrow(), move |args, rows| {
+        let (text, part) = (args[0].text(), args[1].text());
+        bool_rows(rows, |row| Some(f(text.get(row)?, part.get(row)?)))
+    });
     Ok(Typed::new(node, Type::Bool, site.pos))
 }
 
@@ -315,11 +282,8 @@ pub(super) fn regexp_like(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound
     let regex = Regex::new(pattern).map_err(|error| {
         let message = error.to_string();
         let last = message.lines().last().unwrap_or_default();
-        pos.error(format!(
-            "the pattern is not valid: {}",
-            last.trim_start_matches("error: ")
-        ))
-        .hint("the syntax is that of Rust's regex crate: no look-around, no back-references")
+        pos.error(format!("the pattern is not valid: {}", last.trim_start_matches("error: ")))
+            .hint("the syntax is that of Rust's regex crate: no look-around, no back-references")
     })?;
     let node = Call::node(
         "regexp_like",

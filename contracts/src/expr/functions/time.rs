@@ -129,16 +129,12 @@ const PARTS: [(&str, Part); 9] = [
 pub(super) fn date_part(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let part = unit(site, &PARTS)?;
     let value = site.time(binder, 1)?;
-    Ok(int_of_time(value, site, move |micros| {
-        extract(micros, part)
-    }))
+    Ok(int_of_time(value, site, move |micros| extract(micros, part)))
 }
 
 pub(super) fn iso_weekday(binder: &mut Binder<'_>, site: &CallSite<'_>) -> Bound {
     let value = site.time(binder, 0)?;
-    Ok(int_of_time(value, site, |micros| {
-        Some((micros.div_euclid(DAY) + 3).rem_euclid(7) + 1)
-    }))
+    Ok(int_of_time(value, site, |micros| Some((micros.div_euclid(DAY) + 3).rem_euclid(7) + 1)))
 }
 
 fn extract(micros: i64, part: Part) -> Option<i64> {
@@ -169,20 +165,15 @@ fn int_of_time(
 ) -> Typed {
     let arrow = Type::Int64.arrow();
     let is_date = value.ty == Type::Date;
-    let node = Call::node(
-        site.function.name,
-        vec![value.node],
-        arrow.clone(),
-        move |args, _| {
-            if is_date {
-                map::<Date32Type, Int64Type>(&args[0], &arrow, |days| {
-                    f(i64::from(days).checked_mul(DAY)?)
-                })
-            } else {
-                map::<TimestampMicrosecondType, Int64Type>(&args[0], &arrow, &f)
-            }
-        },
-    );
+    let node = Call::node(site.function.name, vec![value.node], arrow.clone(), move |args, _| {
+        if is_date {
+            map::<Date32Type, Int64Type>(&args[0], &arrow, |days| {
+                f(i64::from(days).checked_mul(DAY)?)
+            })
+        } else {
+            map::<TimestampMicrosecondType, Int64Type>(&args[0], &arrow, &f)
+        }
+    });
     Typed::new(node, Type::Int64, site.pos)
 }
 
@@ -197,10 +188,7 @@ pub(super) fn minutes_between(binder: &mut Binder<'_>, site: &CallSite<'_>) -> B
 /// From the first to the second time, in units of so many seconds, with six digits.
 fn between(binder: &mut Binder<'_>, site: &CallSite<'_>, seconds: i128) -> Bound {
     const PRECISION: u8 = 20;
-    let ty = Type::Decimal {
-        precision: PRECISION,
-        scale: 6,
-    };
+    let ty = Type::Decimal { precision: PRECISION, scale: 6 };
     let mut nodes = Vec::with_capacity(2);
     for index in 0..2 {
         nodes.push(cast(site.time(binder, index)?, &Type::Timestamp, site.pos)?.node);
@@ -218,12 +206,9 @@ fn between(binder: &mut Binder<'_>, site: &CallSite<'_>, seconds: i128) -> Bound
             },
         )
     };
-    let node = Call::node(
-        site.function.name,
-        nodes,
-        arrow.clone(),
-        move |args, rows| run(args, rows, &arrow),
-    );
+    let node = Call::node(site.function.name, nodes, arrow.clone(), move |args, rows| {
+        run(args, rows, &arrow)
+    });
     Ok(Typed::new(node, ty, site.pos))
 }
 
@@ -245,10 +230,7 @@ impl Interval {
         if words.is_empty() || words.len() % 2 != 0 {
             return Err(wrong(format!("`{text}` is not an interval")));
         }
-        let mut interval = Self {
-            months: 0,
-            micros: 0,
-        };
+        let mut interval = Self { months: 0, micros: 0 };
         for pair in words.chunks_exact(2) {
             let count: i64 = pair[0]
                 .parse()
@@ -281,9 +263,6 @@ impl Interval {
     }
 
     pub(in crate::expr) fn negated(self) -> Self {
-        Self {
-            months: -self.months,
-            micros: -self.micros,
-        }
+        Self { months: -self.months, micros: -self.micros }
     }
 }

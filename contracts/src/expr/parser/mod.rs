@@ -29,11 +29,7 @@ pub(super) fn is_reserved(word: &str) -> bool {
 
 /// Parses the whole of `text`.
 pub(super) fn parse(text: &str) -> Result<Ast, ExprError> {
-    let mut parser = Parser {
-        tokens: tokens(text)?,
-        at: 0,
-        nesting: 0,
-    };
+    let mut parser = Parser { tokens: tokens(text)?, at: 0, nesting: 0 };
     if *parser.peek() == Token::End {
         return Err(parser.pos().error("the expression is empty"));
     }
@@ -42,10 +38,7 @@ pub(super) fn parse(text: &str) -> Result<Ast, ExprError> {
         Token::End => Ok(ast),
         other => Err(parser
             .pos()
-            .error(format!(
-                "unexpected {} after the expression",
-                other.describe()
-            ))
+            .error(format!("unexpected {} after the expression", other.describe()))
             .hint_if(parser.trailing_hint())),
     }
 }
@@ -101,24 +94,15 @@ impl Parser {
     }
 
     fn expected(&self, what: &str) -> ExprError {
-        self.pos()
-            .error(format!("expected {what}, found {}", self.peek().describe()))
+        self.pos().error(format!("expected {what}, found {}", self.peek().describe()))
     }
 
     fn expect(&mut self, symbol: &'static str) -> Result<(), ExprError> {
-        if self.eat(symbol) {
-            Ok(())
-        } else {
-            Err(self.expected(&format!("`{symbol}`")))
-        }
+        if self.eat(symbol) { Ok(()) } else { Err(self.expected(&format!("`{symbol}`"))) }
     }
 
     fn expect_word(&mut self, keyword: &str) -> Result<(), ExprError> {
-        if self.eat_word(keyword) {
-            Ok(())
-        } else {
-            Err(self.expected(&format!("`{keyword}`")))
-        }
+        if self.eat_word(keyword) { Ok(()) } else { Err(self.expected(&format!("`{keyword}`"))) }
     }
 
     /// What a text after a complete expression was probably meant to be.
@@ -142,9 +126,7 @@ impl Parser {
         let depth = depth_below + 1;
         if depth > MAX_DEPTH {
             return Err(pos
-                .error(format!(
-                    "the expression is more than {MAX_DEPTH} levels deep"
-                ))
+                .error(format!("the expression is more than {MAX_DEPTH} levels deep"))
                 .hint("use `in (…)` for many comparisons, or split it into derived fields"));
         }
         Ok(Ast { pos, kind, depth })
@@ -281,17 +263,8 @@ impl Parser {
             if list.is_empty() {
                 return Err(pos.error("`in ()` has an empty list"));
             }
-            let depth = list
-                .iter()
-                .map(|a| a.depth)
-                .max()
-                .unwrap_or(0)
-                .max(left.depth);
-            let kind = AstKind::In {
-                operand: Box::new(left),
-                list,
-                negated,
-            };
+            let depth = list.iter().map(|a| a.depth).max().unwrap_or(0).max(left.depth);
+            let kind = AstKind::In { operand: Box::new(left), list, negated };
             return self.node(pos, kind, depth);
         }
         if self.eat_word("between") {
@@ -343,11 +316,7 @@ impl Parser {
             _ => return Err(self.expected("`null`, `true` or `false` after `is`")),
         };
         self.next();
-        self.unary(pos, operand, |operand| AstKind::Is {
-            operand,
-            test,
-            negated,
-        })
+        self.unary(pos, operand, |operand| AstKind::Is { operand, test, negated })
     }
 
     fn additive(&mut self) -> Parsed {

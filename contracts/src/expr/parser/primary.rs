@@ -78,11 +78,9 @@ impl Parser {
         }
         if let Token::Text(text) = self.peek() {
             if !TYPED_LITERALS.contains(&lower.as_str()) {
-                return Err(pos
-                    .error(format!("a text may not follow `{word}`"))
-                    .hint_if(
-                        nearest(&lower, TYPED_LITERALS).map(|k| format!("did you mean `{k}`?")),
-                    ));
+                return Err(pos.error(format!("a text may not follow `{word}`")).hint_if(
+                    nearest(&lower, TYPED_LITERALS).map(|k| format!("did you mean `{k}`?")),
+                ));
             }
             let text = text.trim().to_owned();
             self.next();
@@ -124,11 +122,7 @@ impl Parser {
 
     /// `case [operand] when … then … [else …] end`; the first word is already taken.
     fn case(&mut self, pos: Pos) -> Parsed {
-        let operand = if self.is_word("when") {
-            None
-        } else {
-            Some(Box::new(self.expression()?))
-        };
+        let operand = if self.is_word("when") { None } else { Some(Box::new(self.expression()?)) };
         let mut branches = Vec::new();
         while self.eat_word("when") {
             let when = self.expression()?;
@@ -138,11 +132,8 @@ impl Parser {
         if branches.is_empty() {
             return Err(self.expected("`when`"));
         }
-        let otherwise = if self.eat_word("else") {
-            Some(Box::new(self.expression()?))
-        } else {
-            None
-        };
+        let otherwise =
+            if self.eat_word("else") { Some(Box::new(self.expression()?)) } else { None };
         if !self.eat_word("end") {
             return Err(self.expected("`when`, `else` or `end`"));
         }
@@ -152,11 +143,7 @@ impl Parser {
             .chain(operand.iter().chain(&otherwise).map(|ast| ast.depth))
             .max()
             .unwrap_or(0);
-        let kind = AstKind::Case {
-            operand,
-            branches,
-            otherwise,
-        };
+        let kind = AstKind::Case { operand, branches, otherwise };
         self.node(pos, kind, depth)
     }
 }

@@ -18,15 +18,8 @@ impl Parser {
     }
 
     fn type_name(&mut self) -> Result<Type, ExprError> {
-        const NAMES: [&str; 7] = [
-            "string",
-            "bool",
-            "int64",
-            "float64",
-            "decimal",
-            "timestamp",
-            "date",
-        ];
+        const NAMES: [&str; 7] =
+            ["string", "bool", "int64", "float64", "decimal", "timestamp", "date"];
         let pos = self.pos();
         let Token::Word(word) = self.peek() else {
             return Err(self.expected("the name of a type"));
@@ -51,12 +44,10 @@ impl Parser {
                     "datetime" | "timestamptz" => Some("timestamp"),
                     _ => nearest(other, NAMES),
                 };
-                return Err(pos
-                    .error(format!("unknown type `{other}`"))
-                    .hint(match known {
-                        Some(known) => format!("did you mean `{known}`?"),
-                        None => format!("the types of a cast are {}", NAMES.join(", ")),
-                    }));
+                return Err(pos.error(format!("unknown type `{other}`")).hint(match known {
+                    Some(known) => format!("did you mean `{known}`?"),
+                    None => format!("the types of a cast are {}", NAMES.join(", ")),
+                }));
             }
         })
     }
@@ -82,10 +73,7 @@ impl Parser {
                 .error(format!("decimal({precision},{scale}) does not exist"))
                 .hint(HINT));
         }
-        Ok(Type::Decimal {
-            precision,
-            scale: scale as i8,
-        })
+        Ok(Type::Decimal { precision, scale: scale as i8 })
     }
 
     /// `extract(unit from t)`, which is `date_part('unit', t)`; taken up to the parenthesis.
@@ -99,10 +87,6 @@ impl Parser {
         self.expect(")")?;
         let depth = of.depth;
         let unit = self.leaf(unit_pos, AstKind::Text(unit.to_ascii_lowercase()))?;
-        self.node(
-            pos,
-            AstKind::Call("date_part".to_owned(), vec![unit, of]),
-            depth,
-        )
+        self.node(pos, AstKind::Call("date_part".to_owned(), vec![unit, of]), depth)
     }
 }

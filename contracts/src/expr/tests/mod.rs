@@ -51,10 +51,8 @@ fn scope() -> Scope {
         ("at", Type::Timestamp),
         ("marks", list(Type::Int64)),
     ]);
-    let address = structure(&[
-        ("city", Type::String),
-        ("geo", structure(&[("lat", Type::Float64)])),
-    ]);
+    let address =
+        structure(&[("city", Type::String), ("geo", structure(&[("lat", Type::Float64)]))]);
     let columns = [
         ("i", Type::Int64),
         ("j", Type::Int64),
@@ -122,11 +120,8 @@ fn hostile() -> RecordBatch {
         ints(vec![None, Some(0), Some(1), Some(2), Some(3), Some(4)]),
         times(vec![None, Some(0), Some(leap), Some(-1), Some(i64::MAX), Some(i64::MIN)]),
     ];
-    let fields: Vec<Field> = scope()
-        .columns
-        .iter()
-        .map(|c| Field::new(&c.column, c.ty.arrow(), true))
-        .collect();
+    let fields: Vec<Field> =
+        scope().columns.iter().map(|c| Field::new(&c.column, c.ty.arrow(), true)).collect();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap()
 }
 
@@ -146,9 +141,8 @@ fn nested_columns() -> RecordBatch {
         .filter(|c| names.contains(&c.name.as_str()))
         .map(|c| Field::new(&c.name, c.ty.arrow(), true))
         .collect();
-    let mut reader = ReaderBuilder::new(Arc::new(Schema::new(fields)))
-        .build(rows.trim().as_bytes())
-        .unwrap();
+    let mut reader =
+        ReaderBuilder::new(Arc::new(Schema::new(fields))).build(rows.trim().as_bytes()).unwrap();
     reader.next().unwrap().unwrap()
 }
 

@@ -20,11 +20,8 @@ const EVENT: &str = r#"{"amount": "149.90", "units": 7, "rate": 0.25, "status": 
     "codes": [3, 1, 2], "address": {"city": "Riga"}}"#;
 
 fn page_scope() -> Scope {
-    let item = structure(&[
-        ("sku", Type::String),
-        ("quantity", Type::Int64),
-        ("price", decimal(12, 2)),
-    ]);
+    let item =
+        structure(&[("sku", Type::String), ("quantity", Type::Int64), ("price", decimal(12, 2))]);
     let columns = [
         ("amount", decimal(12, 2)),
         ("units", Type::Int64),
@@ -41,24 +38,16 @@ fn page_scope() -> Scope {
     Scope {
         columns: columns
             .into_iter()
-            .map(|(name, ty)| ScopeColumn {
-                name: name.to_owned(),
-                column: name.to_owned(),
-                ty,
-            })
+            .map(|(name, ty)| ScopeColumn { name: name.to_owned(), column: name.to_owned(), ty })
             .collect(),
     }
 }
 
 fn event() -> RecordBatch {
-    let fields: Vec<Field> = page_scope()
-        .columns
-        .iter()
-        .map(|c| Field::new(&c.column, c.ty.arrow(), true))
-        .collect();
-    let mut reader = ReaderBuilder::new(Arc::new(Schema::new(fields)))
-        .build(EVENT.as_bytes())
-        .unwrap();
+    let fields: Vec<Field> =
+        page_scope().columns.iter().map(|c| Field::new(&c.column, c.ty.arrow(), true)).collect();
+    let mut reader =
+        ReaderBuilder::new(Arc::new(Schema::new(fields))).build(EVENT.as_bytes()).unwrap();
     reader.next().unwrap().unwrap()
 }
 
@@ -100,9 +89,5 @@ fn examples_are_true() {
             examples += 1;
         }
     }
-    assert_eq!(
-        examples,
-        PAGE.matches("` → `").count(),
-        "an example was not read"
-    );
+    assert_eq!(examples, PAGE.matches("` → `").count(), "an example was not read");
 }

@@ -226,12 +226,7 @@ fn grammar() -> impl Strategy<Value = String> {
     let of_each = leaf.prop_recursive(4, 16, 2, move |inner| {
         (pick(FORMS), inner.clone(), inner).prop_map(|(forms, a, b)| -> OfEachKind {
             forms.map(|form| {
-                let names = [
-                    ("{n}", "{m}"),
-                    ("{s}", "{u}"),
-                    ("{b}", "{c}"),
-                    ("{t}", "{v}"),
-                ];
+                let names = [("{n}", "{m}"), ("{s}", "{u}"), ("{b}", "{c}"), ("{t}", "{v}")];
                 names
                     .iter()
                     .zip(a.iter().zip(&b))
@@ -248,9 +243,8 @@ fn grammar() -> impl Strategy<Value = String> {
 fn check_row_by_row(expr: &Expr, batch: &RecordBatch) {
     let whole = expr.evaluate(batch);
     assert_eq!(*whole.data_type(), expr.ty().arrow(), "{expr:?}");
-    let single: Vec<ArrayRef> = (0..batch.num_rows())
-        .map(|row| expr.evaluate(&batch.slice(row, 1)))
-        .collect();
+    let single: Vec<ArrayRef> =
+        (0..batch.num_rows()).map(|row| expr.evaluate(&batch.slice(row, 1))).collect();
     let single: Vec<&dyn Array> = single.iter().map(AsRef::as_ref).collect();
     let single = concat(&single).unwrap();
     assert_eq!(all_shown(&whole), all_shown(&single), "{expr:?}");

@@ -2,10 +2,7 @@ use super::{has_type, rows, value};
 
 #[test]
 fn literals_are_utc() {
-    value(
-        "timestamp '2024-01-31T10:00:00+03:00'",
-        "2024-01-31T07:00:00",
-    );
+    value("timestamp '2024-01-31T10:00:00+03:00'", "2024-01-31T07:00:00");
     value("timestamp '2024-01-31'", "2024-01-31T00:00:00");
     value("date '2024-01-31'", "2024-01-31");
     has_type("timestamp", "timestamp");
@@ -14,44 +11,20 @@ fn literals_are_utc() {
 #[test]
 fn intervals_move_times() {
     for (text, expected) in [
-        (
-            "timestamp '2024-02-28 23:45:00' + interval '30 minutes'",
-            "2024-02-29T00:15:00",
-        ),
-        (
-            "interval '1 day 12 hours' + timestamp '2024-02-28'",
-            "2024-02-29T12:00:00",
-        ),
-        (
-            "timestamp '2024-03-31' - interval '1 month'",
-            "2024-02-29T00:00:00",
-        ),
-        (
-            "timestamp '2024-02-29' + interval '1 year'",
-            "2025-02-28T00:00:00",
-        ),
-        (
-            "timestamp '2024-02-29' + interval '-2 weeks'",
-            "2024-02-15T00:00:00",
-        ),
+        ("timestamp '2024-02-28 23:45:00' + interval '30 minutes'", "2024-02-29T00:15:00"),
+        ("interval '1 day 12 hours' + timestamp '2024-02-28'", "2024-02-29T12:00:00"),
+        ("timestamp '2024-03-31' - interval '1 month'", "2024-02-29T00:00:00"),
+        ("timestamp '2024-02-29' + interval '1 year'", "2025-02-28T00:00:00"),
+        ("timestamp '2024-02-29' + interval '-2 weeks'", "2024-02-15T00:00:00"),
         ("date '2024-02-28' + interval '2 days'", "2024-03-01"),
         ("date '2024-01-31' + interval '1 month'", "2024-02-29"),
         ("date '2024-02-28' + interval '24 hours'", "2024-02-29"),
     ] {
         value(text, expected);
     }
-    rows(
-        "t + interval '1 second' > t",
-        ["null", "true", "true", "true", "null", "true"],
-    );
-    rows(
-        "t - interval '1 month' < t",
-        ["null", "true", "true", "true", "null", "null"],
-    );
-    rows(
-        "day + interval '1 day' > day",
-        ["null", "true", "true", "true", "null", "null"],
-    );
+    rows("t + interval '1 second' > t", ["null", "true", "true", "true", "null", "true"]);
+    rows("t - interval '1 month' < t", ["null", "true", "true", "true", "null", "null"]);
+    rows("day + interval '1 day' > day", ["null", "true", "true", "true", "null", "null"]);
 }
 
 #[test]
@@ -66,25 +39,13 @@ fn truncation() {
         ("quarter", "2024-04-01T00:00:00"),
         ("year", "2024-01-01T00:00:00"),
     ] {
-        value(
-            &format!("date_trunc('{unit}', timestamp '2024-05-15 13:45:59.999')"),
-            expected,
-        );
+        value(&format!("date_trunc('{unit}', timestamp '2024-05-15 13:45:59.999')"), expected);
     }
-    value(
-        "date_trunc('HOUR', timestamp '1969-12-31 23:59:59')",
-        "1969-12-31T23:00:00",
-    );
+    value("date_trunc('HOUR', timestamp '1969-12-31 23:59:59')", "1969-12-31T23:00:00");
     value("date_trunc('week', date '1970-01-01')", "1969-12-29");
     value("date_trunc('month', date '2024-05-15')", "2024-05-01");
-    rows(
-        "date_trunc('day', t) <= t",
-        ["null", "true", "true", "true", "true", "null"],
-    );
-    rows(
-        "date_trunc('year', t) <= t",
-        ["null", "true", "true", "true", "null", "null"],
-    );
+    rows("date_trunc('day', t) <= t", ["null", "true", "true", "true", "true", "null"]);
+    rows("date_trunc('year', t) <= t", ["null", "true", "true", "true", "null", "null"]);
     has_type("date_trunc('hour', t)", "timestamp");
     has_type("date_trunc('month', day)", "date");
 }
@@ -93,14 +54,8 @@ fn truncation() {
 fn parts() {
     for (text, expected) in [
         ("extract(hour from timestamp '2024-05-15 13:45:59.9')", "13"),
-        (
-            "extract(SECOND from timestamp '2024-05-15 13:45:59.9')",
-            "59",
-        ),
-        (
-            "date_part('minute', timestamp '2024-05-15 13:45:59.9')",
-            "45",
-        ),
+        ("extract(SECOND from timestamp '2024-05-15 13:45:59.9')", "59"),
+        ("date_part('minute', timestamp '2024-05-15 13:45:59.9')", "45"),
         ("extract(year from date '2024-05-15')", "2024"),
         ("extract(quarter from date '2024-05-15')", "2"),
         ("extract(month from date '2024-05-15')", "5"),
@@ -116,43 +71,20 @@ fn parts() {
         has_type(text, "int64");
         value(text, expected);
     }
-    rows(
-        "extract(year from t)",
-        ["null", "1970", "2024", "1969", "null", "null"],
-    );
-    rows(
-        "extract(day from day)",
-        ["null", "1", "29", "31", "null", "null"],
-    );
+    rows("extract(year from t)", ["null", "1970", "2024", "1969", "null", "null"]);
+    rows("extract(day from day)", ["null", "1", "29", "31", "null", "null"]);
 }
 
 #[test]
 fn spans_between_times_are_exact() {
-    value(
-        "seconds_between(timestamp '2024-01-01', timestamp '2024-01-01 00:00:01.5')",
-        "1.500000",
-    );
-    value(
-        "seconds_between(timestamp '2024-01-02', timestamp '2024-01-01')",
-        "-86400.000000",
-    );
-    value(
-        "minutes_between(timestamp '2024-01-01', timestamp '2024-01-01 00:01:30')",
-        "1.500000",
-    );
-    value(
-        "minutes_between(timestamp '2024-01-01', timestamp '2024-01-01 00:00:01')",
-        "0.016667",
-    );
-    value(
-        "seconds_between(date '2024-01-01', timestamp '2024-01-01 00:01:00')",
-        "60.000000",
-    );
+    value("seconds_between(timestamp '2024-01-01', timestamp '2024-01-01 00:00:01.5')", "1.500000");
+    value("seconds_between(timestamp '2024-01-02', timestamp '2024-01-01')", "-86400.000000");
+    value("minutes_between(timestamp '2024-01-01', timestamp '2024-01-01 00:01:30')", "1.500000");
+    value("minutes_between(timestamp '2024-01-01', timestamp '2024-01-01 00:00:01')", "0.016667");
+    value("seconds_between(date '2024-01-01', timestamp '2024-01-01 00:01:00')", "60.000000");
     rows(
         "seconds_between(t, timestamp)",
-        [
-            "null", "0.000000", "0.000000", "0.000000", "0.000000", "0.000000",
-        ],
+        ["null", "0.000000", "0.000000", "0.000000", "0.000000", "0.000000"],
     );
     rows(
         "seconds_between(timestamp '1970-01-01', t)",

@@ -199,7 +199,11 @@ fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
             fingerprint: None,
         };
         let processed = processor.process(&decoder.decode(raw)).unwrap();
-        assert_eq!(processed.counts.accepted, processed.counts.received, "{:?}", processed.outcomes);
+        assert_eq!(
+            processed.counts.accepted, processed.counts.received,
+            "{:?}",
+            processed.outcomes
+        );
     }
 }
 
@@ -362,7 +366,8 @@ fn columns_of_another_type_are_refused_and_nothing_is_changed() {
     let error = Store::open(dir.path(), new, StoreOptions::default()).err().unwrap();
     assert!(matches!(error, OpenError::ContractsChanged { .. }), "{error}");
     let text = error.to_string();
-    let expected = "event contract `parcel`: column `weight` was decimal(10,3), is now decimal(10,2)";
+    let expected =
+        "event contract `parcel`: column `weight` was decimal(10,3), is now decimal(10,2)";
     assert!(text.contains(expected), "{text}");
     assert!(error.hint().is_some());
 
@@ -379,7 +384,8 @@ fn opening_child() {
 
 #[test]
 fn a_process_killed_while_it_follows_a_change_is_continued() {
-    let (old, new) = ([DEPOT, PARCEL_V1, PARCEL], [DEPOT, PARCEL_V1_MORE_FIELDS, PARCEL_WITH_HEAVY]);
+    let (old, new) =
+        ([DEPOT, PARCEL_V1, PARCEL], [DEPOT, PARCEL_V1_MORE_FIELDS, PARCEL_WITH_HEAVY]);
     let lines = lines(200);
     let changed = tempfile::tempdir().unwrap();
     process(changed.path(), &domain(&old), &lines);

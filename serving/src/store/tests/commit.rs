@@ -65,8 +65,7 @@ fn a_commit_shows_all_of_its_effects_and_a_restart_changes_none() {
         assert_eq!(by_reason["accepted"][""], 5_000);
         assert_eq!(by_reason["rejected"]["wrong_type"], 3);
 
-        let letters =
-            readers.dead_letters(&DeadLetterFilter::default(), &Page::default()).unwrap();
+        let letters = readers.dead_letters(&DeadLetterFilter::default(), &Page::default()).unwrap();
         let ids: Vec<i64> = letters.iter().map(|letter| letter.id).collect();
         assert_eq!(ids, [3, 2, 1]);
         assert_eq!(letters[0].payload, b"\xff{not json");
@@ -90,7 +89,10 @@ fn a_failed_commit_leaves_nothing_and_the_next_one_works() {
     // A key that the table does not have: noticed after journal and dead letters were written.
     effects.entities[0].replaced.push(key(4_711));
     let error = writer.commit(&effects).unwrap_err();
-    assert!(matches!(&error, StoreError::Corrupt(text) if text.contains("en_parcel_v1")), "{error}");
+    assert!(
+        matches!(&error, StoreError::Corrupt(text) if text.contains("en_parcel_v1")),
+        "{error}"
+    );
 
     assert_eq!(store.readers().journal_rows().unwrap(), [0, 10]);
     assert_eq!(store.readers().entity_rows().unwrap(), [10]);
@@ -266,12 +268,16 @@ fn entity_rows_come_back_as_they_were() {
         store.writer().unwrap().commit(&effects).unwrap();
     }
     let store = fixture::open(dir.path(), &domain);
-    let asked: Vec<EntityKey> =
-        (1..=3).map(|n| EntityKey { tenant: "default".into(), key: n.to_string().into() }).collect();
+    let asked: Vec<EntityKey> = (1..=3)
+        .map(|n| EntityKey { tenant: "default".into(), key: n.to_string().into() })
+        .collect();
     let found = store.writer().unwrap().rows_where(0, "pieces", &asked).unwrap();
     let found = arrow::compute::concat_batches(&rows.schema(), &found).unwrap();
     assert_eq!(found, rows);
-    assert_eq!(found.column_by_name(column::STATE).unwrap().as_binary::<i32>().value(0), [9, 0, 255]);
+    assert_eq!(
+        found.column_by_name(column::STATE).unwrap().as_binary::<i32>().value(0),
+        [9, 0, 255]
+    );
 }
 
 #[test]
@@ -282,10 +288,8 @@ fn counts_by_reason_add_up_over_partitions() {
     for (id, name) in [(1, "a"), (2, "b"), (1, "a")] {
         let mut effects = nothing(&domain, 0);
         effects.partition = PartitionState { id, name: name.into(), ..PartitionState::default() };
-        effects.by_reason = vec![
-            ("rejected", Reason::Late.code(), 2),
-            ("discarded", Reason::Late.code(), 1),
-        ];
+        effects.by_reason =
+            vec![("rejected", Reason::Late.code(), 2), ("discarded", Reason::Late.code(), 1)];
         writer.commit(&effects).unwrap();
     }
     let counts = store.readers().counts_by_reason().unwrap();

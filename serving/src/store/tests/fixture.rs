@@ -77,7 +77,11 @@ pub(super) fn open(dir: &Path, domain: &Arc<Domain>) -> Store {
 }
 
 /// Journal rows with these sequence numbers; every value follows from the number, some are null.
-pub(super) fn journal(domain: &Domain, family: usize, seqs: impl Iterator<Item = i64>) -> RecordBatch {
+pub(super) fn journal(
+    domain: &Domain,
+    family: usize,
+    seqs: impl Iterator<Item = i64>,
+) -> RecordBatch {
     let seqs: Vec<i64> = seqs.collect();
     let schema = domain.families[family].schema();
     let columns = schema.fields().iter().map(|field| match field.name().as_str() {
@@ -104,7 +108,9 @@ pub(super) fn entities(domain: &Domain, entity: usize, seqs: &[i64], state: u8) 
             column::TENANT => {
                 Arc::new(StringArray::from_iter_values(keys.iter().map(|key| &*key.tenant)))
             }
-            column::KEY => Arc::new(StringArray::from_iter_values(keys.iter().map(|key| &*key.key))),
+            column::KEY => {
+                Arc::new(StringArray::from_iter_values(keys.iter().map(|key| &*key.key)))
+            }
             column::STATE => {
                 Arc::new(BinaryArray::from_iter_values(seqs.iter().map(|_| [state, 0, 255])))
             }
@@ -139,16 +145,20 @@ fn values(field: &Field, seeds: &[i64]) -> ArrayRef {
         DataType::Timestamp(..) => Arc::new(TimestampMicrosecondArray::from_iter(
             seeds.iter().map(|seed| some(seed).map(|seed| seed * 1_000_003)),
         )),
-        DataType::Decimal128(precision, scale) => Arc::new(
-            Decimal128Array::from_iter(
-                seeds.iter().map(|s| some(s).map(|s| i128::from(s) * 10i128.pow(u32::from(*precision) - 9))),
+        DataType::Decimal128(precision, scale) => {
+            Arc::new(
+                Decimal128Array::from_iter(seeds.iter().map(|s| {
+                    some(s).map(|s| i128::from(s) * 10i128.pow(u32::from(*precision) - 9))
+                }))
+                .with_precision_and_scale(*precision, *scale)
+                .unwrap(),
             )
-            .with_precision_and_scale(*precision, *scale)
-            .unwrap(),
-        ),
+        }
         DataType::List(element) => {
-            let lengths: Vec<usize> =
-                seeds.iter().map(|seed| if null(*seed) { 0 } else { (seed % 3) as usize }).collect();
+            let lengths: Vec<usize> = seeds
+                .iter()
+                .map(|seed| if null(*seed) { 0 } else { (seed % 3) as usize })
+                .collect();
             let inner: Vec<i64> = seeds
                 .iter()
                 .zip(&lengths)
@@ -212,12 +222,8 @@ impl Batch {
         self.partition.next_offset += n as u64 + 1;
         self.partition.watermark = Some(self.last_seq * 1_000_000);
         self.partition.fingerprint = Some(format!("after {}", self.last_seq));
-        self.partition.counts += Counts {
-            received: n as u64 + 1,
-            accepted: n as u64,
-            rejected: 1,
-            ..Counts::default()
-        };
+        self.partition.counts +=
+            Counts { received: n as u64 + 1, accepted: n as u64, rejected: 1, ..Counts::default() };
         Effects {
             journal: vec![(PARCEL, journal(&self.domain, PARCEL, seqs.iter().copied()))],
             last_seq: self.last_seq,

@@ -65,11 +65,15 @@ fn a_kill_before_or_after_a_commit_keeps_exactly_what_was_committed() {
     let path = dir.path().to_str().unwrap();
     let mut before = 0;
     // The n-th commit of each life; batches before it are acknowledged.
-    for (point, n) in
-        [("store_before_commit", 1), ("store_before_commit", 4), ("store_after_commit", 1), ("store_after_commit", 3)]
-    {
+    for (point, n) in [
+        ("store_before_commit", 1),
+        ("store_before_commit", 4),
+        ("store_after_commit", 1),
+        ("store_after_commit", 3),
+    ] {
         let armed = format!("{point}:{n}");
-        let output = child("kill::committing_child", &[(CHILD, path), (fail_point::VARIABLE, &armed)]);
+        let output =
+            child("kill::committing_child", &[(CHILD, path), (fail_point::VARIABLE, &armed)]);
         assert!(!output.status.success(), "the child outlived {armed}");
         let acknowledged = acknowledged(&output).max(before);
         let durable = if point == "store_before_commit" { n - 1 } else { n };

@@ -41,7 +41,8 @@ fn a_snapshot_does_not_move_while_the_writer_commits() {
 fn a_snapshot_cannot_write() {
     let store = Store::in_memory(parcels()).unwrap();
     let readers = store.readers();
-    for sql in ["delete from ev_parcel", "drop table meta", "attach 'x.db' as x", "set threads = 1"] {
+    for sql in ["delete from ev_parcel", "drop table meta", "attach 'x.db' as x", "set threads = 1"]
+    {
         let result = readers.snapshot("write", |conn| conn.execute_batch(sql));
         assert!(result.is_err(), "{sql}");
     }
@@ -201,7 +202,8 @@ fn an_error_half_way_through_a_result_is_an_error() {
     let schema = readers.domain().families[PARCEL].schema();
     let schema = Arc::new(arrow::datatypes::Schema::new(vec![schema.field(0).clone()]));
     let result = readers.with("divide", |conn| {
-        let sql = "select case when range < 100000 then range else error('late') end from range(200000)";
+        let sql =
+            "select case when range < 100000 then range else error('late') end from range(200000)";
         let mut rows = 0;
         crate::store::rows::stream(conn, sql, [], &schema, |batch| rows += batch.num_rows())
     });
