@@ -162,6 +162,14 @@ impl Source for HttpSource {
     }
 }
 
+impl Drop for HttpSource {
+    /// The channel keeps what is queued until its last sender is gone; whoever waits for outcomes
+    /// must learn at once that none will come.
+    fn drop(&mut self) {
+        while self.queue.try_recv().is_ok() {}
+    }
+}
+
 impl HttpSource {
     /// One batch of all requests.
     fn join(&mut self, requests: Vec<Request>) -> Delivery {
