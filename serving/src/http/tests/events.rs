@@ -117,7 +117,7 @@ async fn a_pipeline_that_stops_before_the_commit_is_503() {
     let (reply, ()) = tokio::join!(world.post("application/json", "{}"), async { drop(source) });
     assert_eq!(reply.status, 503);
     let hint = &reply.json()["hint"];
-    assert!(hint.as_str().unwrap().contains("sending them again is safe"), "{hint}");
+    assert!(hint.as_str().unwrap().contains("send the same events again"), "{hint}");
 }
 
 #[tokio::test]
