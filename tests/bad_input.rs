@@ -156,17 +156,17 @@ fn contracts_that_lie_are_refused_with_their_place() {
         &["mesure", "measure", "consumption.yaml:6"],
     );
     lies("unit: kWh", "unit: [kWh]", &["expected a text", "consumption.yaml:4"]);
-    lies("version: 1\nunit", "version: one\nunit", &["version"]);
+    lies("version: 1\nunit", "version: one\nunit", &["whole number", "consumption.yaml:3"]);
     lies("{event: meter.reading}\n", "{event: meter.readings}\n", &["meter.readings"]);
     lies("sum(amount)", "sum(amuont)", &["amuont", "amount"]);
-    lies("sum(amount)", "sum(meter)", &["meter"]);
+    lies("sum(amount)", "sum(meter)", &["cannot be taken of string"]);
     lies("moved_by: [meter.reading]", "moved_by: []", &["moved_by", "meter.reading"]);
     lies(
         "from: {event: meter.reading}\nmeasure: sum(amount)",
         "measure: ratio(consumption, consumption)",
         &["consumption"],
     );
-    lies("amount / parts < 100", "amount / parts", &["small_share"]);
+    lies("amount / parts < 100", "amount / parts", &["bool is wanted", "reading.yaml:12"]);
     lies("type: 'decimal(12,2)'", "type: 'decimal(99,2)'", &["decimal"]);
     lies("kind: metric", "kind: metrik", &["metrik", "metric"]);
     lies("windows: [1h, 24h]", "windows: [1h, soon]", &["soon"]);
