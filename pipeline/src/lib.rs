@@ -8,6 +8,7 @@
 
 pub mod admit;
 pub mod batch;
+pub mod clock;
 pub mod decode;
 pub mod deduplicate;
 pub mod entity;

@@ -29,8 +29,8 @@ use crate::source::{Limits, Next, Progress, Source, SourceError};
 use crate::stage_times::StageTimes;
 use crate::store::{Committed, ServingStore, StoreError};
 
-/// Decoded batches between a source and the writer. Two keep both busy; more only add memory.
-const QUEUED_BATCHES: usize = 2;
+/// Decoded batches between a source and the writer. One keeps both busy; more only add memory.
+const QUEUED_BATCHES: usize = 1;
 /// How long a source waits for its first record before it looks at the stop signal again.
 const SOURCE_POLL: Duration = Duration::from_millis(100);
 /// The writer calls the store's `idle` after this long without a batch.

@@ -87,8 +87,29 @@ pub struct PartitionState {
     pub fingerprint: Option<String>,
     /// Highest accepted event time, µs; `None` before the first.
     pub watermark: Option<i64>,
+    /// When its last batch was applied, µs of this machine's clock.
+    pub updated_at: i64,
     /// Counts since the store was made.
     pub counts: Counts,
+}
+
+/// A partition that delivered nothing for this long (µs) is idle: it holds nobody back.
+pub const IDLE_AFTER: i64 = 30_000_000;
+
+/// Event time (µs) up to which events have been applied: the lowest watermark over the partitions
+/// that deliver, given as (watermark, `updated_at`). Idle partitions and those without an event do
+/// not count; when all are idle, the highest watermark tells.
+pub fn data_through(partitions: impl Iterator<Item = (Option<i64>, i64)>, now: i64) -> Option<i64> {
+    let mut delivering: Option<i64> = None;
+    let mut newest: Option<i64> = None;
+    for (watermark, updated_at) in partitions {
+        let Some(watermark) = watermark else { continue };
+        newest = newest.max(Some(watermark));
+        if now.saturating_sub(updated_at) <= IDLE_AFTER {
+            delivering = Some(delivering.map_or(watermark, |lowest| lowest.min(watermark)));
+        }
+    }
+    delivering.or(newest)
 }
 
 /// Everything one batch changes. The store applies all of it or nothing.
@@ -241,3 +262,28 @@ pub fn dead_letter_schema() -> arrow::datatypes::SchemaRef {
 
 /// Totals by reason: outcome → reason code → count.
 pub type CountsByReason = BTreeMap<String, BTreeMap<String, u64>>;
+
+#[cfg(test)]
+mod tests {
+    use super::{IDLE_AFTER, data_through};
+
+    #[track_caller]
+    fn check(partitions: &[(Option<i64>, i64)], expected: Option<i64>) {
+        let now = 10 * IDLE_AFTER;
+        assert_eq!(data_through(partitions.iter().copied(), now), expected, "{partitions:?}");
+    }
+
+    #[test]
+    fn data_are_through_to_the_lowest_watermark_of_those_that_deliver() {
+        let (fresh, idle) = (10 * IDLE_AFTER, 9 * IDLE_AFTER - 1);
+        check(&[], None);
+        check(&[(None, fresh)], None);
+        check(&[(Some(5), fresh)], Some(5));
+        check(&[(Some(5), fresh), (Some(3), fresh), (None, fresh)], Some(3));
+        check(&[(Some(5), fresh), (Some(3), idle)], Some(5));
+        check(&[(Some(5), fresh), (Some(3), 9 * IDLE_AFTER)], Some(3));
+        check(&[(Some(5), idle), (Some(3), idle)], Some(5));
+        // A clock that was set back.
+        check(&[(Some(5), fresh + 1), (Some(3), i64::MAX)], Some(3));
+    }
+}

@@ -37,7 +37,7 @@ impl MetricEngine {
                     fold(conn, self.domain(), entity.index, &scope)?
                 }
             };
-            Ok((rows, progress(conn)?.position))
+            Ok((rows, progress(conn, now)?.position))
         })?;
         let found = batches.iter().find_map(|batch| Some((batch, find_row(batch, question)?)));
         let (batch, row) = found.ok_or_else(|| not_found(question))?;

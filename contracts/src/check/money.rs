@@ -3,8 +3,8 @@
 //! A field that declares `currency_field` is an amount whose currency stands in another column of
 //! the same row. The mark goes along: to enriched columns and derived fields that are computed from
 //! it, and into entities whose folds keep amount and currency together. Wherever amounts of
-//! several rows become one number, `where` must hold the currency to one value. Whole numbers,
-//! texts and truth values computed from an amount (a size class, a count) are no amounts.
+//! several rows become one number, `where` or a `case` around the amount must hold the currency to
+//! one value. Whole numbers, texts and truth values computed from an amount (a size class, a count) are no amounts.
 //!
 //! Start at [`of_expr`] and [`one_currency`].
 
@@ -32,10 +32,7 @@ pub(crate) enum Amount {
 /// The columns that a predicate holds to one text: `currency = 'EUR' and …`.
 pub(crate) fn pinned(text: &str, scope: &Scope) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let parsed = Parser::new(&GenericDialect {})
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr());
-    if let Ok(expr) = parsed {
+    if let Some(expr) = parse(text) {
         collect(&expr, scope, &mut found);
     }
     found
@@ -62,6 +59,30 @@ fn collect(expr: &SqlExpr, scope: &Scope, found: &mut BTreeMap<String, String>) 
         SqlExpr::InList { expr, list, negated: false } if list.len() == 1 => pin(expr, &list[0]),
         _ => {}
     }
+}
+
+/// The columns that hold one text wherever `expr` is not null:
+/// `case when currency = 'EUR' then total end`. Aggregates and folds pass nulls over, so an amount
+/// that is guarded like this needs no `where`.
+pub(crate) fn guarded(expr: &Expr, scope: &Scope) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    if let Some(SqlExpr::Case { operand: None, conditions, else_result, .. }) =
+        parse(expr.canonical())
+        && let [only] = conditions.as_slice()
+        && else_result.is_none_or(|value| is_null(&value))
+    {
+        collect(&only.condition, scope, &mut found);
+    }
+    found
+}
+
+fn is_null(expr: &SqlExpr) -> bool {
+    matches!(expr, SqlExpr::Value(value) if value.value == SqlValue::Null)
+}
+
+fn parse(text: &str) -> Option<SqlExpr> {
+    let mut parser = Parser::new(&GenericDialect {}).try_with_sql(text).ok()?;
+    parser.parse_expr().ok()
 }
 
 /// The currencies of the amounts that `expr` is computed from; none when it is not an amount.
@@ -120,7 +141,8 @@ pub(crate) fn one_currency(
                                 "this would add up or compare amounts in different currencies (`{column}`)"
                             ),
                             hint: format!(
-                                "hold the currency to one value: `where: {column} = '…'`"
+                                "hold the currency to one value: `where: {column} = '…'`, or \
+                                 `case when {column} = '…' then … end` around the amount"
                             ),
                         });
                     }
@@ -197,6 +219,32 @@ mod tests {
             ("syntax (", None),
         ] {
             let found = pinned(text, &scope);
+            assert_eq!(found.get("currency").map(String::as_str), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_case_with_one_branch_guards_its_amount() {
+        let column = |name: &str, ty| ScopeColumn {
+            name: name.to_owned(),
+            column: name.to_owned(),
+            ty,
+        };
+        let scope = Scope {
+            columns: vec![column("currency", Type::String), column("total", Type::Float64)],
+        };
+        for (text, expected) in [
+            ("case when currency = 'EUR' then total end", Some("EUR")),
+            ("case when total > 1 and 'EUR' = currency then total * 2 else null end", Some("EUR")),
+            ("case when currency = 'EUR' then total else 0 end", None),
+            ("case when currency = 'EUR' then total when total > 1 then total end", None),
+            ("case when currency <> 'EUR' then total end", None),
+            ("case currency when 'EUR' then total end", None),
+            ("coalesce(case when currency = 'EUR' then total end, total)", None),
+            ("total", None),
+        ] {
+            let expr = Expr::compile(text, &scope, None).unwrap();
+            let found = guarded(&expr, &scope);
             assert_eq!(found.get("currency").map(String::as_str), expected, "{text}");
         }
     }

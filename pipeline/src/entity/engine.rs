@@ -294,7 +294,7 @@ impl Engine {
                 }
                 let cached = self.caches[entity].take(&key);
                 let stored = cached.is_some();
-                let before = cached.clone().filter(|_| keep_before);
+                let before = if keep_before { cached.clone() } else { None };
                 let state = cached.unwrap_or_else(|| EntityState::empty(&self.layouts[entity]));
                 let slot = touched.insert(TouchedState { key: key.owned(), state, before, stored });
                 if !stored {

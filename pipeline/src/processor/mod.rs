@@ -20,6 +20,7 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::admit::{Facts, Verdict, judge};
 use crate::batch::DecodedBatch;
+use crate::clock;
 use crate::deduplicate::filter::SeenFilter;
 use crate::deduplicate::hash;
 use crate::entity::{self, FoldError};
@@ -213,6 +214,7 @@ impl Processor {
         partition.counts += counts;
         partition.next_offset = batch.raw.next_offset;
         partition.fingerprint = batch.raw.fingerprint.clone();
+        partition.updated_at = clock::now();
         let ingest_rows =
             ingest::rows(&self.domain.ingest, batch.raw.source, admission.last_seq, &ingest)
                 .map_err(|error| {

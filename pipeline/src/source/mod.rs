@@ -48,7 +48,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { records: 16_384, bytes: 8 << 20 }
+        Self { records: 65_536, bytes: 24 << 20 }
     }
 }
 

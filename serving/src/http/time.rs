@@ -7,10 +7,7 @@ use crate::value::{parse_date, parse_time, time_text};
 
 const DAY: i64 = 86_400_000_000;
 
-/// Now, µs.
-pub fn now() -> i64 {
-    chrono::Utc::now().timestamp_micros()
-}
+pub use pipeline::clock::now;
 
 /// Seconds between two times, to the microsecond.
 pub(super) fn seconds_between(earlier: i64, later: i64) -> f64 {

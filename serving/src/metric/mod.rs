@@ -28,7 +28,6 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use contracts::model::{Domain, Measure, Metric, Relation};
 use duckdb::types::ValueRef;
@@ -68,11 +67,7 @@ impl fmt::Debug for MetricEngine {
 impl MetricEngine {
     /// An engine over a domain and its store.
     pub fn new(domain: Arc<Domain>, readers: Readers) -> Self {
-        let now = || {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-        };
-        Self::with_clock(domain, readers, Arc::new(now))
+        Self::with_clock(domain, readers, Arc::new(pipeline::clock::now))
     }
 
     /// An engine that is told the time.
@@ -108,7 +103,10 @@ impl MetricEngine {
         let computed_at = self.now();
         let metric = question.metric;
         let (read, proof) = self.in_snapshot("read a metric", |conn| {
-            Ok((self.measure(conn, question)?, proof::read(conn, &self.domain, question)?))
+            Ok((
+                self.measure(conn, question)?,
+                proof::read(conn, &self.domain, question, computed_at)?,
+            ))
         })?;
 
         let mut groups = groups::combine(&self.domain, metric, &read);

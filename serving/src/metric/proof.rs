@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use contracts::model::{Domain, Relation, column};
 use duckdb::types::Value as SqlValue;
 use duckdb::{Connection, params_from_iter};
+use pipeline::store::data_through;
 
 use super::check::{Resolved, timestamp};
 use super::sql::{Query, quote};
@@ -19,6 +20,7 @@ pub(crate) fn read(
     conn: &Connection,
     domain: &Domain,
     question: &Resolved<'_>,
+    now: i64,
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
     let relations = domain.graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);
@@ -29,7 +31,7 @@ pub(crate) fn read(
             _ => None,
         })
         .collect();
-    let progress = progress(conn)?;
+    let progress = progress(conn, now)?;
     Ok(Proof {
         contract_version: metric.version,
         contract_hash: format!("{:016x}", metric.hash),
@@ -49,20 +51,24 @@ pub(crate) fn read(
 pub(crate) struct Progress {
     /// Highest journal sequence number.
     pub(crate) position: i64,
-    /// Lowest watermark over the partitions that have one, µs.
+    /// See [`data_through`].
     pub(crate) data_through: Option<i64>,
 }
 
 /// How far the store has come.
-pub(crate) fn progress(conn: &Connection) -> Result<Progress, ReadError> {
-    let text = "select coalesce(max(last_seq), 0), min(watermark) from source_partitions";
-    conn.prepare_cached(text)
+pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadError> {
+    let rows = conn
+        .prepare_cached("select last_seq, watermark, updated_at from source_partitions")
         .and_then(|mut statement| {
-            statement.query_row([], |row| {
-                Ok(Progress { position: row.get(0)?, data_through: row.get(1)? })
-            })
+            let rows = statement
+                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
+            rows.collect::<duckdb::Result<Vec<_>>>()
         })
-        .map_err(unavailable("read source positions"))
+        .map_err(unavailable("read source positions"))?;
+    Ok(Progress {
+        position: rows.iter().map(|(last_seq, ..)| *last_seq).max().unwrap_or(0),
+        data_through: data_through(rows.iter().map(|(_, mark, at)| (*mark, *at)), now),
+    })
 }
 
 /// Dead letters of the tenant in the window.

@@ -51,12 +51,12 @@ impl Known {
     ) -> duckdb::Result<()> {
         let sql = if self.partitions.contains(&partition.id) {
             "update source_partitions set name = ?, next_offset = ?, fingerprint = ?, watermark = ?,
-             received = ?, accepted = ?, duplicate = ?, rejected = ?, discarded = ?, last_seq = ?
+             updated_at = ?, received = ?, accepted = ?, duplicate = ?, rejected = ?, discarded = ?, last_seq = ?
              where id = ?"
         } else {
-            "insert into source_partitions (name, next_offset, fingerprint, watermark, received,
-             accepted, duplicate, rejected, discarded, last_seq, id)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            "insert into source_partitions (name, next_offset, fingerprint, watermark, updated_at,
+             received, accepted, duplicate, rejected, discarded, last_seq, id)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         };
         let counts = &partition.counts;
         conn.prepare_cached(sql)?.execute(params![
@@ -64,6 +64,7 @@ impl Known {
             partition.next_offset,
             partition.fingerprint,
             partition.watermark,
+            partition.updated_at,
             counts.received,
             counts.accepted,
             counts.duplicate,
@@ -107,7 +108,7 @@ pub(super) fn partitions(
     name: Option<&str>,
 ) -> duckdb::Result<Vec<PartitionState>> {
     let mut statement = conn.prepare_cached(
-        "select id, name, next_offset, fingerprint, watermark,
+        "select id, name, next_offset, fingerprint, watermark, updated_at,
                 received, accepted, duplicate, rejected, discarded
          from source_partitions where name = coalesce(?, name) order by id",
     )?;
@@ -118,12 +119,13 @@ pub(super) fn partitions(
             next_offset: row.get(2)?,
             fingerprint: row.get(3)?,
             watermark: row.get(4)?,
+            updated_at: row.get(5)?,
             counts: Counts {
-                received: row.get(5)?,
-                accepted: row.get(6)?,
-                duplicate: row.get(7)?,
-                rejected: row.get(8)?,
-                discarded: row.get(9)?,
+                received: row.get(6)?,
+                accepted: row.get(7)?,
+                duplicate: row.get(8)?,
+                rejected: row.get(9)?,
+                discarded: row.get(10)?,
             },
         })
     })?;

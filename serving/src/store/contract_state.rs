@@ -73,12 +73,19 @@ pub(super) type Definitions = BTreeMap<Key, Definition>;
 /// One thing to do, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Fill columns of a family's journal.
-    FillFamily { family: usize, fill: Fill },
-    /// Fill columns of `ingest`.
-    FillIngest { fill: Fill },
+    /// Fill columns.
+    Fill { relation: Filled, fill: Fill },
     /// Fold an entity again from the journal.
     Rebuild { entity: usize },
+}
+
+/// A table whose rows are kept for ever, so that columns are filled rather than rows made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// The journal of a family.
+    Family(usize),
+    /// Received records by outcome.
+    Ingest,
 }
 
 /// What to fill in a table.
@@ -247,7 +254,7 @@ pub(super) fn plan(recorded: &Definitions, domain: &Domain) -> Result<Vec<Step>,
             changed.insert(Relation::Family(family.index));
         }
         if !fill.is_empty() {
-            steps.push(Step::FillFamily { family: family.index, fill });
+            steps.push(Step::Fill { relation: Filled::Family(family.index), fill });
         }
     }
     if let Some(before) = recorded.get(&ingest_key()) {
@@ -255,7 +262,7 @@ pub(super) fn plan(recorded: &Definitions, domain: &Domain) -> Result<Vec<Step>,
             refused.push(format!("source `ingest`: {what}"));
         });
         if !fill.is_empty() {
-            steps.push(Step::FillIngest { fill });
+            steps.push(Step::Fill { relation: Filled::Ingest, fill });
         }
     }
     for entity in &domain.entities {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use duckdb::{Config, Connection};
+use pipeline::store::StoreError;
 
 use super::StoreOptions;
 use super::error::{OpenError, failed};
@@ -25,13 +26,31 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, Ope
         .and_then(|()| fs::create_dir_all(&spill))
         .map_err(|source| OpenError::NotWritable { dir: dir.to_path_buf(), source })?;
     let file = file(dir);
+    remove_unborn(&file);
     let config = config(options)
         .and_then(|config| config.with("temp_directory", spill.to_string_lossy()))
         .map_err(|e| failed("configure the store", &e))?;
     let conn = Connection::open_with_flags(&file, config)
         .map_err(|error| OpenError::from_open(dir, &file, &error))?;
-    seal(&conn)?;
+    close_off(&conn)?;
     Ok(conn)
+}
+
+/// Removes an empty file without a log: a process died between making the file and writing its
+/// first byte. DuckDB would refuse it for ever.
+fn remove_unborn(file: &Path) {
+    let is_empty = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
+    if is_empty && !log_of(file).exists() {
+        // What cannot be removed is refused by DuckDB in a moment, in words that tell.
+        let _ = fs::remove_file(file);
+    }
+}
+
+/// The write-ahead log of a database file.
+pub(super) fn log_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".wal");
+    PathBuf::from(name)
 }
 
 /// An empty database in memory.
@@ -39,7 +58,7 @@ pub(super) fn open_in_memory(options: &StoreOptions) -> Result<Connection, OpenE
     let config = config(options).map_err(|e| failed("configure the store", &e))?;
     let conn = Connection::open_in_memory_with_flags(config)
         .map_err(|e| failed("open a store in memory", &e))?;
-    seal(&conn)?;
+    close_off(&conn)?;
     conn.execute_batch(BOOKKEEPING).map_err(|e| failed("create tables", &e))?;
     Ok(conn)
 }
@@ -54,11 +73,18 @@ fn config(options: &StoreOptions) -> duckdb::Result<Config> {
         .with("autoload_known_extensions", "false")
 }
 
-/// No statement may touch files, load code or change a setting from here on.
-fn seal(conn: &Connection) -> Result<(), OpenError> {
-    conn.execute_batch("set enable_external_access = false; set lock_configuration = true")
+/// No statement may touch files or load code from here on.
+fn close_off(conn: &Connection) -> Result<(), OpenError> {
+    conn.execute_batch("set enable_external_access = false")
         .map_err(|e| failed("configure the store", &e))?;
     Ok(())
+}
+
+/// Ends the time of opening: no setting may change, and checkpoints are the writer's business (see
+/// [`super::wal`]). While contracts are followed DuckDB makes its own, to keep the log short.
+pub(super) fn seal(conn: &Connection) -> Result<(), StoreError> {
+    conn.execute_batch("set checkpoint_threshold = '1TB'; set lock_configuration = true")
+        .map_err(|e| failed("configure the store", &e))
 }
 
 /// Creates the bookkeeping tables in a new file; refuses a file from a newer release.
@@ -73,9 +99,7 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
         let sql =
             format!("begin; {BOOKKEEPING} insert into meta values ('format', '{FORMAT}'); commit");
         return conn.execute_batch(&sql).map_err(|error| match failed("create tables", &error) {
-            pipeline::store::StoreError::DiskFull { .. } => {
-                OpenError::DiskFull { dir: dir.to_path_buf() }
-            }
+            StoreError::DiskFull { .. } => OpenError::DiskFull { dir: dir.to_path_buf() },
             other => OpenError::Store(other),
         });
     }
@@ -87,7 +111,7 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
             Err(OpenError::NewerFormat { dir: dir.to_path_buf(), found, known: FORMAT })
         }
         Ok(_) => Ok(()),
-        Err(_) => Err(OpenError::Store(pipeline::store::StoreError::Corrupt(format!(
+        Err(_) => Err(OpenError::Store(StoreError::Corrupt(format!(
             "the store's format is `{found}`, expected a number"
         )))),
     }

@@ -59,6 +59,18 @@ pub enum OpenError {
         /// What changed, one text for each change.
         changes: Vec<String>,
     },
+    /// A process died while stored rows were brought in line with other contracts than these.
+    #[error(
+        "data directory `{}`: following an earlier change of the contracts was interrupted in \
+         table `{table}`",
+        dir.display()
+    )]
+    ChangeInterrupted {
+        /// The directory.
+        dir: PathBuf,
+        /// The table that is half-way.
+        table: String,
+    },
     /// No space left on the device.
     #[error("data directory `{}`: no space left on the device", dir.display())]
     DiskFull {
@@ -93,6 +105,9 @@ impl OpenError {
                 "undo the change, give the changed field a new name, or start a new data directory"
                     .into(),
             ),
+            Self::ChangeInterrupted { .. } => {
+                Some("start once with the contracts of that change, then change them again".into())
+            }
             Self::DiskFull { .. } => Some("free some space and start again".into()),
             Self::Store(_) => None,
         }

@@ -3,6 +3,7 @@
 //! A table is filled in steps, each one transaction that also notes how far it came, so a process
 //! that dies goes on where it was. Until the last step the old definition stays recorded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
@@ -43,17 +44,40 @@ pub(super) struct Job<'a> {
     pub definition: &'a Definition,
 }
 
+/// A fill that was begun and not finished.
+pub(super) struct Begun {
+    /// [`Job::target`].
+    pub target: String,
+    /// Rows up to this sequence number are filled.
+    pub done_seq: i64,
+}
+
+/// Fills that were begun and not finished, by table.
+pub(super) fn begun(conn: &Connection) -> Result<BTreeMap<String, Begun>, StoreError> {
+    let fails = |e: duckdb::Error| failed("read how far contracts were followed", &e);
+    let mut statement =
+        conn.prepare("select table_name, target, done_seq from contract_fill").map_err(fails)?;
+    let rows = statement
+        .query_map([], |row| {
+            let table: String = row.get(0)?;
+            Ok((table, Begun { target: row.get(1)?, done_seq: row.get(2)? }))
+        })
+        .map_err(fails)?;
+    rows.collect::<duckdb::Result<BTreeMap<_, _>>>().map_err(fails)
+}
+
 impl Job<'_> {
-    /// Does it all, or goes on with it.
+    /// Does it all, or goes on after `done` when it was begun before.
     pub(super) fn run(
         &self,
         conn: &Connection,
+        done: Option<i64>,
         progress: &dyn Fn(&str, u64, u64),
     ) -> Result<(), StoreError> {
         let context = format!("fill columns of `{}`", self.table.name);
         let fails = |e: duckdb::Error| failed(&context, &e);
         let name = quoted(&self.table.name);
-        let mut done = match self.resume(conn, &context)? {
+        let mut done = match done {
             Some(done) => done,
             None => self.begin(conn, &context)?,
         };
@@ -75,25 +99,6 @@ impl Job<'_> {
         conn.execute_batch("checkpoint").map_err(fails)
     }
 
-    /// Where an interrupted fill stopped; `None` when none was begun.
-    fn resume(&self, conn: &Connection, context: &str) -> Result<Option<i64>, StoreError> {
-        let fails = |e: duckdb::Error| failed(context, &e);
-        let mut statement = conn
-            .prepare("select target, done_seq from contract_fill where table_name = ?")
-            .map_err(fails)?;
-        let mut found = statement.query([&self.table.name]).map_err(fails)?;
-        let Some(row) = found.next().map_err(fails)? else { return Ok(None) };
-        let target: String = row.get(0).map_err(fails)?;
-        if target != self.target() {
-            return Err(refused(
-                context,
-                "following an earlier change of the contracts was interrupted; start once with \
-                 those contracts, then change them again",
-            ));
-        }
-        row.get(1).map(Some).map_err(fails)
-    }
-
     /// Adds the columns and notes that nothing is filled yet.
     fn begin(&self, conn: &Connection, context: &str) -> Result<i64, StoreError> {
         let name = quoted(&self.table.name);
@@ -111,7 +116,9 @@ impl Job<'_> {
             alter.push_str(&format!("alter table {name} add column {definition};"));
         }
         in_transaction(conn, context, || {
-            conn.execute_batch(&alter)?;
+            if !alter.is_empty() {
+                conn.execute_batch(&alter)?;
+            }
             conn.execute(
                 "insert into contract_fill values (?, ?, -1)",
                 params![self.table.name, self.target()],
@@ -239,7 +246,7 @@ impl Job<'_> {
 
     /// Names the definition that is being followed, so that an interrupted fill is not mixed with
     /// another one.
-    fn target(&self) -> String {
+    pub(super) fn target(&self) -> String {
         let text = serde_json::to_string(&self.definition.columns).unwrap_or_default();
         format!("{:016x}", xxh3_64(text.as_bytes()))
     }

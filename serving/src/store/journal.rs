@@ -46,8 +46,9 @@ impl Journal for Readers {
 ///
 /// Sequence numbers are dense over all families, so a range of `n` numbers holds at most `n` rows
 /// of this one: the work is cut into ranges, not into `limit`s, which DuckDB could only answer by
-/// looking at all the rest. Where the family has no row for a long while the next one is looked
-/// up.
+/// looking at all the rest. The last range may hold more rows than are still wanted: fewer, larger
+/// queries matter more than an exact count. Where the family has no row for a long while the next
+/// one is looked up.
 fn ranges(
     conn: &Connection,
     table: &Table,
@@ -64,7 +65,7 @@ fn ranges(
     let mut count = 0;
     let mut start = after;
     while start < until && count < max_rows {
-        let end = until.min(start.saturating_add((max_rows - count) as i64));
+        let end = until.min(start.saturating_add(max_rows as i64));
         let batch = between(conn, table, start, end)?;
         start = end;
         if batch.num_rows() > 0 {

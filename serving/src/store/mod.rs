@@ -7,8 +7,8 @@
 //! DuckDB: rows come with their computed columns.
 //!
 //! A data directory holds `serving.duckdb` (this module), `LOCK` ([`data_dir`]) and `lake/`.
-//! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` what
-//! happens when the contracts are no longer those the directory was written with.
+//! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` and
+//! `follow.rs` what happens when the contracts are no longer those the directory was written with.
 
 mod absent;
 mod bookkeeping;
@@ -19,6 +19,7 @@ mod dead_letters;
 mod error;
 mod extra;
 mod fill;
+mod follow;
 mod journal;
 mod keys;
 mod lookup;
@@ -28,9 +29,10 @@ pub(crate) mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod wal;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -43,10 +45,9 @@ pub use self::error::{OpenError, failed};
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 
-use self::contract_state::Step;
 use self::error::refused;
 use self::schema::Tables;
-use self::writer::Wal;
+use self::wal::Wal;
 
 /// Called on long work at a start: what is done, how much of it, out of how much.
 pub type Progress = Box<dyn Fn(&str, u64, u64) + Send>;
@@ -61,7 +62,7 @@ pub struct StoreOptions {
     pub readers: usize,
     /// Longest time that one read may take.
     pub query_time_limit: Duration,
-    /// Write-ahead log, in MiB, at which a commit is followed by a checkpoint.
+    /// Write-ahead log, in MiB, at which a commit is preceded by a checkpoint.
     pub checkpoint_mib: u32,
     /// Write-ahead log, in MiB, beyond which an idle moment is used for a checkpoint.
     pub idle_checkpoint_mib: u32,
@@ -99,11 +100,9 @@ impl Store {
         let conn = database::open(dir, &options)?;
         database::check_format(&conn, dir)?;
         let tables = Self::prepare(&conn, dir, &domain, &options)?;
-        let wal = Wal {
-            file: log_of(&file),
-            idle_bytes: u64::from(options.idle_checkpoint_mib) << 20,
-            most_bytes: u64::from(options.checkpoint_mib) << 20,
-        };
+        let mebibytes = |count: u32| u64::from(count) << 20;
+        let idle_bytes = mebibytes(options.idle_checkpoint_mib);
+        let wal = Wal::of(&file, idle_bytes, mebibytes(options.checkpoint_mib));
         Ok(Self::assemble(conn, tables, domain, &options, Some(wal))?)
     }
 
@@ -127,55 +126,13 @@ impl Store {
         domain: &Arc<Domain>,
         options: &StoreOptions,
     ) -> Result<Tables, OpenError> {
-        let recorded = contract_state::load(conn)?;
-        let steps = contract_state::plan(&recorded, domain)
-            .map_err(|changes| OpenError::ContractsChanged { dir: dir.to_path_buf(), changes })?;
-        let wanted = contract_state::definitions(domain);
         let mut tables = Tables::of(domain);
-        let create = tables.all().map(|table| table.create()).collect::<Result<Vec<_>, _>>()?;
-        in_transaction(conn, "create tables", || conn.execute_batch(&create.join(";")))?;
-
         let silent = |_: &str, _: u64, _: u64| {};
         let progress: &dyn Fn(&str, u64, u64) = match &options.progress {
             Some(progress) => progress,
             None => &silent,
         };
-        for step in &steps {
-            match step {
-                Step::FillFamily { family, fill } => {
-                    let contract = &domain.families[*family];
-                    let key = contract_state::event_key(contract);
-                    let job = fill::Job {
-                        table: &tables.families[*family],
-                        fill,
-                        family: Some(contract),
-                        computed: &contract.computed,
-                        definition: &wanted[&key],
-                        key,
-                    };
-                    job.run(conn, progress)?;
-                }
-                Step::FillIngest { fill } => {
-                    let key = contract_state::ingest_key();
-                    let job = fill::Job {
-                        table: &tables.ingest,
-                        fill,
-                        family: None,
-                        computed: &domain.ingest.computed,
-                        definition: &wanted[&key],
-                        key,
-                    };
-                    job.run(conn, progress)?;
-                }
-                Step::Rebuild { entity } => {
-                    let key = contract_state::entity_key(&domain.entities[*entity]);
-                    rebuild::rebuild(conn, domain, &tables, *entity, &wanted[&key], progress)?;
-                }
-            }
-        }
-        in_transaction(conn, "record the contracts", || {
-            contract_state::save_all(conn, &recorded, &wanted)
-        })?;
+        follow::contracts(conn, dir, domain, &tables, progress)?;
         for table in tables.all_mut() {
             table.learn_order(conn)?;
         }
@@ -189,6 +146,7 @@ impl Store {
         options: &StoreOptions,
         wal: Option<Wal>,
     ) -> Result<Self, StoreError> {
+        database::seal(&conn)?;
         let tables = Arc::new(tables);
         let connections = (0..options.readers.max(1))
             .map(|_| conn.try_clone())
@@ -234,11 +192,4 @@ fn in_transaction<T>(
         let _ = conn.execute_batch("rollback");
         failed(context, &error)
     })
-}
-
-/// DuckDB's write-ahead log of a database file.
-fn log_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(".wal");
-    PathBuf::from(name)
 }

@@ -24,7 +24,7 @@ pub(super) const BOOKKEEPING: &str = "
     create table if not exists meta (key varchar, value varchar);
     create table if not exists source_partitions (
         id bigint, name varchar, next_offset ubigint, fingerprint varchar, watermark bigint,
-        received ubigint, accepted ubigint, duplicate ubigint, rejected ubigint, discarded ubigint,
+        updated_at bigint, received ubigint, accepted ubigint, duplicate ubigint, rejected ubigint, discarded ubigint,
         last_seq bigint);
     create table if not exists outcome_counts (
         partition bigint, outcome varchar, reason varchar, n ubigint);

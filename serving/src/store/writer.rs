@@ -4,7 +4,6 @@
 //! is ready for the next one. Nothing else writes to the database, so what the writer remembers
 //! (which bookkeeping rows exist, the last dead letter's id) is always current.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -20,6 +19,7 @@ use pipeline::store::{
 use super::bookkeeping::{self, Known};
 use super::error::{failed, refused};
 use super::schema::{Tables, quoted};
+use super::wal::{Due, Wal};
 use super::{keys, lookup};
 
 /// The writing side of a [`super::Store`]. There is one.
@@ -29,26 +29,6 @@ pub struct Writer {
     known: Known,
     last_dead_letter: i64,
     wal: Option<Wal>,
-}
-
-/// When the write-ahead log is folded into the database file.
-///
-/// A checkpoint costs the thread that does it up to a third of a second, and each 85 MB of log
-/// cost a second of the next start. So: a small one when nothing waits, a large one when it must.
-pub(super) struct Wal {
-    /// The log's file.
-    pub file: PathBuf,
-    /// Checkpoint at the first idle moment beyond this many bytes.
-    pub idle_bytes: u64,
-    /// Checkpoint in any case beyond this many bytes.
-    pub most_bytes: u64,
-}
-
-impl Wal {
-    fn bytes(&self) -> u64 {
-        // No file: everything is in the database file.
-        std::fs::metadata(&self.file).map_or(0, |meta| meta.len())
-    }
 }
 
 /// How the rows that an entity change replaces are found.
@@ -270,6 +250,11 @@ impl ServingStore for Writer {
     }
 
     fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError> {
+        match self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit) {
+            Due::Nothing => {}
+            Due::Checkpoint => self.checkpoint()?,
+            Due::NoRoom => return Err(StoreError::DiskFull { context: "commit batch".into() }),
+        }
         let mut outcome = self.transaction(effects, Match::Hash);
         if matches!(outcome, Err(Failure::HashCollision)) {
             outcome = self.transaction(effects, Match::Full);
@@ -286,18 +271,14 @@ impl ServingStore for Writer {
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;
         self.known.add(effects.partition.id, &effects.by_reason);
-        // DuckDB checkpoints by itself at the same size, unless a reader is in its way just then.
-        if self.wal.as_ref().is_some_and(|wal| wal.bytes() > wal.most_bytes) {
-            // The batch is durable: a checkpoint that fails is tried again after the next one.
-            let _ = self.checkpoint();
-        }
         Ok(())
     }
 
     fn idle(&mut self) -> Result<(), StoreError> {
-        if self.wal.as_ref().is_some_and(|wal| wal.bytes() > wal.idle_bytes) {
-            self.checkpoint()?;
+        match self.wal.as_ref().map_or(Due::Nothing, Wal::when_idle) {
+            Due::Checkpoint => self.checkpoint(),
+            // Without room it waits; a commit that cannot wait says so.
+            Due::Nothing | Due::NoRoom => Ok(()),
         }
-        Ok(())
     }
 }

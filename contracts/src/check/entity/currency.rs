@@ -19,7 +19,8 @@ pub(super) fn refuse_mixed(
     for (input, arg) in inputs.iter().zip(&folded.args) {
         let Some((expr, _)) = arg else { continue };
         let amounts = money::of_expr(relations, input.relation, expr);
-        let mut pins = input.pins.clone();
+        let mut pins = money::guarded(expr, &relations.scope(input.relation));
+        pins.extend(input.pins.clone());
         pins.entry(input.key.name.clone()).or_insert_with(|| format!("`{}`", input.key.name));
         match money::one_currency(relations, input.relation, &amounts, &pins) {
             Err(mixed) => return report.error(at, mixed.message, mixed.hint),
@@ -53,9 +54,10 @@ pub(super) fn amounts(
         let mut of_inputs: Vec<Amount> = Vec::new();
         for (i, (input, arg)) in inputs.iter().zip(&field.args).enumerate() {
             let Some((expr, by)) = arg else { continue };
+            let guarded = money::guarded(expr, &relations.scope(input.relation));
             for amount in money::of_expr(relations, input.relation, expr) {
                 let amount = match amount {
-                    Amount::In(column) => match input.pins.get(&column) {
+                    Amount::In(column) => match input.pins.get(&column).or(guarded.get(&column)) {
                         Some(text) => Amount::Fixed(text.clone()),
                         // One entity per currency: its key says which.
                         None if input.key.name == column => Amount::In(key.to_owned()),

@@ -1,7 +1,5 @@
 //! Measures over rows: events, an entity or `ingest`.
 
-use std::collections::BTreeMap;
-
 use crate::check::entity::{entity_source, event_sources};
 use crate::check::hash::{self, Facts};
 use crate::check::measure;
@@ -183,10 +181,11 @@ fn of_one_currency(
     report: &mut Report,
 ) -> Option<String> {
     let amounts = money::of_expr(relations, relation, expr);
-    let pins = match &raw.filter {
-        Some(text) => money::pinned(&text.value, &relations.scope(relation)),
-        None => BTreeMap::new(),
-    };
+    let scope = relations.scope(relation);
+    let mut pins = money::guarded(expr, &scope);
+    if let Some(text) = &raw.filter {
+        pins.extend(money::pinned(&text.value, &scope));
+    }
     match money::one_currency(relations, relation, &amounts, &pins) {
         Ok(currency) => currency,
         Err(mixed) => {

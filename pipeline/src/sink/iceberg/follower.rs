@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use contracts::model::Domain;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
@@ -25,6 +25,7 @@ use super::error::{LakeError, Retry, chain};
 use super::schema::{RowSource, sanitise, tables};
 use super::status::{LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
+use crate::clock;
 use crate::store::Journal;
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(250);
@@ -265,7 +266,7 @@ impl Follower {
                         self.tables[index].table.advance(&self.shared, &catalog, end).await;
                     let followed = &mut self.tables[index];
                     if followed.table.commits > before {
-                        let now = now_micros();
+                        let now = clock::now();
                         let commits = followed.table.commits - before;
                         self.status.update(|status| {
                             status.last_commit_at = Some(now);
@@ -347,11 +348,6 @@ pub(super) fn summary(metadata: &TableMetadata, key: &str) -> u64 {
         .current_snapshot()
         .and_then(|snapshot| snapshot.summary().additional_properties.get(key)?.parse().ok())
         .unwrap_or(0)
-}
-
-fn now_micros() -> i64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Pause after failures, twice as long each time.

@@ -5,7 +5,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use pipeline::store::{Journal, PartitionState, StoreError};
+use pipeline::store::{Journal, PartitionState, StoreError, data_through};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -106,7 +106,8 @@ pub(in super::super) async fn read(
 
 impl LineageBody {
     fn new(metric: &str, walk: Walk<'_>, position: i64, partitions: &[PartitionState]) -> Self {
-        let data_through = partitions.iter().filter_map(|partition| partition.watermark).min();
+        let marks = partitions.iter().map(|partition| (partition.watermark, partition.updated_at));
+        let data_through = data_through(marks, time::now());
         let mut total = pipeline::outcome::Counts::default();
         for partition in partitions {
             total += partition.counts;

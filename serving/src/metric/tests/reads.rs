@@ -217,9 +217,11 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
         ],
     );
     bench.run(&format!(
-        "insert into source_partitions (id, watermark, last_seq) values \
-         (1, {NOW}, 7), (2, {}, 5), (3, null, 0)",
-        NOW - SECOND
+        "insert into source_partitions (id, watermark, updated_at, last_seq) values \
+         (1, {NOW}, {NOW}, 7), (2, {}, {NOW}, 5), (3, null, {NOW}, 0), (4, {}, {}, 3)",
+        NOW - SECOND,
+        NOW - 90 * SECOND,
+        NOW - 60 * SECOND,
     ));
     let proof = bench.engine.read(&ask("trips", "10s")).expect("it fits").proof;
     assert_eq!(proof.late_in_window, 1);

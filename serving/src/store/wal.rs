@@ -1,0 +1,98 @@
+//! The write-ahead log: when it is folded into the database file.
+//!
+//! A checkpoint costs the thread that does it up to a third of a second, and each 85 MB of log cost
+//! a second of the next start. So: a small one when nothing waits, a large one when it must be.
+//!
+//! A checkpoint that runs out of disk space is fatal: DuckDB then refuses every statement, reads
+//! too, until it is opened again. A commit that does is harmless. So DuckDB's own checkpoints are
+//! off while the pipeline runs ([`super::database::seal`]), and ours are made only where there is
+//! room; where there is none the writer refuses batches instead.
+
+use std::path::{Path, PathBuf};
+
+use super::database;
+
+/// Free space that a checkpoint must find, beyond four times the log: changed rows bring the
+/// unchanged rows of their row groups along.
+const SPARE_BYTES: u64 = 256 << 20;
+
+/// The log of one database.
+pub(super) struct Wal {
+    /// Its file.
+    file: PathBuf,
+    /// Checkpoint at the first idle moment beyond this many bytes.
+    idle_bytes: u64,
+    /// Checkpoint before the next commit beyond this many bytes.
+    most_bytes: u64,
+}
+
+/// What to do about the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// It is small.
+    Nothing,
+    /// It is time for a checkpoint, and there is room for one.
+    Checkpoint,
+    /// It is time for a checkpoint, but the disk is too full.
+    NoRoom,
+}
+
+impl Wal {
+    /// The log of the database `file`.
+    pub(super) fn of(file: &Path, idle_bytes: u64, most_bytes: u64) -> Self {
+        Self { file: database::log_of(file), idle_bytes, most_bytes }
+    }
+
+    /// What to do when no batch waits.
+    pub(super) fn when_idle(&self) -> Due {
+        due(self.bytes(), self.idle_bytes, || self.free_bytes())
+    }
+
+    /// What to do before a commit.
+    pub(super) fn before_commit(&self) -> Due {
+        due(self.bytes(), self.most_bytes, || self.free_bytes())
+    }
+
+    fn bytes(&self) -> u64 {
+        // No file: everything is in the database file.
+        std::fs::metadata(&self.file).map_or(0, |meta| meta.len())
+    }
+
+    /// Bytes that this user may still write; `None` where the system does not tell.
+    fn free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(self.file.parent()?).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+fn due(bytes: u64, limit: u64, free_bytes: impl FnOnce() -> Option<u64>) -> Due {
+    if bytes <= limit {
+        return Due::Nothing;
+    }
+    let needed = bytes.saturating_mul(4).saturating_add(SPARE_BYTES);
+    match free_bytes() {
+        Some(free) if free < needed => Due::NoRoom,
+        _ => Due::Checkpoint,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(bytes: u64, free_bytes: Option<u64>, expected: Due) {
+        assert_eq!(due(bytes, 1_000, || free_bytes), expected, "{bytes} {free_bytes:?}");
+    }
+
+    #[test]
+    fn a_checkpoint_needs_a_reason_and_room() {
+        let room = SPARE_BYTES + 4 * 1_001;
+        check(0, Some(0), Due::Nothing);
+        check(1_000, Some(0), Due::Nothing);
+        check(1_001, Some(room), Due::Checkpoint);
+        check(1_001, Some(room - 1), Due::NoRoom);
+        check(1_001, None, Due::Checkpoint);
+        check(u64::MAX, Some(u64::MAX), Due::Checkpoint);
+    }
+}
