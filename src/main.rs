@@ -16,6 +16,10 @@ mod source_spec;
 
 use std::process::ExitCode;
 
+/// Entity states are many small allocations that come and go on the writer's thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // A panic is our failure like any other; the default hook has printed where it happened.
     std::panic::catch_unwind(command::main).unwrap_or(ExitCode::from(failure::OURS))

@@ -14,6 +14,7 @@ pub mod deduplicate;
 pub mod entity;
 pub mod fail_point;
 mod ingest;
+pub mod membership;
 #[cfg(test)]
 mod memory_store;
 pub mod metrics;

@@ -95,6 +95,15 @@ impl ServingStore for Shared {
         Ok(())
     }
 
+    fn scan_keys(&mut self, entity: usize, each: &mut dyn FnMut(&[i64])) -> Result<(), StoreError> {
+        self.with(|store| {
+            let rows = store.entities.entry(entity).or_default();
+            let hashes: Vec<i64> = rows.keys().map(EntityKey::hash64).collect();
+            each(&hashes);
+        });
+        Ok(())
+    }
+
     fn load_states(
         &mut self,
         entity: usize,

@@ -26,7 +26,7 @@ use crate::outcome::Counts;
 use crate::processor::{ProcessError, Processed, Processor};
 use crate::source::http::ReplyTo;
 use crate::source::{Limits, Next, Progress, Source, SourceError};
-use crate::stage_times::StageTimes;
+use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{Committed, ServingStore, StoreError};
 
 /// Decoded batches between a source and the writer. One keeps both busy; more only add memory.
@@ -63,7 +63,7 @@ pub type OnProgress = Box<dyn Fn(Progress, &Counts) + Send>;
 /// How a pipeline runs.
 #[derive(Default)]
 pub struct RunnerOptions {
-    /// Size of a batch.
+    /// Size that batches may grow to.
     pub limits: Limits,
     /// How long a commit that fails for a passing reason is tried again; `None`: until stopped.
     pub give_up_after: Option<Duration>,
@@ -105,6 +105,8 @@ pub struct RunTimes {
     pub decode: Duration,
     /// The writer's stages.
     pub writer: StageTimes,
+    /// The parts of the writer's commit.
+    pub commit: CommitTimes,
     /// From the first record to the last commit.
     pub total: Duration,
 }
@@ -205,6 +207,7 @@ impl Runner {
         }
         report.last_seq = self.processor.last_seq();
         report.times.writer = self.processor.times;
+        report.times.commit = self.processor.commit_times();
         report.times.total = start.elapsed();
         if let Ok(times) = times.lock() {
             report.times.read = times.read;
@@ -304,9 +307,10 @@ struct SourceThread {
 
 impl SourceThread {
     fn run(mut self) {
+        let mut limits = self.limits.first();
         while !self.stop.requested() {
             let start = Instant::now();
-            let delivery = match self.source.next(self.limits, SOURCE_POLL) {
+            let delivery = match self.source.next(limits, SOURCE_POLL) {
                 Ok(Next::Batch(delivery)) => delivery,
                 Ok(Next::Idle) => continue,
                 Ok(Next::End) => break,
@@ -316,6 +320,7 @@ impl SourceThread {
                 }
             };
             let read = Instant::now();
+            limits = self.limits.after(limits, &delivery.batch);
             let decoded = self.decoder.decode(delivery.batch);
             if let Ok(mut times) = self.times.lock() {
                 times.read += read - start;

@@ -21,6 +21,19 @@ pub struct StageTimes {
     pub batches: u64,
 }
 
+/// Where the time of [`StageTimes::commit`] goes, as far as the store tells.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct CommitTimes {
+    /// New rows: journal, dead letters, counts.
+    pub append: Duration,
+    /// Entity rows: old ones out, new ones in.
+    pub replace: Duration,
+    /// The commit itself: the write-ahead log made durable.
+    pub log: Duration,
+    /// The log folded into the database file.
+    pub checkpoint: Duration,
+}
+
 impl StageTimes {
     pub(crate) fn batch(
         &mut self,

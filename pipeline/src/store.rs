@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::outcome::{Counts, Rejection};
+use crate::stage_times::CommitTimes;
 
 /// Failure of a store.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,14 @@ pub struct IdHash {
     pub hi: i64,
     /// Lower half.
     pub lo: i64,
+}
+
+impl IdHash {
+    /// 64 bits of it, for filters.
+    pub fn hash64(self) -> u64 {
+        // Both halves are uniform already.
+        (self.hi as u64) ^ (self.lo as u64).rotate_left(32)
+    }
 }
 
 /// An event id that the journal knows.
@@ -187,6 +196,10 @@ pub trait ServingStore {
     /// to fill the filter in memory after a start. In any order, in chunks.
     fn scan_ids(&mut self, since: i64, each: &mut dyn FnMut(&[IdHash])) -> Result<(), StoreError>;
 
+    /// Calls `each` with [`EntityKey::hash64`] of every row of `entity`, to fill the filter in memory
+    /// after a start. In any order, in chunks.
+    fn scan_keys(&mut self, entity: usize, each: &mut dyn FnMut(&[i64])) -> Result<(), StoreError>;
+
     /// Serialised fold states, one per key, `None` where the entity has no such row.
     fn load_states(
         &mut self,
@@ -209,6 +222,11 @@ pub trait ServingStore {
 
     /// Called when no batch is waiting: the moment for checkpoints.
     fn idle(&mut self) -> Result<(), StoreError>;
+
+    /// Where the time of all commits so far went.
+    fn commit_times(&self) -> CommitTimes {
+        CommitTimes::default()
+    }
 }
 
 /// Positions of a journal follower.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use pipeline::outcome::Counts;
-use pipeline::runner::{RunReport, RunTimes, Runner, RunnerOptions, Stop};
+use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig};
 use pipeline::source::file::AtEnd;
 use pipeline::store::{CountsByReason, Journal};
@@ -80,6 +80,10 @@ struct Stages {
     enrich: f64,
     fold: f64,
     commit: f64,
+    commit_append: f64,
+    commit_replace: f64,
+    commit_log: f64,
+    commit_checkpoint: f64,
     waiting: f64,
     lake_after_the_end: f64,
     batches: u64,
@@ -117,7 +121,13 @@ impl Run {
             .ours(|| "start the lake".to_owned())?;
 
         let report = runner.run(&stop).map_err(|error| {
-            Failure::ours(chain(&error)).hint("what was committed is kept: run again to continue")
+            let hint = match &error {
+                RunError::Process(error) if error.is_disk_full() => {
+                    "free some space and run again: what was committed is kept"
+                }
+                _ => "what was committed is kept: run again to continue",
+            };
+            Failure::ours(chain(&error)).hint(hint)
         })?;
         bar.finish();
 
@@ -217,6 +227,10 @@ impl Stages {
             enrich: round(times.writer.enrich),
             fold: round(times.writer.fold),
             commit: round(times.writer.commit),
+            commit_append: round(times.commit.append),
+            commit_replace: round(times.commit.replace),
+            commit_log: round(times.commit.log),
+            commit_checkpoint: round(times.commit.checkpoint),
             waiting: round(times.writer.waiting),
             lake_after_the_end: round(flushing),
             batches: times.writer.batches,

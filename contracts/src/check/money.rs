@@ -225,11 +225,8 @@ mod tests {
 
     #[test]
     fn a_case_with_one_branch_guards_its_amount() {
-        let column = |name: &str, ty| ScopeColumn {
-            name: name.to_owned(),
-            column: name.to_owned(),
-            ty,
-        };
+        let column =
+            |name: &str, ty| ScopeColumn { name: name.to_owned(), column: name.to_owned(), ty };
         let scope = Scope {
             columns: vec![column("currency", Type::String), column("total", Type::Float64)],
         };

@@ -11,10 +11,11 @@ use super::input::InputRows;
 use super::lookup::Versions;
 use super::state::{EntityState, KeyRef, Layout, StateCache, Touched, TouchedState};
 use super::{FoldError, rows};
-use crate::store::{EntityKey, EntityRows, ServingStore};
+use crate::membership::Membership;
+use crate::store::{EntityKey, EntityRows, ServingStore, StoreError};
 
 /// States kept in memory per entity. About 0.3–1 KiB each.
-const CACHED_STATES: usize = 100_000;
+const CACHED_STATES: usize = 65_536;
 
 /// What one writer remembers between transactions.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Engine {
     /// Does an enriched column look this one up?
     looked_up: Vec<bool>,
     caches: Vec<StateCache>,
+    /// Keys that the store has a row for, or had one.
+    known: Vec<Membership>,
 }
 
 /// The entity changes of one transaction.
@@ -46,8 +49,8 @@ pub(super) struct EntityBatch {
 }
 
 impl Engine {
-    /// An engine with empty caches.
-    pub fn new(domain: Arc<Domain>) -> Self {
+    /// An engine with empty caches over what the store has.
+    pub fn new(domain: Arc<Domain>, store: &mut dyn ServingStore) -> Result<Self, StoreError> {
         let layouts = domain.entities.iter().map(Layout::of).collect();
         let source_of = |index: usize| {
             domain
@@ -59,7 +62,19 @@ impl Engine {
         let has_dependents = (0..domain.entities.len()).map(source_of).collect();
         let looked_up = super::lookup::looked_up(&domain);
         let caches = domain.entities.iter().map(|_| StateCache::new(CACHED_STATES)).collect();
-        Self { domain, layouts, has_dependents, looked_up, caches }
+        let mut known: Vec<Membership> =
+            domain.entities.iter().map(|_| Membership::default()).collect();
+        for (entity, known) in known.iter_mut().enumerate() {
+            store.scan_keys(entity, &mut |hashes| {
+                hashes.iter().for_each(|hash| known.insert(*hash as u64, 0));
+            })?;
+        }
+        Ok(Self { domain, layouts, has_dependents, looked_up, caches, known })
+    }
+
+    /// May the store have a row for this key? `false` is certain.
+    pub(super) fn may_be_stored(&self, entity: usize, key: &EntityKey) -> bool {
+        self.known[entity].may_contain(key.hash64() as u64)
     }
 
     /// Starts the entity changes of a transaction.
@@ -73,6 +88,9 @@ impl Engine {
             let over_entity = is_over_entity(&self.domain.entities[index]);
             let cache = &mut self.caches[index];
             for entry in entity.touched.entries {
+                if !entry.stored {
+                    self.known[index].insert(entry.key.hash64() as u64, 0);
+                }
                 // A state that nothing names any more has no row in the store.
                 if !over_entity || entry.state.sources > 0 {
                     cache.put(entry.key, entry.state);
@@ -296,8 +314,10 @@ impl Engine {
                 let stored = cached.is_some();
                 let before = if keep_before { cached.clone() } else { None };
                 let state = cached.unwrap_or_else(|| EntityState::empty(&self.layouts[entity]));
-                let slot = touched.insert(TouchedState { key: key.owned(), state, before, stored });
-                if !stored {
+                let key = key.owned();
+                let may_be_stored = !stored && self.may_be_stored(entity, &key);
+                let slot = touched.insert(TouchedState { key, state, before, stored });
+                if may_be_stored {
                     missing.push(slot);
                 }
                 Some(slot)
@@ -343,7 +363,7 @@ impl Engine {
                 .iter()
                 .filter_map(|entry| Some((&entry.key, entry.before.as_ref()?)))
                 .collect();
-            own.before = Some(rows::build(entity, layout, &before)?);
+            own.before = Some(rows::fields(entity, layout, &before)?);
             own.after = Some(rows.clone());
         }
         let replaced = own.touched.entries.iter().filter(|e| e.stored).map(|e| e.key.clone());

@@ -162,7 +162,8 @@ impl Engine {
                     rows.iter().for_each(|row| picks[*row] = Some(pick));
                     seen.push((key, state));
                 }
-                None => missing.push(key),
+                None if self.may_be_stored(entity, &key) => missing.push(key),
+                None => {}
             }
         }
         if !missing.is_empty() {
@@ -178,7 +179,7 @@ impl Engine {
         }
 
         let states: Vec<_> = seen.iter().map(|(key, state)| (key, state)).collect();
-        let table = rows::build(&self.domain.entities[entity], &self.layouts[entity], &states)?;
+        let table = rows::fields(&self.domain.entities[entity], &self.layouts[entity], &states)?;
         let values = table
             .column_by_name(field)
             .ok_or_else(|| FoldError::column(field, "the entity has no such field"))?;

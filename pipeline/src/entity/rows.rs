@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, BinaryBuilder, BooleanArray, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema};
@@ -24,6 +24,37 @@ pub(super) fn build(
     layout: &Layout,
     states: &[(&EntityKey, &EntityState)],
 ) -> Result<RecordBatch, FoldError> {
+    let mut columns = columns(entity, layout, states)?;
+    let mut bytes = BinaryBuilder::with_capacity(states.len(), 256 * states.len());
+    let mut buffer = Vec::new();
+    for (_, state) in states {
+        buffer.clear();
+        buffer = state.write_to(buffer, entity)?;
+        bytes.append_value(&buffer);
+    }
+    columns.push(Arc::new(bytes.finish()));
+    RecordBatch::try_new(entity.schema(), columns)
+        .map_err(|error| FoldError::column(&entity.name, error))
+}
+
+/// The same without the states: for who reads the fields.
+pub(super) fn fields(
+    entity: &Entity,
+    layout: &Layout,
+    states: &[(&EntityKey, &EntityState)],
+) -> Result<RecordBatch, FoldError> {
+    let columns = columns(entity, layout, states)?;
+    let fields = entity.schema().fields()[..columns.len()].to_vec();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .map_err(|error| FoldError::column(&entity.name, error))
+}
+
+/// All columns but the last, which holds the states.
+fn columns(
+    entity: &Entity,
+    layout: &Layout,
+    states: &[(&EntityKey, &EntityState)],
+) -> Result<Vec<ArrayRef>, FoldError> {
     let keys: ArrayRef =
         Arc::new(StringArray::from_iter_values(states.iter().map(|(key, _)| &*key.key)));
     let mut open = Variant::new(entity, keys.clone(), states.len(), false);
@@ -85,13 +116,7 @@ pub(super) fn build(
         }
     }
 
-    let mut bytes = Vec::with_capacity(states.len());
-    for (_, state) in states {
-        bytes.push(state.to_bytes(entity)?);
-    }
-    columns.push(Arc::new(BinaryArray::from_iter_values(bytes)));
-    RecordBatch::try_new(entity.schema(), columns)
-        .map_err(|error| FoldError::column(&entity.name, error))
+    Ok(columns)
 }
 
 /// The fields of all rows under one assumption about `closed`, as expressions see them.

@@ -66,9 +66,9 @@ impl EntityState {
         })
     }
 
-    /// Writes the state for storage.
-    pub fn to_bytes(&self, entity: &Entity) -> Result<Vec<u8>, FoldError> {
-        postcard::to_allocvec(self).map_err(|error| FoldError::State {
+    /// Writes the state for storage behind what `buffer` holds.
+    pub fn write_to(&self, buffer: Vec<u8>, entity: &Entity) -> Result<Vec<u8>, FoldError> {
+        postcard::to_extend(self, buffer).map_err(|error| FoldError::State {
             entity: entity.name.clone(),
             message: error.to_string(),
         })

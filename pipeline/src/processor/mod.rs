@@ -21,14 +21,14 @@ use hashbrown::{HashMap, HashSet};
 use crate::admit::{Facts, Verdict, judge};
 use crate::batch::DecodedBatch;
 use crate::clock;
-use crate::deduplicate::filter::SeenFilter;
 use crate::deduplicate::hash;
 use crate::entity::{self, FoldError};
 use crate::ingest::{self, IngestKey};
+use crate::membership::Membership;
 use crate::metrics;
 use crate::outcome::{Counts, Outcome, Reason, Rejection};
 use crate::route::{self, Admitted};
-use crate::stage_times::StageTimes;
+use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{
     Committed, DeadLetter, Effects, IdHash, PartitionState, ServingStore, StoreError,
 };
@@ -52,14 +52,22 @@ pub enum ProcessError {
 }
 
 impl ProcessError {
-    /// Can giving the same batch again help without anybody changing anything?
-    pub fn retry(&self) -> bool {
-        let store = match self {
+    fn of_store(&self) -> Option<&StoreError> {
+        match self {
             Self::Store(error) => Some(error),
             Self::Fold { source: FoldError::Store(error), .. } => Some(error),
             Self::Fold { .. } => None,
-        };
-        match store {
+        }
+    }
+
+    /// Is it for want of space?
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.of_store(), Some(StoreError::DiskFull { .. }))
+    }
+
+    /// Can giving the same batch again help without anybody changing anything?
+    pub fn retry(&self) -> bool {
+        match self.of_store() {
             Some(StoreError::Failed { retry, .. }) => *retry,
             Some(StoreError::DiskFull { .. }) => true,
             Some(StoreError::Corrupt(_)) | None => false,
@@ -85,7 +93,7 @@ pub struct Processor {
     domain: Arc<Domain>,
     store: Box<dyn ServingStore + Send>,
     engine: entity::Engine,
-    filter: SeenFilter,
+    filter: Membership,
     last_seq: i64,
     partitions: HashMap<String, PartitionState>,
     family_order: Vec<usize>,
@@ -108,15 +116,15 @@ impl Processor {
             .into_iter()
             .map(|partition| (partition.name.clone(), partition))
             .collect();
-        let mut filter = SeenFilter::default();
+        let mut filter = Membership::default();
         let since = oldest_needed(&partitions, horizon);
         store.scan_ids(since, &mut |ids| {
             // The exact event time is not needed here: `since` keeps these ids long enough.
-            ids.iter().for_each(|id| filter.insert(*id, i64::MAX));
+            ids.iter().for_each(|id| filter.insert(id.hash64(), i64::MAX));
         })?;
         let last_seq = store.last_seq()?;
         let family_order = entity::family_order(&domain);
-        let engine = entity::Engine::new(domain.clone());
+        let engine = entity::Engine::new(domain.clone(), &mut *store)?;
         Ok(Self {
             domain,
             store,
@@ -144,6 +152,11 @@ impl Processor {
     /// Highest sequence number committed.
     pub fn last_seq(&self) -> i64 {
         self.last_seq
+    }
+
+    /// Where the time of all commits so far went.
+    pub fn commit_times(&self) -> CommitTimes {
+        self.store.commit_times()
     }
 
     /// Tells the store that no batch is waiting.
@@ -236,7 +249,7 @@ impl Processor {
         drop(effects);
         self.engine.absorb(entities);
         for (id, event_time) in admission.new_ids {
-            self.filter.insert(id, event_time);
+            self.filter.insert(id.hash64(), event_time);
         }
         self.last_seq = admission.last_seq;
         self.partitions.insert(partition.name.clone(), partition);
@@ -346,7 +359,7 @@ impl Processor {
         for group in &rows.groups {
             for (id, event_time) in group.ids.iter().zip(group.times) {
                 // Ids beyond the horizon may have been forgotten by the filter.
-                if *event_time < oldest || self.filter.may_contain(*id) {
+                if *event_time < oldest || self.filter.may_contain(id.hash64()) {
                     asked.push(*id);
                 }
             }
@@ -444,9 +457,23 @@ struct Tally {
     rejected_by_reason: BTreeMap<&'static str, u64>,
 }
 
+/// Texts by number.
+#[derive(Default)]
+struct Distinct<'a> {
+    numbers: HashMap<&'a str, u32>,
+    texts: Vec<&'a str>,
+}
+
+impl<'a> Distinct<'a> {
+    fn index(&mut self, text: &'a str) -> u32 {
+        *self.numbers.entry(text).or_insert_with(|| {
+            self.texts.push(text);
+            self.texts.len() as u32 - 1
+        })
+    }
+}
+
 fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
-    let unknown: Arc<str> = "".into();
-    let mut types: HashMap<&str, Arc<str>> = HashMap::new();
     let mut type_of: Vec<Option<&str>> = vec![None; batch.raw.records.len()];
     for rows in &batch.rows {
         let column = rows.columns.column_by_name(column::TYPE);
@@ -462,8 +489,11 @@ fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
         }
     }
     let mut counts = Counts::default();
-    let mut ingest = BTreeMap::new();
-    let mut reasons: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+    // Counted under small keys first: almost all records of a batch share a handful of them.
+    let mut groups: HashMap<(u32, i64, &'static str, &'static str, u32, bool), i64> =
+        HashMap::new();
+    let mut tenants = Distinct::default();
+    let mut types = Distinct::default();
     for (ordinal, outcome) in admission.outcomes.iter().enumerate() {
         counts.received += 1;
         let (name, reason) = match outcome {
@@ -484,19 +514,26 @@ fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
                 ("discarded", reason.code())
             }
         };
-        *reasons.entry((name, reason)).or_insert(0) += 1;
         let record = &batch.raw.records[ordinal];
-        let event_type = type_of[ordinal]
-            .map_or(&unknown, |name| types.entry(name).or_insert_with(|| name.into()));
+        let tenant = tenants.index(&record.tenant);
+        let event_type = types.index(type_of[ordinal].unwrap_or(""));
+        let late = !admission.late.is_empty() && admission.late.contains(&(ordinal as u32));
+        let group = (tenant, record.arrived_at, name, reason, event_type, late);
+        *groups.entry(group).or_insert(0) += 1;
+    }
+    let mut ingest = BTreeMap::new();
+    let mut reasons: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
+    for ((tenant, arrived_at, outcome, reason, event_type, late), count) in groups {
+        *reasons.entry((outcome, reason)).or_insert(0) += count as u64;
         let key = IngestKey {
-            tenant: record.tenant.clone(),
-            arrived_at: record.arrived_at,
-            outcome: name,
+            tenant: tenants.texts[tenant as usize].into(),
+            arrived_at,
+            outcome,
             reason,
-            event_type: event_type.clone(),
-            late: admission.late.contains(&(ordinal as u32)),
+            event_type: types.texts[event_type as usize].into(),
+            late,
         };
-        *ingest.entry(key).or_insert(0) += 1;
+        ingest.insert(key, count);
     }
     let rejected_by_reason = reasons
         .iter()

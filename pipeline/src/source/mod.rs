@@ -52,6 +52,33 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Where batches start to grow from: committed within some 50 ms, so that a process that is
+    /// killed soon has got somewhere.
+    const FIRST: Self = Self { records: 4_096, bytes: 1536 << 10 };
+
+    /// The first batch of a source that may deliver up to `self`.
+    pub(crate) fn first(self) -> Self {
+        self.at_most(Self::FIRST)
+    }
+
+    /// The limits of the batch after `delivered`, which had the limits `now`: twice as large while
+    /// batches are full, because then more is waiting and a commit costs less per record.
+    pub(crate) fn after(self, now: Self, delivered: &RawBatch) -> Self {
+        let is_full = delivered.records.len() >= now.records
+            || delivered.bytes.len() >= now.bytes - now.bytes / 8;
+        if is_full {
+            self.at_most(Self { records: now.records * 2, bytes: now.bytes * 2 })
+        } else {
+            self.first()
+        }
+    }
+
+    fn at_most(self, other: Self) -> Self {
+        Self { records: self.records.min(other.records), bytes: self.bytes.min(other.bytes) }
+    }
+}
+
 /// What a source has.
 #[derive(Debug)]
 pub enum Next {
@@ -160,4 +187,49 @@ pub enum SourceError {
         /// Committed position.
         offset: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+    use crate::batch::{RawBatch, RawRecord};
+
+    fn delivered(records: usize, bytes: usize) -> RawBatch {
+        let record = RawRecord {
+            start: 0,
+            len: 0,
+            offset: 0,
+            arrived_at: 0,
+            tenant: "default".into(),
+            tenant_fixed: false,
+        };
+        RawBatch {
+            partition: "p".into(),
+            source: "test",
+            bytes: vec![0; bytes],
+            records: vec![record; records],
+            next_offset: 0,
+            fingerprint: None,
+        }
+    }
+
+    #[test]
+    fn batches_grow_while_they_are_full_and_start_again_when_not() {
+        let most = Limits { records: 10_000, bytes: 24 << 20 };
+        let first = most.first();
+        assert_eq!(first.records, 4_096);
+        let second = most.after(first, &delivered(4_096, 0));
+        assert_eq!(second.records, 8_192);
+        assert_eq!(most.after(second, &delivered(8_192, 0)).records, 10_000);
+        assert_eq!(most.after(second, &delivered(8_191, 0)), first);
+        let by_bytes = most.after(first, &delivered(10, first.bytes - 100));
+        assert_eq!(by_bytes.bytes, 2 * first.bytes);
+    }
+
+    #[test]
+    fn a_small_limit_holds_from_the_first_batch_on() {
+        let most = Limits { records: 7, bytes: 100 };
+        assert_eq!(most.first(), most);
+        assert_eq!(most.after(most, &delivered(7, 0)), most);
+    }
 }

@@ -1,6 +1,7 @@
 //! Opening the DuckDB file: settings, format version, and what may be wrong with it.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use duckdb::{Config, Connection};
@@ -14,9 +15,11 @@ use super::schema::BOOKKEEPING;
 /// formats and writes only this one.
 const FORMAT: u64 = 1;
 
+const FILE: &str = "serving.duckdb";
+
 /// The database file of a data directory.
 pub(super) fn file(dir: &Path) -> PathBuf {
-    dir.join("serving.duckdb")
+    dir.join(FILE)
 }
 
 /// Opens the database of `dir`, creating both if need be.
@@ -26,7 +29,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, Ope
         .and_then(|()| fs::create_dir_all(&spill))
         .map_err(|source| OpenError::NotWritable { dir: dir.to_path_buf(), source })?;
     let file = file(dir);
-    remove_unborn(&file);
+    if !file.exists() {
+        create(dir, &file, options)?;
+    }
     let config = config(options)
         .and_then(|config| config.with("temp_directory", spill.to_string_lossy()))
         .map_err(|e| failed("configure the store", &e))?;
@@ -36,14 +41,26 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, Ope
     Ok(conn)
 }
 
-/// Removes an empty file without a log: a process died between making the file and writing its
-/// first byte. DuckDB would refuse it for ever.
-fn remove_unborn(file: &Path) {
-    let is_empty = fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() == 0);
-    if is_empty && !log_of(file).exists() {
-        // What cannot be removed is refused by DuckDB in a moment, in words that tell.
-        let _ = fs::remove_file(file);
+/// Makes an empty database under another name and gives it its own once it is whole: DuckDB refuses
+/// for ever a file whose headers a killed process did not finish.
+fn create(dir: &Path, file: &Path, options: &StoreOptions) -> Result<(), OpenError> {
+    let unborn = dir.join(format!("{FILE}.new"));
+    let failed_io = |source: std::io::Error| match source.kind() {
+        ErrorKind::StorageFull => OpenError::DiskFull { dir: dir.to_path_buf() },
+        _ => OpenError::NotWritable { dir: dir.to_path_buf(), source },
+    };
+    for left_over in [&unborn, &log_of(&unborn)] {
+        match fs::remove_file(left_over) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed_io(error)),
+            _ => {}
+        }
     }
+    let config = config(options).map_err(|e| failed("configure the store", &e))?;
+    let conn = Connection::open_with_flags(&unborn, config)
+        .map_err(|error| OpenError::from_open(dir, &unborn, &error))?;
+    conn.close().map_err(|(_, error)| OpenError::from_open(dir, &unborn, &error))?;
+    fs::rename(&unborn, file).map_err(failed_io)?;
+    fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed_io)
 }
 
 /// The write-ahead log of a database file.
@@ -80,10 +97,13 @@ fn close_off(conn: &Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Ends the time of opening: no setting may change, and checkpoints are the writer's business (see
+/// Ends the time of opening: checkpoints and vacuums are the writer's business from here on (see
 /// [`super::wal`]). While contracts are followed DuckDB makes its own, to keep the log short.
+///
+/// The configuration is not locked, because the writer switches the vacuum; that only our own
+/// statements reach DuckDB is what keeps it.
 pub(super) fn seal(conn: &Connection) -> Result<(), StoreError> {
-    conn.execute_batch("set checkpoint_threshold = '1TB'; set lock_configuration = true")
+    conn.execute_batch("set checkpoint_threshold = '1TB'; set max_vacuum_tasks = 0")
         .map_err(|e| failed("configure the store", &e))
 }
 

@@ -66,6 +66,19 @@ pub(super) fn scan_ids(
     })
 }
 
+/// Hands over the key hashes of all rows of an entity table.
+pub(super) fn scan_keys(
+    conn: &Connection,
+    table: &Table,
+    each: &mut dyn FnMut(&[i64]),
+) -> duckdb::Result<()> {
+    let sql = format!("select _key_hash from {}", quoted(&table.name));
+    let schema = schema_of(&[(column::KEY_HASH, DataType::Int64)]);
+    rows::stream(conn, &sql, [], &schema, |batch| {
+        each(batch.column(0).as_primitive::<Int64Type>().values());
+    })
+}
+
 /// Fold states by key, in the order of `keys`.
 pub(super) fn load_states(
     conn: &Connection,

@@ -188,10 +188,13 @@ pub(super) fn column_definition(field: &Field) -> Result<String, StoreError> {
             format!("no DuckDB type for {}", field.data_type()),
         )
     })?;
-    // These two are read by a few scattered rows at a time. DuckDB would choose FSST, which has to
+    // The first two are read by a few scattered rows at a time. DuckDB would choose FSST, which has to
     // unpack 2,048 neighbours for each of them: four times slower on a million entities.
-    let scattered = [column::STATE, column::KEY].contains(&field.name().as_str());
-    let compression = if scattered { " using compression uncompressed" } else { "" };
+    let scattered = [column::STATE, column::KEY];
+    // Hashes cannot be compressed; trying takes time at each checkpoint and each scan.
+    let hashes = [column::KEY_HASH, column::ID_HI, column::ID_LO, column::BODY];
+    let plain = scattered.iter().chain(&hashes).any(|name| name == field.name());
+    let compression = if plain { " using compression uncompressed" } else { "" };
     Ok(format!("{} {ty}{compression}", quoted(field.name())))
 }
 

@@ -43,6 +43,18 @@ fn a_file_that_is_no_database_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_process_that_died_while_making_the_database_is_no_obstacle() {
+    for bytes in [0, 4_096, 8_192] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("serving.duckdb.new"), vec![7; bytes]).unwrap();
+        std::fs::write(dir.path().join("serving.duckdb.new.wal"), [7; 10]).unwrap();
+        let store = fixture::open(dir.path(), &parcels());
+        assert_eq!(store.readers().journal_rows().unwrap(), [0, 0], "{bytes}");
+        assert!(!dir.path().join("serving.duckdb.new").exists());
+    }
+}
+
+#[test]
 fn a_database_that_is_cut_off_is_refused() {
     let dir = altered("checkpoint");
     let file = dir.path().join("serving.duckdb");

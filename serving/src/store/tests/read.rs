@@ -41,8 +41,13 @@ fn a_snapshot_does_not_move_while_the_writer_commits() {
 fn a_snapshot_cannot_write() {
     let store = Store::in_memory(parcels()).unwrap();
     let readers = store.readers();
-    for sql in ["delete from ev_parcel", "drop table meta", "attach 'x.db' as x", "set threads = 1"]
-    {
+    for sql in [
+        "delete from ev_parcel",
+        "drop table meta",
+        "attach 'x.db' as x",
+        "copy meta to 'x.csv'",
+        "set enable_external_access = true",
+    ] {
         let result = readers.snapshot("write", |conn| conn.execute_batch(sql));
         assert!(result.is_err(), "{sql}");
     }
