@@ -54,7 +54,7 @@ impl Bar {
 }
 
 /// A callback that shows a store's work at its start (a rebuild), with a bar only if there is any.
-pub(crate) fn of_store() -> Box<dyn Fn(&str, u64, u64) + Send> {
+pub(crate) fn of_store() -> serving::store::Progress {
     let bar: Arc<Mutex<Option<Bar>>> = Arc::default();
     Box::new(move |message, done, total| {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);

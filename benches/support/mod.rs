@@ -5,6 +5,8 @@
 
 // Each measurement is a program of its own and uses its part of this module.
 #![allow(dead_code, unreachable_pub)]
+// Its table is the output.
+#![allow(clippy::print_stdout)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

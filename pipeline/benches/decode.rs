@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use contracts::model::Domain;
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, Throughput};
 use pipeline::batch::{RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 use pipeline::source::Limits;
@@ -80,5 +80,9 @@ fn generate(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, generate);
-criterion_main!(benches);
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decode(&mut criterion);
+    generate(&mut criterion);
+    criterion.final_summary();
+}

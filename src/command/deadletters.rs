@@ -42,11 +42,11 @@ impl Deadletters {
         }
         match opened::access(&self.data.data, "deadletters")? {
             Access::Server(server) => self.through(&server),
-            Access::Directory(directory) => self.from_store(directory.path()),
+            Access::Directory(directory) => self.read_store(directory.path()),
         }
     }
 
-    fn from_store(&self, data: &Path) -> Result<(), Failure> {
+    fn read_store(&self, data: &Path) -> Result<(), Failure> {
         let mut after = None;
         loop {
             let letters = store::read_dead_letters(data, self.reason.as_deref(), after, CHUNK)

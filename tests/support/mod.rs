@@ -237,7 +237,7 @@ pub fn check_answer(question: &Value, answer: &Value, expected: &Value) {
             let got = groups_of(&answer["groups"]);
             let want = groups_of(groups);
             let equal = got.len() == want.len()
-                && got.iter().zip(&want).all(|(a, b)| a.0 == b.0 && same_number(&a.1, &b.1));
+                && got.iter().zip(&want).all(|(a, b)| a.0 == b.0 && same_number(a.1, b.1));
             assert!(equal, "{question}\n got {got:?}\nwant {want:?}");
         }
     }

@@ -38,11 +38,7 @@ pub(crate) fn parse_call(text: &Text) -> Option<Call> {
     for i in rest..chars.len() {
         let c = chars[i];
         match (quote, c) {
-            (Some(open), _) => {
-                if c == open {
-                    quote = None;
-                }
-            }
+            (Some(open), _) if c == open => quote = None,
             (None, '\'' | '"') => quote = Some(c),
             (None, '(' | '[') => depth += 1,
             (None, ')' | ']') => {

@@ -281,7 +281,7 @@ fn default_value(json: &Json, ty: &Type, form: TimeForm) -> Option<Value> {
                 .checked_mul(value)?;
             let fits = lifted.unsigned_abs() < 10_u128.pow(u32::from(*precision));
             // A number goes through a double; its text is used when that would change digits.
-            let exact = json.value.to_string() == text?;
+            let exact = json.value == text?;
             let value = if exact { json.value.clone() } else { Value::String(text?.to_owned()) };
             fits.then_some(value)
         }

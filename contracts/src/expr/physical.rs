@@ -2,7 +2,7 @@
 //!
 //! DataFusion's own nodes do columns, literals, `and`, `or`, `not`, `case`, `in` and `like`.
 //! Everything that can fail is a [`Call`] of a [`Kernel`] of ours, and kernels are total: what has
-//! no result is null in its row. [`evaluate_total`] is the net below that: should a node fail
+//! no result is null in its row. [`Program::run_total`] is the net below that: should a node fail
 //! for another reason, the batch is halved until the failing rows stand alone, and they are null.
 
 use std::any::Any;

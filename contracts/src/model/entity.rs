@@ -12,7 +12,7 @@ use crate::types::Type;
 /// An entity: the current state of one thing, folded from events or from another entity.
 #[derive(Debug)]
 pub struct Entity {
-    /// Index in [`Domain::entities`].
+    /// Index in [`super::Domain::entities`].
     pub index: usize,
     /// Name; the table is `en_<name>_v<version>`.
     pub name: String,
@@ -64,7 +64,7 @@ pub struct FoldArg {
     pub value: ColumnRef,
     /// What `arg_max` and `arg_min` order by.
     pub by: Option<ColumnRef>,
-    /// Position of the field in [`Family::fields`] when the argument is a plain optional field:
+    /// Position of the field in [`super::Family::fields`] when the argument is a plain optional field:
     /// the row is skipped when its bit in [`column::ABSENT`] is set ("an absent field keeps the
     /// old value").
     pub absent_bit: Option<u32>,

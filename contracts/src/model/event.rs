@@ -14,7 +14,7 @@ use crate::types::Type;
 /// All versions of one event contract; they share one journal table.
 #[derive(Debug)]
 pub struct Family {
-    /// Index in [`Domain::families`].
+    /// Index in [`super::Domain::families`].
     pub index: usize,
     /// The contract's name: the journal table is `ev_<name>` (dots become underscores).
     pub name: String,
@@ -246,7 +246,7 @@ pub enum EnrichValue {
     Expr(Expr),
     /// A field of another entity, as known when the event is applied; null when there is none.
     Lookup {
-        /// Index in [`Domain::entities`].
+        /// Index in [`super::Domain::entities`].
         entity: usize,
         /// Gives the entity's key as text.
         key: Expr,

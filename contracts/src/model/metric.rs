@@ -10,7 +10,7 @@ use crate::types::Type;
 /// One version of a metric.
 #[derive(Debug)]
 pub struct Metric {
-    /// Index in [`Domain::metrics`].
+    /// Index in [`super::Domain::metrics`].
     pub index: usize,
     /// Name.
     pub name: String,
@@ -72,7 +72,7 @@ pub enum Measure {
     CountDistinct,
     /// Quantile `q` in 0..=1 of the argument, linear between ranks, exact.
     Quantile(f64),
-    /// Quotient of two metrics (indices in [`Domain::metrics`]); null when the divisor is 0 or
+    /// Quotient of two metrics (indices in [`super::Domain::metrics`]); null when the divisor is 0 or
     /// null.
     Ratio {
         /// Dividend.
@@ -83,7 +83,7 @@ pub enum Measure {
     /// Expression over the values of other metrics, evaluated per group. The scope's column names
     /// are the metrics' names, each a float64.
     Derived {
-        /// Indices in [`Domain::metrics`].
+        /// Indices in [`super::Domain::metrics`].
         parts: Vec<usize>,
         /// The expression.
         expr: Expr,

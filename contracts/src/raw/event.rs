@@ -265,13 +265,13 @@ pub(crate) enum Enrich {
     /// An expression.
     Expr(Text),
     /// An expression with a type, or a lookup.
-    Long(EnrichDetails),
+    Long(Box<EnrichDetails>),
 }
 
 impl Decode for Enrich {
     fn decode(node: &Node, report: &mut Report) -> Option<Self> {
         match &node.value {
-            Value::Map(_) => Decode::decode(node, report).map(Self::Long),
+            Value::Map(_) => Decode::decode(node, report).map(|d| Self::Long(Box::new(d))),
             _ => Decode::decode(node, report).map(Self::Expr),
         }
     }

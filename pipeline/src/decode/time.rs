@@ -76,9 +76,8 @@ pub(super) fn rfc3339(text: &str) -> Result<i64, TimeError> {
         if len == 0 {
             return Err(TimeError::Form);
         }
-        for place in 0..6 {
-            let digit = if place < len { digits[place] - b'0' } else { 0 };
-            fraction = fraction * 10 + i64::from(digit);
+        for digit in digits[..len].iter().chain(b"000000").take(6) {
+            fraction = fraction * 10 + i64::from(digit - b'0');
         }
         rest = &digits[len..];
     }

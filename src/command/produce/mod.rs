@@ -151,7 +151,7 @@ impl Produce {
             }
             sink.write(&line)?;
             let done = generator.summary().events;
-            if let Some(total) = count.filter(|_| done % 8_192 == 0) {
+            if let Some(total) = count.filter(|_| done.is_multiple_of(8_192)) {
                 bar.step("events", done, total);
             }
         }

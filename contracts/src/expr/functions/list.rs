@@ -219,7 +219,7 @@ fn present<T: ArrowPrimitiveType>(
     range: Range<usize>,
 ) -> impl Iterator<Item = T::Native> {
     let values: &PrimitiveArray<T> = values.as_primitive();
-    range.filter_map(move |at| values.is_valid(at).then(|| values.value(at)))
+    range.filter(|&at| values.is_valid(at)).map(|at| values.value(at))
 }
 
 fn decimal_sum(values: &ArrayRef, range: Range<usize>) -> Option<i128> {

@@ -227,7 +227,7 @@ impl Interval {
                 .hint("write it as `interval '30 minutes'` or `interval '1 day 12 hours'`")
         };
         let words: Vec<&str> = text.split_whitespace().collect();
-        if words.is_empty() || words.len() % 2 != 0 {
+        if words.is_empty() || !words.len().is_multiple_of(2) {
             return Err(wrong(format!("`{text}` is not an interval")));
         }
         let mut interval = Self { months: 0, micros: 0 };

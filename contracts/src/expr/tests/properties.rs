@@ -221,7 +221,7 @@ const LEAVES: [&[&str]; 4] = [
 /// Texts that are built from the grammar and the types. Few are refused, such as products with
 /// too many digits.
 fn grammar() -> impl Strategy<Value = String> {
-    let pick = |from: [&'static [&'static str]; 4]| from.map(|texts| prop::sample::select(texts));
+    let pick = |from: [&'static [&'static str]; 4]| from.map(prop::sample::select);
     let leaf = pick(LEAVES).prop_map(|texts| texts.map(str::to_owned));
     let of_each = leaf.prop_recursive(4, 16, 2, move |inner| {
         (pick(FORMS), inner.clone(), inner).prop_map(|(forms, a, b)| -> OfEachKind {

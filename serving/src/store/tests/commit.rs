@@ -246,8 +246,8 @@ fn rows_are_found_by_value_within_a_tenant() {
         assert!(found.iter().all(|rows| rows.schema() == schema));
         assert_eq!(found.iter().map(RecordBatch::num_rows).sum::<usize>(), expected, "{column}");
     };
-    check("sender", &[("default", "sender ä\07")], 1);
-    check("sender", &[("other", "sender ä\07")], 0);
+    check("sender", &[("default", "sender ä\x007")], 1);
+    check("sender", &[("other", "sender ä\x007")], 0);
     check("pieces", &[("default", "7"), ("default", "8"), ("other", "9")], 2);
     let many: Vec<String> = seqs.iter().map(ToString::to_string).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|text| ("default", text.as_str())).collect();

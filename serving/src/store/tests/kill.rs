@@ -29,8 +29,8 @@ fn committing_child() {
 /// Last acknowledged sequence number in a child's output.
 fn acknowledged(output: &std::process::Output) -> i64 {
     let text = String::from_utf8_lossy(&output.stdout);
-    let acks = text.lines().filter_map(|line| line.split("ACK ").nth(1)?.trim().parse().ok());
-    acks.last().unwrap_or(0)
+    let mut acks = text.lines().filter_map(|line| line.split("ACK ").nth(1)?.trim().parse().ok());
+    acks.next_back().unwrap_or(0)
 }
 
 /// Opens what a child left and checks that everything tells of the same batch.

@@ -1,6 +1,9 @@
 //! Tests of the whole store. `fixture` makes domains, rows and effects; each other module is one
 //! promise of the store.
 
+// Child processes tell their parents on stdout.
+#![allow(clippy::print_stdout)]
+
 mod changed;
 mod commit;
 mod fixture;
