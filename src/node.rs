@@ -165,6 +165,7 @@ impl Node {
         let report = pipeline.map_err(|_| panicked())?.map_err(|error| {
             Failure::ours(chain(&error)).hint("what was committed is kept: start again to continue")
         })?;
+        tracing::debug!(times = ?report.times, "the pipeline ended");
         api.map_err(|_| panicked())?.ours(|| "answer HTTP".to_owned())?;
         match report.failed_sources.first() {
             None => Ok(()),
