@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ::contracts::model::{Domain, Metric};
+use ::contracts::model::{Domain, Measure, Metric};
 use serving::cache::Cache;
 use serving::question::MetricQuestion;
 use serving::store::Readers;
@@ -52,14 +52,16 @@ impl Board {
             data.display(),
             if temporary { ", gone when the demo ends" } else { "" },
         );
-        let shown = self.shown();
-        if let Some(metric) = shown.first() {
-            text.push_str(&format!("  curl -s '{url}/v1/metrics/{}'\n", metric.name));
-        }
-        let grouped = shown.iter().find_map(|metric| Some((metric, metric.dimensions.first()?)));
-        if let Some((metric, dimension)) = grouped {
-            let (metric, dimension) = (&metric.name, &dimension.name);
-            text.push_str(&format!("  curl -s '{url}/v1/metrics/{metric}?group_by={dimension}'\n"));
+        // An amount that can be taken apart says most.
+        let telling =
+            |metric: &&&Metric| (matches!(metric.measure, Measure::Sum), metric.dimensions.len());
+        if let Some(metric) = self.shown().iter().max_by_key(telling) {
+            let name = &metric.name;
+            text.push_str(&format!("  curl -s '{url}/v1/metrics/{name}'\n"));
+            if let Some(dimension) = metric.dimensions.first() {
+                let by = &dimension.name;
+                text.push_str(&format!("  curl -s '{url}/v1/metrics/{name}?group_by={by}'\n"));
+            }
         }
         text.push_str(&format!("  curl -s '{url}/v1/deadletter?page_size=3'\n"));
         text.push_str(&format!("\nEverything there is: {url}/docs. Ctrl-C ends it.\n"));
@@ -84,6 +86,10 @@ impl Board {
             if Instant::now() >= next {
                 next = Instant::now() + every;
                 let text = if in_place { table(&self.rows()) } else { self.one_line() };
+                if ending.is_cancelled() {
+                    // What was asked while the store closed is no news.
+                    break;
+                }
                 if draw(&text, drawn_lines).is_err() {
                     // Nobody looks any more; the server goes on until it is told to end.
                     return Ok(());
@@ -131,7 +137,7 @@ impl Board {
             Ok(answer) => {
                 let value = answer.value.as_ref().map(serde_json::to_string);
                 let text = match value {
-                    Some(Ok(text)) if text != "null" => text,
+                    Some(Ok(text)) if text != "null" => short(text),
                     _ => "-".to_owned(),
                 };
                 (answer.window, text)
@@ -142,12 +148,25 @@ impl Board {
 
     /// Records received and rejected since the data directory was made.
     fn counts(&self) -> [String; 2] {
-        let Ok(counts) = self.readers.counts_by_reason() else {
-            return ["-".to_owned(), "-".to_owned()];
+        let counts = match self.readers.counts_by_reason() {
+            Ok(counts) => counts,
+            Err(error) => {
+                tracing::warn!(%error, "the counts cannot be read");
+                return ["-".to_owned(), "-".to_owned()];
+            }
         };
         let sum = |outcome: &str| counts.get(outcome).map_or(0, |r| r.values().sum::<u64>());
         let received: u64 = counts.keys().map(|outcome| sum(outcome)).sum();
         [received.to_string(), sum("rejected").to_string()]
+    }
+}
+
+/// A number with at most four digits after the point: the board is for eyes.
+fn short(number: String) -> String {
+    let digits = number.split_once('.').map_or(0, |(_, fraction)| fraction.len());
+    match number.parse::<f64>() {
+        Ok(value) if digits > 4 => format!("{value:.4}"),
+        _ => number,
     }
 }
 

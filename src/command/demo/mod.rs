@@ -8,6 +8,7 @@ mod board;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
@@ -21,6 +22,9 @@ use board::Board;
 
 /// The contracts of the shop, as (file name, text).
 const SHOP: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shop_contracts.rs"));
+
+/// What the shop did before the demo began: without it an hour's revenue would begin with nothing.
+const HISTORY: Duration = Duration::from_secs(15 * 60);
 
 /// Where the demo listens if it may choose.
 const USUAL: &str = "127.0.0.1:8080";
@@ -93,6 +97,6 @@ impl Demo {
             start: now(),
             ..GeneratorOptions::default()
         };
-        GeneratorSource::new(options, Arc::from(TENANT), now)
+        GeneratorSource::new(options, Arc::from(TENANT), now).with_history(HISTORY)
     }
 }

@@ -21,6 +21,8 @@ pub struct GeneratorSource {
     options: GeneratorOptions,
     tenant: Arc<str>,
     generator: Generator,
+    /// What a new store is given at once.
+    history: Duration,
     /// Events before this run.
     first: u64,
     started: Option<Instant>,
@@ -31,13 +33,22 @@ impl GeneratorSource {
     /// A source of generated events; `now` gives the time of arrival in µs.
     pub fn new(options: GeneratorOptions, tenant: Arc<str>, now: fn() -> i64) -> Self {
         let generator = Generator::new(options.clone());
-        Self { options, tenant, generator, first: 0, started: None, now }
+        let history = Duration::ZERO;
+        Self { options, tenant, generator, history, first: 0, started: None, now }
+    }
+
+    /// Gives a new store the events of the time before the start, as fast as it takes them, so that
+    /// windows are not empty. (At a speed of 1; others have no time before.)
+    pub fn with_history(mut self, history: Duration) -> Self {
+        self.history = history;
+        self
     }
 
     /// Events that are due by now and not sent yet.
     fn due(&mut self) -> u64 {
         let started = self.started.get_or_insert_with(Instant::now);
-        let due = (started.elapsed().as_secs_f64() * self.options.rate) as u64;
+        let elapsed = self.history + started.elapsed();
+        let due = (elapsed.as_secs_f64() * self.options.rate) as u64;
         due.saturating_sub(self.generator.summary().events)
     }
 
@@ -82,7 +93,11 @@ impl Source for GeneratorSource {
 
     fn resume(&mut self, committed: Option<&PartitionState>) -> Result<(), SourceError> {
         self.first = committed.map_or(0, |state| state.next_offset);
+        if self.first > 0 {
+            self.history = Duration::ZERO;
+        }
         let mut options = self.options.clone();
+        options.start -= self.history.as_micros() as i64;
         options.count = options.count.map(|count| count.saturating_sub(self.first));
         self.generator = Generator::numbered(options, self.first);
         Ok(())

@@ -1,5 +1,6 @@
 //! A commit applies everything or nothing, and what the writer asks is answered exactly.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, Int64Array, RecordBatch};
@@ -296,4 +297,36 @@ fn counts_by_reason_add_up_over_partitions() {
     assert_eq!(counts["rejected"]["late"], 6);
     assert_eq!(counts["discarded"]["late"], 3);
     assert_eq!(store.readers().partitions().unwrap().len(), 2);
+}
+
+/// DuckDB 1.5 would run a plan by the statistics of an emptier table: see `close_off`.
+#[test]
+fn a_statement_that_was_prepared_before_sees_what_came_since() {
+    let domain = parcels();
+    let store = Store::in_memory(Arc::clone(&domain)).unwrap();
+    let mut writer = store.writer().unwrap();
+    let readers = store.readers();
+    // One connection, so that each statement is prepared once.
+    let far = || {
+        readers.with("count", |conn| {
+            conn.prepare_cached("select count(*), max(n) from outcome_counts where n > 1000")?
+                .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<u64>>(1)?)))
+        })
+    };
+    let reasons = [Reason::Late, Reason::ConflictingDuplicate, Reason::UnknownEventType];
+    for (i, reason) in reasons.iter().enumerate() {
+        assert_eq!(far().unwrap(), (0, None));
+        let mut effects = nothing(&domain, 0);
+        effects.by_reason = vec![("accepted", "", 10), ("rejected", reason.code(), 3)];
+        writer.commit(&effects).unwrap();
+        let counts = readers.counts_by_reason().unwrap();
+        assert_eq!(counts["accepted"], BTreeMap::from([(String::new(), 10 * (i as u64 + 1))]));
+        let rejected: BTreeMap<String, u64> =
+            reasons[..=i].iter().map(|reason| (reason.code().to_owned(), 3)).collect();
+        assert_eq!(counts["rejected"], rejected);
+    }
+    let mut effects = nothing(&domain, 0);
+    effects.by_reason = vec![("accepted", "", 5_000)];
+    writer.commit(&effects).unwrap();
+    assert_eq!(far().unwrap(), (1, Some(5_030)));
 }
