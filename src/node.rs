@@ -182,7 +182,12 @@ fn runner(
     monitor: &Arc<PipelineMonitor>,
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
+        on_refusal: Some(Box::new(move |error| {
+            let what = if error.is_disk_full() { "; free some space" } else { "" };
+            refused.refused(format!("{error}{what}; what comes is tried again until it is taken"));
+        })),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
             monitor.committed();

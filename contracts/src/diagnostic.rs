@@ -13,9 +13,9 @@ use serde::Serialize;
 pub struct Diagnostic {
     /// The file, as it was given to the loader.
     pub file: PathBuf,
-    /// Line, from 1.
+    /// Line, from 1; 0 for a finding about the whole file.
     pub line: u32,
-    /// Column in characters, from 1.
+    /// Column in characters, from 1; 0 as the line.
     pub column: u32,
     /// How bad it is.
     pub severity: DiagnosticSeverity,
@@ -70,9 +70,9 @@ impl Diagnostic {
 pub(crate) struct Position {
     /// Index of the file.
     pub(crate) file: u32,
-    /// Line, from 1.
+    /// Line, from 1; 0 for a finding about the whole file.
     pub(crate) line: u32,
-    /// Column in characters, from 1.
+    /// Column in characters, from 1; 0 as the line.
     pub(crate) column: u32,
 }
 

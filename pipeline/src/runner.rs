@@ -60,6 +60,9 @@ pub type OnCommit = Box<dyn Fn(&Committed) + Send>;
 /// Called about ten times a second with the progress of bounded sources and the counts so far.
 pub type OnProgress = Box<dyn Fn(Progress, &Counts) + Send>;
 
+/// Called each time a batch was not applied and will be tried again, on the writer's thread.
+pub type OnRefusal = Box<dyn Fn(&ProcessError) + Send>;
+
 /// How a pipeline runs.
 #[derive(Default)]
 pub struct RunnerOptions {
@@ -69,6 +72,8 @@ pub struct RunnerOptions {
     pub give_up_after: Option<Duration>,
     /// Called after each commit.
     pub on_commit: Option<OnCommit>,
+    /// Called when a batch was refused and is tried again.
+    pub on_refusal: Option<OnRefusal>,
     /// Called while bounded sources advance.
     pub on_progress: Option<OnProgress>,
 }
@@ -285,6 +290,9 @@ impl Runner {
                 %error,
                 "batch not applied, trying again"
             );
+            if let Some(on_refusal) = &self.options.on_refusal {
+                on_refusal(&error);
+            }
             let until = Instant::now() + wait;
             while Instant::now() < until && !stop.requested() {
                 std::thread::sleep(Duration::from_millis(20));

@@ -1,6 +1,6 @@
 //! What the pipeline tells the API about itself, for `/v1/health` and `/health/ready`.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::time;
@@ -12,6 +12,8 @@ pub enum PipelineState {
     Starting(String),
     /// It applies records.
     Running,
+    /// The store refuses what comes, and the pipeline tries again and again: why.
+    Refused(String),
     /// It has stopped: why.
     Stopped(String),
 }
@@ -22,12 +24,18 @@ pub struct PipelineMonitor {
     state: Mutex<PipelineState>,
     /// µs; 0 before the first commit.
     last_commit_at: AtomicI64,
+    /// Was the last batch refused?
+    refused: AtomicBool,
 }
 
 impl Default for PipelineMonitor {
     fn default() -> Self {
         let state = PipelineState::Starting("the pipeline is starting".to_owned());
-        Self { state: Mutex::new(state), last_commit_at: AtomicI64::new(0) }
+        Self {
+            state: Mutex::new(state),
+            last_commit_at: AtomicI64::new(0),
+            refused: AtomicBool::new(false),
+        }
     }
 }
 
@@ -42,9 +50,18 @@ impl PipelineMonitor {
         self.set(PipelineState::Stopped(why.into()));
     }
 
+    /// The store has just refused a batch; it will be tried again.
+    pub fn refused(&self, why: impl Into<String>) {
+        self.refused.store(true, Ordering::Relaxed);
+        self.set(PipelineState::Refused(why.into()));
+    }
+
     /// It has just committed.
     pub fn committed(&self) {
         self.last_commit_at.store(time::now(), Ordering::Relaxed);
+        if self.refused.swap(false, Ordering::Relaxed) {
+            self.running();
+        }
     }
 
     /// How it is.
@@ -59,5 +76,25 @@ impl PipelineMonitor {
 
     fn set(&self, state: PipelineState) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_ends_a_refusal_and_nothing_else() {
+        let monitor = PipelineMonitor::default();
+        monitor.running();
+        monitor.refused("no space left on the device");
+        assert_eq!(monitor.state(), PipelineState::Refused("no space left on the device".into()));
+        assert_eq!(monitor.last_commit_at(), None);
+        monitor.committed();
+        assert_eq!(monitor.state(), PipelineState::Running);
+        assert!(monitor.last_commit_at().is_some());
+        monitor.stopped("told to");
+        monitor.committed();
+        assert_eq!(monitor.state(), PipelineState::Stopped("told to".into()));
     }
 }

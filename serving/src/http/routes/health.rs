@@ -127,7 +127,9 @@ fn pipeline(monitor: &PipelineMonitor, now: i64) -> Component {
     match monitor.state() {
         PipelineState::Running => component,
         PipelineState::Starting(what) => component.status(Health::Degraded, what),
-        PipelineState::Stopped(why) => component.status(Health::Unhealthy, why),
+        PipelineState::Refused(why) | PipelineState::Stopped(why) => {
+            component.status(Health::Unhealthy, why)
+        }
     }
 }
 
