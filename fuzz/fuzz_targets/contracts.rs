@@ -38,7 +38,8 @@ fn around(expression: &str) -> String {
 
 fn check(text: &str) {
     let load = || contracts::load(&[(PathBuf::from("fuzz.yaml"), text.to_owned())]);
-    let lines = text.lines().count() as u32 + 1;
+    // A line ends with LF, CR LF or CR alone; what is missing at the end stands on the line after.
+    let lines = text.matches(['\n', '\r']).count() as u32 + 2;
     match load() {
         Ok(domain) => describe(&domain),
         Err(found) => {
