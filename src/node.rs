@@ -31,6 +31,7 @@ use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure, chain};
+use crate::source_spec::Opened;
 use crate::{opened, progress};
 
 /// What a node is started with.
@@ -44,7 +45,7 @@ pub(crate) struct Plan<'a> {
     /// The socket of the API.
     pub(crate) listener: TcpListener,
     /// Sources besides HTTP.
-    pub(crate) sources: Vec<Box<dyn Source>>,
+    pub(crate) opened: Opened,
 }
 
 /// A running node.
@@ -66,7 +67,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, sources } = plan;
+        let Plan { role, domain, data, listener, opened: from } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -80,7 +81,7 @@ impl Node {
 
         let (ingress, http_source) = queue(QueueLimits::default());
         let mut runner = runner(&store, &domain, &cache, &monitor)?;
-        let all = sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
+        let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
         }
@@ -96,6 +97,7 @@ impl Node {
             ingress,
             pipeline: monitor.clone(),
             lake: Some(probe(&lake)),
+            kafka: from.kafka,
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::default(),
         };

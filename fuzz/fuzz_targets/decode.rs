@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
-use pipeline::batch::{DecodedBatch, RawBatch, RawRecord};
+use pipeline::batch::{Attached, DecodedBatch, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 
 thread_local! {
@@ -33,6 +33,7 @@ fn batch(lines: &[&[u8]]) -> RawBatch {
             arrived_at: 0,
             tenant: "default".into(),
             tenant_fixed: offset % 2 == 1,
+            attached: Attached::default(),
         });
         bytes.extend_from_slice(line);
     }
@@ -43,6 +44,8 @@ fn batch(lines: &[&[u8]]) -> RawBatch {
         next_offset: records.len() as u64,
         records,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     }
 }
 

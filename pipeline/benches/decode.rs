@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use contracts::model::Domain;
 use criterion::{BatchSize, Criterion, Throughput};
-use pipeline::batch::{RawBatch, RawRecord};
+use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 use pipeline::source::Limits;
 use pipeline::source::generator::{Generator, GeneratorOptions};
@@ -33,6 +33,8 @@ fn one_batch(generator: &mut Generator) -> RawBatch {
         records: Vec::new(),
         next_offset: 0,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     };
     for offset in 0..Limits::default().records as u64 {
         let start = batch.bytes.len();
@@ -44,6 +46,7 @@ fn one_batch(generator: &mut Generator) -> RawBatch {
             arrived_at: generator.clock(),
             tenant: "default".into(),
             tenant_fixed: false,
+            attached: Attached::default(),
         });
         batch.bytes.push(b'\n');
     }

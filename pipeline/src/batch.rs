@@ -6,9 +6,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use contracts::model::EventContract;
+use contracts::model::{EventContract, Format};
 
-use crate::outcome::Rejection;
+use crate::headers::Headers;
+use crate::lease::Claim;
+use crate::outcome::{Reason, Rejection};
 
 /// Consecutive records of one source partition.
 ///
@@ -29,6 +31,10 @@ pub struct RawBatch {
     /// What the source must recognise when it continues (for a file: length and hash of its
     /// beginning). Stored with the position, compared by the source.
     pub fingerprint: Option<String>,
+    /// How the records are encoded.
+    pub format: Format,
+    /// Of a source that can lose the partition: says whether the batch may still be applied.
+    pub claim: Option<Claim>,
 }
 
 /// One record of a [`RawBatch`].
@@ -46,6 +52,21 @@ pub struct RawRecord {
     pub tenant: Arc<str>,
     /// May the record name a tenant of its own (`envelope.tenant`)? Over HTTP it may not.
     pub tenant_fixed: bool,
+    /// What comes with the payload.
+    pub attached: Attached,
+}
+
+/// What a record has beside its payload. Key and headers lie in [`RawBatch::bytes`] right behind
+/// the payload, the key first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attached {
+    /// Length of the key; `None` when there is none.
+    pub key_len: Option<u32>,
+    /// Length of the encoded headers, see [`crate::headers`].
+    pub headers_len: u32,
+    /// There is no payload at all, which is more than an empty one: the record only says that its
+    /// key is gone.
+    pub is_tombstone: bool,
 }
 
 impl RawBatch {
@@ -53,6 +74,20 @@ impl RawBatch {
     pub fn payload(&self, ordinal: u32) -> &[u8] {
         let record = &self.records[ordinal as usize];
         &self.bytes[record.start..record.start + record.len]
+    }
+
+    /// The key of record `ordinal`, if it has one.
+    pub fn key(&self, ordinal: u32) -> Option<&[u8]> {
+        let record = &self.records[ordinal as usize];
+        let start = record.start + record.len;
+        record.attached.key_len.map(|len| &self.bytes[start..start + len as usize])
+    }
+
+    /// The headers of record `ordinal`.
+    pub fn headers(&self, ordinal: u32) -> Headers<'_> {
+        let record = &self.records[ordinal as usize];
+        let start = record.start + record.len + record.attached.key_len.unwrap_or(0) as usize;
+        Headers::new(&self.bytes[start..start + record.attached.headers_len as usize])
     }
 }
 
@@ -67,9 +102,19 @@ pub struct DecodedBatch {
     pub rows: Vec<ContractRows>,
     /// Records that did not pass.
     pub rejected: Vec<Rejection>,
-    /// Ordinals of records whose type no contract names, where the domain says to ignore them,
-    /// with that type.
-    pub ignored: Vec<(u32, String)>,
+    /// Records that a declared policy drops before they become rows, ascending by ordinal.
+    pub ignored: Vec<Ignored>,
+}
+
+/// A record that is dropped by a declared policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// Index of the record in its [`RawBatch`].
+    pub ordinal: u32,
+    /// The policy: `unknown_event_type` or `tombstone`.
+    pub reason: Reason,
+    /// Its type, where it has one.
+    pub event_type: String,
 }
 
 /// Rows of one contract version.

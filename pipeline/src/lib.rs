@@ -13,12 +13,15 @@ pub mod decode;
 pub mod deduplicate;
 pub mod entity;
 pub mod fail_point;
+pub mod headers;
 mod ingest;
+pub mod lease;
 pub mod membership;
 #[cfg(test)]
 mod memory_store;
 pub mod metrics;
 pub mod outcome;
+pub mod positions;
 pub mod processor;
 mod route;
 pub mod runner;

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub apply_seconds: Histogram,
     /// Highest accepted event time per source partition, seconds since 1970.
     pub watermark_seconds: IntGaugeVec,
+    /// Offsets of a Kafka topic that a declared policy skipped.
+    pub skipped_offsets: IntCounterVec,
 }
 
 /// All of them. One process has one pipeline.
@@ -68,6 +70,11 @@ impl Metrics {
                 &["partition"],
             )
             .expect("name and labels are valid"),
+            skipped_offsets: counter(
+                "pipeline_kafka_skipped_offsets_total",
+                "Offsets of a Kafka topic that the policy for offsets out of range skipped.",
+                &["topic"],
+            ),
         }
     }
 
@@ -77,7 +84,8 @@ impl Metrics {
         registry.register(Box::new(self.dropped.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;
         registry.register(Box::new(self.apply_seconds.clone()))?;
-        registry.register(Box::new(self.watermark_seconds.clone()))
+        registry.register(Box::new(self.watermark_seconds.clone()))?;
+        registry.register(Box::new(self.skipped_offsets.clone()))
     }
 }
 

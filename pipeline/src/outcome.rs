@@ -45,11 +45,13 @@ pub enum Reason {
     ConflictingDuplicate,
     /// The record names another tenant than its credential.
     WrongTenant,
+    /// A record without a payload: it says that its key is gone, which no event contract reads.
+    Tombstone,
 }
 
 impl Reason {
     /// All reasons, for tables of counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NotJson,
         Self::TooLarge,
         Self::DuplicateKey,
@@ -67,6 +69,7 @@ impl Reason {
         Self::BeyondDedupHorizon,
         Self::ConflictingDuplicate,
         Self::WrongTenant,
+        Self::Tombstone,
     ];
 
     /// The code.
@@ -89,6 +92,7 @@ impl Reason {
             Self::BeyondDedupHorizon => "beyond_dedup_horizon",
             Self::ConflictingDuplicate => "conflicting_duplicate",
             Self::WrongTenant => "wrong_tenant",
+            Self::Tombstone => "tombstone",
         }
     }
 
@@ -173,7 +177,7 @@ pub enum Outcome {
     Rejected(Box<Rejection>),
     /// Dropped by a declared policy.
     Discarded {
-        /// The policy: `late` or `unknown_event_type`.
+        /// The policy: `late`, `unknown_event_type` or `tombstone`.
         reason: Reason,
     },
 }

@@ -126,10 +126,10 @@ pub enum RunError {
     #[error(transparent)]
     Source(#[from] SourceError),
     /// A thread could not be started.
-    #[error("start a thread for source `{partition}`: {cause}")]
+    #[error("start a thread for source `{source_name}`: {cause}")]
     Thread {
-        /// Source partition.
-        partition: String,
+        /// The source.
+        source_name: String,
         /// What the system said.
         cause: std::io::Error,
     },
@@ -159,7 +159,7 @@ impl Runner {
 
     /// Adds a source and sets it behind what the store has committed of it.
     pub fn add_source(&mut self, mut source: Box<dyn Source>) -> Result<(), SourceError> {
-        source.resume(self.processor.partition(source.partition()))?;
+        source.resume(self.processor.positions())?;
         self.sources.push(source);
         Ok(())
     }
@@ -167,7 +167,9 @@ impl Runner {
     /// Counts of all partitions since the store was made.
     pub fn total_counts(&self) -> Counts {
         let mut total = Counts::default();
-        self.processor.partitions().for_each(|partition| total += partition.counts);
+        self.processor
+            .positions()
+            .with(|partitions| partitions.values().for_each(|partition| total += partition.counts));
         total
     }
 
@@ -179,9 +181,9 @@ impl Runner {
         let progress = Arc::new(Mutex::new(BTreeMap::new()));
         let mut threads = Vec::new();
         for source in std::mem::take(&mut self.sources) {
-            let partition = source.partition().to_owned();
+            let name = source.name().to_owned();
             let thread = SourceThread {
-                partition: partition.clone(),
+                name: name.clone(),
                 source,
                 decoder: Decoder::new(&self.domain),
                 limits: self.options.limits,
@@ -193,7 +195,7 @@ impl Runner {
             let spawned = std::thread::Builder::new()
                 .name(format!("source {}", threads.len()))
                 .spawn(move || thread.run())
-                .map_err(|cause| RunError::Thread { partition, cause })?;
+                .map_err(|cause| RunError::Thread { source_name: name, cause })?;
             threads.push(spawned);
         }
         drop(sender);
@@ -237,7 +239,10 @@ impl Runner {
             match message {
                 Ok(FromSource::Batch(batch, reply)) => {
                     idle = false;
-                    let processed = self.apply(&batch, stop)?;
+                    let Some(processed) = self.apply(&batch, stop)? else {
+                        // Whoever has the partition now delivers these records again.
+                        continue;
+                    };
                     if let Some(on_commit) = &self.options.on_commit {
                         on_commit(&processed.committed);
                     }
@@ -270,15 +275,36 @@ impl Runner {
         }
     }
 
-    /// Applies a batch, trying again while that can help.
-    fn apply(&mut self, batch: &DecodedBatch, stop: &Stop) -> Result<Processed, ProcessError> {
+    /// Applies a batch, trying again while that can help; `None` when its partition was taken away
+    /// before that: then nothing of it is applied.
+    fn apply(
+        &mut self,
+        batch: &DecodedBatch,
+        stop: &Stop,
+    ) -> Result<Option<Processed>, ProcessError> {
         let start = Instant::now();
         let mut wait = FIRST_RETRY;
         loop {
+            let applying = match &batch.raw.claim {
+                None => None,
+                Some(claim) => match claim.begin() {
+                    Some(applying) => Some(applying),
+                    None => {
+                        info!(
+                            partition = &*batch.raw.partition,
+                            records = batch.raw.records.len(),
+                            "batch of a revoked partition left unapplied"
+                        );
+                        return Ok(None);
+                    }
+                },
+            };
             let error = match self.processor.process(batch) {
-                Ok(processed) => return Ok(processed),
+                Ok(processed) => return Ok(Some(processed)),
                 Err(error) => error,
             };
+            // Between two tries the partition may be taken away.
+            drop(applying);
             let given_up = self.options.give_up_after.is_some_and(|limit| start.elapsed() > limit);
             if !error.retry() || stop.requested() || given_up {
                 return Err(error);
@@ -303,7 +329,7 @@ impl Runner {
 }
 
 struct SourceThread {
-    partition: String,
+    name: String,
     source: Box<dyn Source>,
     decoder: Decoder,
     limits: Limits,
@@ -323,7 +349,7 @@ impl SourceThread {
                 Ok(Next::Idle) => continue,
                 Ok(Next::End) => break,
                 Err(error) => {
-                    let _ = self.out.send(FromSource::Failed(self.partition.clone(), error));
+                    let _ = self.out.send(FromSource::Failed(self.name.clone(), error));
                     return;
                 }
             };
@@ -335,14 +361,14 @@ impl SourceThread {
                 times.decode += read.elapsed();
             }
             if let (Some(at), Ok(mut all)) = (self.source.progress(), self.progress.lock()) {
-                all.insert(self.partition.clone(), at);
+                all.insert(self.name.clone(), at);
             }
             // The writer is gone only when it failed; it reports that itself.
             if self.out.send(FromSource::Batch(Box::new(decoded), delivery.reply)).is_err() {
                 return;
             }
         }
-        info!(partition = self.partition, "source ended");
+        info!(source = self.name, "source ended");
     }
 }
 

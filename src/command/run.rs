@@ -19,7 +19,7 @@ use super::{ContractsArg, DataArg};
 use crate::failure::{Context, Failure, chain};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::{self, Bar};
-use crate::source_spec::SourceSpec;
+use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, opened, signals};
 
 /// How long a commit that the disk or the store refuses is tried again before the run gives up.
@@ -34,13 +34,16 @@ pub(super) struct Run {
     contracts: ContractsArg,
     #[command(flatten)]
     data: DataArg,
-    /// Where events come from: `file:PATH`, newline-delimited JSON, plain, gzip or zstd. May be
-    /// repeated.
+    /// Where events come from: `file:PATH`, newline-delimited JSON, plain, gzip or zstd; or
+    /// `kafka:HOST:PORT`, the topics that the contracts name. May be repeated.
     #[arg(long, value_name = "SOURCE", required = true)]
     from: Vec<SourceSpec>,
-    /// End when all sources have ended; otherwise plain files are followed as they grow.
+    /// End when all sources have ended (a topic ends at the offsets that it has at the start);
+    /// otherwise plain files and topics are followed as they grow.
     #[arg(long)]
     until_end: bool,
+    #[command(flatten)]
+    kafka: KafkaArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -97,8 +100,7 @@ impl Run {
         let now = chrono::Utc::now().timestamp_micros();
         let at_end = if self.until_end { AtEnd::Stop } else { AtEnd::Follow };
         // Before the data directory is made or taken: a typing error should leave nothing behind.
-        let sources =
-            self.from.iter().map(|spec| spec.open(at_end, now)).collect::<Result<Vec<_>, _>>()?;
+        let opened = source_spec::open(&self.from, &self.kafka, &domain, at_end, now)?;
 
         // Before the directory is taken: from here on an end is a clean one.
         let stop = Stop::default();
@@ -110,7 +112,7 @@ impl Run {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let bar = Bar::new("run");
         let mut runner = runner(&store, &domain, bar.clone())?;
-        for source in sources {
+        for source in opened.sources {
             runner.add_source(source).map_err(|error| {
                 Failure::input(chain(&error))
                     .hint("a data directory remembers how far it has read each file")

@@ -9,7 +9,7 @@ use serving::http::check_listen_addr;
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
 use crate::node::{Node, Plan};
-use crate::source_spec::SourceSpec;
+use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, signals};
 
 #[derive(Debug, Args)]
@@ -23,10 +23,12 @@ pub(super) struct Serve {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// Where else events come from, besides POST /v1/events: `file:PATH`, which is followed as it
-    /// grows. May be repeated.
+    /// Where else events come from, besides POST /v1/events: `kafka:HOST:PORT`, or `file:PATH`, which
+    /// is followed as it grows. May be repeated.
     #[arg(long, value_name = "SOURCE")]
     from: Vec<SourceSpec>,
+    #[command(flatten)]
+    kafka: KafkaArgs,
 }
 
 impl Serve {
@@ -35,9 +37,8 @@ impl Serve {
         let listener = listen(self.listen)?;
         let domain = domain::load(&self.contracts.contracts)?;
         let now = chrono::Utc::now().timestamp_micros();
-        let open = |spec: &SourceSpec| spec.open(AtEnd::Follow, now);
-        let sources = self.from.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let plan = Plan { role: "serve", domain, data: &self.data.data, listener, sources };
+        let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
+        let plan = Plan { role: "serve", domain, data: &self.data.data, listener, opened };
         let node = Node::start(plan)?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -35,8 +35,8 @@ use arrow::compute::filter_record_batch;
 use contracts::model::{Domain, EventContract, UnknownEvent};
 use hashbrown::HashSet;
 
-use crate::batch::{ContractRows, DecodedBatch, RawBatch, RawRecord};
-use crate::outcome::{Rejection, Stage};
+use crate::batch::{ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
+use crate::outcome::{Reason, Rejection, Stage};
 use crate::validate::Validator;
 
 use fault::Fault;
@@ -76,7 +76,7 @@ pub struct Decoder {
 /// A record that did not become a row.
 enum Refused {
     Rejected(Box<Rejection>),
-    Ignored(String),
+    Ignored(Reason, String),
 }
 
 impl Decoder {
@@ -124,7 +124,9 @@ impl Decoder {
                 &mut run,
             ) {
                 Ok(()) => {}
-                Err(Refused::Ignored(event_type)) => ignored.push((ordinal, event_type)),
+                Err(Refused::Ignored(reason, event_type)) => {
+                    ignored.push(Ignored { ordinal, reason, event_type });
+                }
                 Err(Refused::Rejected(rejection)) => rejected.push(*rejection),
             }
         }
@@ -159,6 +161,9 @@ impl Decoder {
         let reject = |fault: &Fault, members: &[Member<'_>], plan: Option<&Plan>, types| {
             Err(Refused::Rejected(rejection(ordinal, fault, members, plan, types)))
         };
+        if record.attached.is_tombstone {
+            return Err(Refused::Ignored(Reason::Tombstone, String::new()));
+        }
         if record.len > self.options.max_record_bytes {
             let fault = Fault::too_large(record.len, self.options.max_record_bytes);
             return reject(&fault, members, None, &self.types);
@@ -179,7 +184,7 @@ impl Decoder {
             Ok(Found::Contract(versions, event_type)) => (versions, event_type),
             Ok(Found::Unknown(event_type)) => {
                 if self.unknown_event == UnknownEvent::Ignore {
-                    return Err(Refused::Ignored(clip(&event_type)));
+                    return Err(Refused::Ignored(Reason::UnknownEventType, clip(&event_type)));
                 }
                 let fault = Fault::unknown_type(&event_type);
                 return reject(&fault, members, None, &self.types);
@@ -214,7 +219,7 @@ fn accounts_for_all(batch: &DecodedBatch) -> bool {
     let mut ordinals: Vec<u32> =
         batch.rows.iter().flat_map(|rows| &rows.ordinals).copied().collect();
     ordinals.extend(batch.rejected.iter().map(|rejection| rejection.ordinal));
-    ordinals.extend(batch.ignored.iter().map(|(ordinal, _)| ordinal));
+    ordinals.extend(batch.ignored.iter().map(|ignored| &ignored.ordinal));
     ordinals.sort_unstable();
     ordinals.into_iter().eq(0..batch.raw.records.len() as u32)
 }

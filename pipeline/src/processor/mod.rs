@@ -27,6 +27,7 @@ use crate::ingest::{self, IngestKey};
 use crate::membership::Membership;
 use crate::metrics;
 use crate::outcome::{Counts, Outcome, Reason, Rejection};
+use crate::positions::Positions;
 use crate::route::{self, Admitted};
 use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{
@@ -95,7 +96,7 @@ pub struct Processor {
     engine: entity::Engine,
     filter: Membership,
     last_seq: i64,
-    partitions: HashMap<String, PartitionState>,
+    positions: Positions,
     family_order: Vec<usize>,
     horizon: i64,
     batches_since_cleaning: u32,
@@ -111,13 +112,9 @@ impl Processor {
     ) -> Result<Self, StoreError> {
         let contracts = domain.families.iter().flat_map(|family| &family.versions);
         let horizon = contracts.map(|contract| contract.dedup.horizon).max().unwrap_or(0);
-        let partitions: HashMap<String, PartitionState> = store
-            .partitions()?
-            .into_iter()
-            .map(|partition| (partition.name.clone(), partition))
-            .collect();
+        let positions = Positions::new(store.partitions()?);
         let mut filter = Membership::default();
-        let since = oldest_needed(&partitions, horizon);
+        let since = oldest_needed(&positions, horizon);
         store.scan_ids(since, &mut |ids| {
             // The exact event time is not needed here: `since` keeps these ids long enough.
             ids.iter().for_each(|id| filter.insert(id.hash64(), i64::MAX));
@@ -131,7 +128,7 @@ impl Processor {
             engine,
             filter,
             last_seq,
-            partitions,
+            positions,
             family_order,
             horizon,
             batches_since_cleaning: 0,
@@ -139,14 +136,9 @@ impl Processor {
         })
     }
 
-    /// The partition of that name, as committed.
-    pub fn partition(&self, name: &str) -> Option<&PartitionState> {
-        self.partitions.get(name)
-    }
-
     /// All partitions, as committed.
-    pub fn partitions(&self) -> impl Iterator<Item = &PartitionState> {
-        self.partitions.values()
+    pub fn positions(&self) -> &Positions {
+        &self.positions
     }
 
     /// Highest sequence number committed.
@@ -175,15 +167,12 @@ impl Processor {
 
     fn apply(&mut self, batch: &DecodedBatch) -> Result<Processed, ProcessError> {
         let start = Instant::now();
-        let next_id = self.partitions.len() as i64 + 1;
-        let mut partition = match self.partitions.get(&*batch.raw.partition) {
-            Some(known) => known.clone(),
-            None => PartitionState {
-                id: next_id,
-                name: batch.raw.partition.to_string(),
-                ..PartitionState::default()
-            },
-        };
+        let known = self.positions.get(&batch.raw.partition);
+        let mut partition = known.unwrap_or_else(|| PartitionState {
+            id: self.positions.with(|partitions| partitions.len() as i64 + 1),
+            name: batch.raw.partition.to_string(),
+            ..PartitionState::default()
+        });
         let admission = self.admit(batch, &mut partition)?;
         let admitted_at = Instant::now();
 
@@ -252,7 +241,7 @@ impl Processor {
             self.filter.insert(id.hash64(), event_time);
         }
         self.last_seq = admission.last_seq;
-        self.partitions.insert(partition.name.clone(), partition);
+        self.positions.committed(partition);
         self.forget_old_ids();
         self.times.batch(start, admitted_at, routed_at, folded_at, Instant::now());
         metrics::count_batch(batch, &counts, &rejected_by_reason, start.elapsed());
@@ -286,11 +275,16 @@ impl Processor {
         };
         let mut decoded_rejections: HashMap<u32, &Rejection> =
             batch.rejected.iter().map(|rejection| (rejection.ordinal, rejection)).collect();
+        let mut ignored = batch.ignored.iter();
         for ordinal in 0..batch.raw.records.len() as u32 {
             let Some((group, row)) = rows.place[ordinal as usize] else {
                 admission.outcomes.push(match decoded_rejections.remove(&ordinal) {
                     Some(rejection) => Outcome::Rejected(Box::new(rejection.clone())),
-                    None => Outcome::Discarded { reason: Reason::UnknownEventType },
+                    None => {
+                        let ignored = ignored.next().filter(|ignored| ignored.ordinal == ordinal);
+                        let reason = ignored.map(|ignored| ignored.reason);
+                        Outcome::Discarded { reason: reason.unwrap_or(Reason::UnknownEventType) }
+                    }
                 });
                 continue;
             };
@@ -354,7 +348,7 @@ impl Processor {
 
     /// The ids of the batch that the journal has already: id → (body, position).
     fn known(&mut self, rows: &Candidates<'_>) -> Result<HashMap<IdHash, (i64, i64)>, StoreError> {
-        let oldest = oldest_needed(&self.partitions, self.horizon);
+        let oldest = oldest_needed(&self.positions, self.horizon);
         let mut asked: Vec<IdHash> = Vec::new();
         for group in &rows.groups {
             for (id, event_time) in group.ids.iter().zip(group.times) {
@@ -377,15 +371,16 @@ impl Processor {
         self.batches_since_cleaning += 1;
         if self.batches_since_cleaning >= 256 {
             self.batches_since_cleaning = 0;
-            self.filter.forget_before(oldest_needed(&self.partitions, self.horizon));
+            self.filter.forget_before(oldest_needed(&self.positions, self.horizon));
         }
     }
 }
 
 /// Event time (µs) from which on ids must be in the filter: the horizon behind the partition that
 /// is furthest behind.
-fn oldest_needed(partitions: &HashMap<String, PartitionState>, horizon: i64) -> i64 {
-    let behind = partitions.values().filter_map(|partition| partition.watermark).min();
+fn oldest_needed(positions: &Positions, horizon: i64) -> i64 {
+    let behind = positions
+        .with(|partitions| partitions.values().filter_map(|partition| partition.watermark).min());
     behind.map_or(i64::MIN, |mark| mark.saturating_sub(horizon))
 }
 

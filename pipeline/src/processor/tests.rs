@@ -10,7 +10,7 @@ use contracts::model::{Domain, column};
 use proptest::prelude::*;
 
 use super::Processor;
-use crate::batch::{RawBatch, RawRecord};
+use crate::batch::{Attached, RawBatch, RawRecord};
 use crate::decode::Decoder;
 use crate::entity::Replay;
 use crate::memory_store::Shared;
@@ -107,6 +107,7 @@ fn batch(lines: &[String], first_offset: u64) -> RawBatch {
                 arrived_at: ARRIVED,
                 tenant: "default".into(),
                 tenant_fixed: false,
+                attached: Attached::default(),
             }
         })
         .collect();
@@ -117,6 +118,8 @@ fn batch(lines: &[String], first_offset: u64) -> RawBatch {
         records,
         next_offset: first_offset + lines.len() as u64,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     }
 }
 

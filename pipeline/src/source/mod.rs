@@ -1,8 +1,9 @@
 //! Where records come from.
 //!
-//! A [`Source`] is one source partition. It blocks, and runs on a thread of its own: that thread
-//! reads, decodes and validates, and hands batches over a bounded channel, so a slow store holds
-//! the source back instead of filling the memory.
+//! A [`Source`] delivers the records of one source partition, or of several that come and go (a
+//! member of a consumer group). It blocks, and runs on a thread of its own: that thread reads,
+//! decodes and validates, and hands batches over a bounded channel, so a slow store holds the
+//! source back instead of filling the memory. A batch is always of one partition.
 //!
 //! What always holds: a source keeps no position of its own. The store commits
 //! [`RawBatch::next_offset`] with the batch's effects, and [`Source::resume`] continues from what
@@ -11,21 +12,23 @@
 pub mod file;
 pub mod generator;
 pub mod http;
+pub mod kafka;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::batch::RawBatch;
-use crate::store::PartitionState;
+use crate::positions::Positions;
 
-/// One source partition.
+/// Delivers records.
 pub trait Source: Send {
-    /// Stable name of the partition: positions, watermarks and counts are kept under it.
-    fn partition(&self) -> &str;
+    /// What it is called in messages. A source of one partition has that partition's name.
+    fn name(&self) -> &str;
 
     /// Sets the position: behind what the store has committed, or the beginning when it knows
-    /// nothing of this partition. Called once, before the first [`Self::next`].
-    fn resume(&mut self, committed: Option<&PartitionState>) -> Result<(), SourceError>;
+    /// nothing of a partition. Called once, before the first [`Self::next`]; a source whose
+    /// partitions come later keeps the handle and looks each of them up then.
+    fn resume(&mut self, committed: &Positions) -> Result<(), SourceError>;
 
     /// The next records: at most about `limits`, at least one, waiting up to `timeout` for the
     /// first. Never waits for a fuller batch: a lone record goes at once.
@@ -187,12 +190,15 @@ pub enum SourceError {
         /// Committed position.
         offset: u64,
     },
+    /// Kafka cannot be read.
+    #[error(transparent)]
+    Kafka(#[from] kafka::KafkaError),
 }
 
 #[cfg(test)]
 mod tests {
     use super::Limits;
-    use crate::batch::{RawBatch, RawRecord};
+    use crate::batch::{Attached, RawBatch, RawRecord};
 
     fn delivered(records: usize, bytes: usize) -> RawBatch {
         let record = RawRecord {
@@ -202,6 +208,7 @@ mod tests {
             arrived_at: 0,
             tenant: "default".into(),
             tenant_fixed: false,
+            attached: Attached::default(),
         };
         RawBatch {
             partition: "p".into(),
@@ -210,6 +217,8 @@ mod tests {
             records: vec![record; records],
             next_offset: 0,
             fingerprint: None,
+            format: Default::default(),
+            claim: None,
         }
     }
 

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use contracts::model::{Domain, Example, Expectation, Metric};
-use pipeline::batch::{RawBatch, RawRecord};
+use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 use pipeline::processor::{ProcessError, Processor};
 use pipeline::store::StoreError;
@@ -249,6 +249,7 @@ fn raw(lines: &[Vec<u8>], arrived_at: i64) -> RawBatch {
             arrived_at,
             tenant: Arc::from(TENANT),
             tenant_fixed: true,
+            attached: Attached::default(),
         });
         bytes.extend_from_slice(line);
     }
@@ -259,6 +260,8 @@ fn raw(lines: &[Vec<u8>], arrived_at: i64) -> RawBatch {
         bytes,
         records,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     }
 }
 

@@ -9,6 +9,7 @@ use axum::http::request::Parts;
 use contracts::model::Domain;
 use pipeline::sink::iceberg::LakeStatus;
 use pipeline::source::http::Ingress;
+use pipeline::source::kafka::KafkaProbe;
 
 use super::error::ApiError;
 use super::monitor::PipelineMonitor;
@@ -34,6 +35,8 @@ pub struct AppState {
     pub pipeline: Arc<PipelineMonitor>,
     /// How the lake is; `None` when the process has none.
     pub lake: Option<LakeProbe>,
+    /// How the sources that read Kafka are.
+    pub kafka: Vec<KafkaProbe>,
     /// Counters.
     pub telemetry: Arc<Telemetry>,
     /// Limits.

@@ -15,7 +15,7 @@ use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 
 use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
-use crate::source_spec::TENANT;
+use crate::source_spec::{Opened, TENANT};
 use crate::{domain, logging, output, signals};
 
 use board::Board;
@@ -70,7 +70,7 @@ impl Demo {
             domain: Arc::new(domain),
             data: &data,
             listener,
-            sources: vec![Box::new(self.generator())],
+            opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -9,7 +9,7 @@ use contracts::model::{
 };
 use contracts::types::Type;
 
-use crate::batch::{DecodedBatch, RawBatch, RawRecord};
+use crate::batch::{Attached, DecodedBatch, RawBatch, RawRecord};
 use crate::decode::Decoder;
 use crate::outcome::Rejection;
 
@@ -50,7 +50,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         owner: None,
         description: None,
         topic: None,
-        format: Format::Json,
+        format: Default::default(),
         envelope: Envelope {
             type_path: path("event_type"),
             id_path: path("event_id"),
@@ -127,6 +127,7 @@ pub(crate) fn batch(lines: &[&[u8]]) -> RawBatch {
             arrived_at: 1_769_853_600_000_000,
             tenant: "default".into(),
             tenant_fixed: false,
+            attached: Attached::default(),
         });
         bytes.extend_from_slice(line);
         bytes.push(b'\n');
@@ -138,6 +139,8 @@ pub(crate) fn batch(lines: &[&[u8]]) -> RawBatch {
         next_offset: records.len() as u64,
         records,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     }
 }
 
@@ -147,8 +150,8 @@ pub(crate) fn decode(domain: Domain, lines: &[&[u8]]) -> DecodedBatch {
 
 /// A record as `name=value` pairs, or as its rejection.
 pub(crate) fn show(batch: &DecodedBatch, ordinal: u32) -> String {
-    if let Some((_, event_type)) = batch.ignored.iter().find(|(ignored, _)| *ignored == ordinal) {
-        return format!("ignored {event_type}");
+    if let Some(ignored) = batch.ignored.iter().find(|ignored| ignored.ordinal == ordinal) {
+        return format!("ignored {}", ignored.event_type);
     }
     if let Some(rejection) = batch.rejected.iter().find(|found| found.ordinal == ordinal) {
         return show_rejection(rejection);

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::batch::{RawBatch, RawRecord};
-use crate::store::PartitionState;
+use crate::batch::{Attached, RawBatch, RawRecord};
+use crate::positions::Positions;
 
 use super::{Limits, Next, Progress, Source, SourceError};
 use lines::{Lines, Piece};
@@ -84,6 +84,7 @@ impl FileSource {
             arrived_at: self.options.arrived_at,
             tenant: Arc::clone(&self.options.tenant),
             tenant_fixed: false,
+            attached: Attached::default(),
         });
         RawBatch {
             partition: Arc::clone(&self.partition),
@@ -91,18 +92,20 @@ impl FileSource {
             records: records.collect(),
             next_offset: piece.next_offset,
             fingerprint: Some(self.fingerprint.clone()),
+            format: Default::default(),
+            claim: None,
             bytes: piece.bytes,
         }
     }
 }
 
 impl Source for FileSource {
-    fn partition(&self) -> &str {
+    fn name(&self) -> &str {
         &self.partition
     }
 
-    fn resume(&mut self, committed: Option<&PartitionState>) -> Result<(), SourceError> {
-        let Some(state) = committed else {
+    fn resume(&mut self, committed: &Positions) -> Result<(), SourceError> {
+        let Some(state) = committed.get(&self.partition) else {
             return Ok(());
         };
         if let Some(was) = &state.fingerprint {

@@ -62,7 +62,10 @@ fn read(path: &Path, committed: Option<&PartitionState>, batches: usize) -> Run 
     let mut run = Run { state: committed.cloned().unwrap_or_default(), ..Default::default() };
     let mut go = || -> Result<(), SourceError> {
         let mut source = FileSource::open(options(path))?;
-        source.resume(committed)?;
+        source.resume(&Positions::new(
+            committed
+                .map(|state| PartitionState { name: source.name().to_owned(), ..state.clone() }),
+        ))?;
         for _ in 0..batches {
             let Next::Batch(delivery) = source.next(SMALL, Duration::ZERO)? else {
                 break;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Generator, GeneratorOptions};
-use crate::batch::{RawBatch, RawRecord};
+use crate::batch::{Attached, RawBatch, RawRecord};
+use crate::positions::Positions;
 use crate::source::{Limits, Next, Progress, Source, SourceError};
-use crate::store::PartitionState;
 
 /// Name of the partition.
 const PARTITION: &str = "generator";
@@ -68,6 +68,7 @@ impl GeneratorSource {
                 arrived_at,
                 tenant: Arc::clone(&self.tenant),
                 tenant_fixed: false,
+                attached: Attached::default(),
             });
         }
         (!records.is_empty()).then(|| RawBatch {
@@ -77,6 +78,8 @@ impl GeneratorSource {
             records,
             next_offset: self.position(),
             fingerprint: None,
+            format: Default::default(),
+            claim: None,
         })
     }
 
@@ -87,12 +90,12 @@ impl GeneratorSource {
 }
 
 impl Source for GeneratorSource {
-    fn partition(&self) -> &str {
+    fn name(&self) -> &str {
         PARTITION
     }
 
-    fn resume(&mut self, committed: Option<&PartitionState>) -> Result<(), SourceError> {
-        self.first = committed.map_or(0, |state| state.next_offset);
+    fn resume(&mut self, committed: &Positions) -> Result<(), SourceError> {
+        self.first = committed.get(PARTITION).map_or(0, |state| state.next_offset);
         if self.first > 0 {
             self.history = Duration::ZERO;
         }

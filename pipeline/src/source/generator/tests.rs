@@ -179,9 +179,12 @@ fn a_source_goes_on_with_other_events() {
     let run = |committed: Option<u64>| {
         let options = GeneratorOptions { rate: 1e9, ..pure(2_000) };
         let mut source = GeneratorSource::new(options, "default".into(), || 7);
-        let state =
-            committed.map(|next_offset| PartitionState { next_offset, ..Default::default() });
-        source.resume(state.as_ref()).expect("can always go on");
+        let state = committed.map(|next_offset| PartitionState {
+            name: source.name().to_owned(),
+            next_offset,
+            ..Default::default()
+        });
+        source.resume(&Positions::new(state)).expect("can always go on");
         let mut offsets = Vec::new();
         let mut payloads = HashSet::new();
         loop {

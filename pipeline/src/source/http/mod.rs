@@ -16,9 +16,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use tokio::sync::oneshot;
 
-use crate::batch::{RawBatch, RawRecord};
+use crate::batch::{Attached, RawBatch, RawRecord};
 use crate::outcome::Outcome;
-use crate::store::PartitionState;
+use crate::positions::Positions;
 
 use super::{Delivery, Limits, Next, Source, SourceError};
 
@@ -128,12 +128,12 @@ impl Ingress {
 }
 
 impl Source for HttpSource {
-    fn partition(&self) -> &str {
+    fn name(&self) -> &str {
         PARTITION
     }
 
-    fn resume(&mut self, committed: Option<&PartitionState>) -> Result<(), SourceError> {
-        self.next_offset = committed.map_or(0, |state| state.next_offset);
+    fn resume(&mut self, committed: &Positions) -> Result<(), SourceError> {
+        self.next_offset = committed.get(PARTITION).map_or(0, |state| state.next_offset);
         Ok(())
     }
 
@@ -186,6 +186,7 @@ impl HttpSource {
                     arrived_at: request.arrived_at,
                     tenant: Arc::clone(&request.tenant),
                     tenant_fixed: true,
+                    attached: Attached::default(),
                 });
                 bytes.extend_from_slice(payload);
                 self.next_offset += 1;
@@ -200,6 +201,8 @@ impl HttpSource {
             records,
             next_offset: self.next_offset,
             fingerprint: None,
+            format: Default::default(),
+            claim: None,
         };
         Delivery { batch, reply: Some(ReplyTo { waiting }) }
     }

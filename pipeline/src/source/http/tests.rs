@@ -58,8 +58,8 @@ fn a_request_is_never_split() {
 #[test]
 fn numbers_go_on_behind_what_is_committed() {
     let (ingress, mut source) = queue(QueueLimits::default());
-    let state = PartitionState { next_offset: 100, ..Default::default() };
-    source.resume(Some(&state)).expect("any number will do");
+    let state = PartitionState { name: PARTITION.into(), next_offset: 100, ..Default::default() };
+    source.resume(&Positions::new([state])).expect("any number will do");
     let _waiting = submit(&ingress, "a", &["1"]).expect("room");
     let batch = next(&mut source, Limits::default()).batch;
     assert_eq!((batch.records[0].offset, batch.next_offset), (100, 101));

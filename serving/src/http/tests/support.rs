@@ -65,7 +65,7 @@ impl World {
         let readers = store.readers();
         let engine = MetricEngine::new(domain.clone(), readers.clone());
         let (ingress, mut source) = queue(limits);
-        source.resume(None).unwrap();
+        source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
         let state = AppState {
@@ -75,6 +75,7 @@ impl World {
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
+            kafka: Vec::new(),
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::new(options),
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::util::display::array_value_to_string;
 use contracts::model::{Domain, column};
-use pipeline::batch::{RawBatch, RawRecord};
+use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 use pipeline::fail_point;
 use pipeline::processor::Processor;
@@ -186,6 +186,7 @@ fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
                 arrived_at: 1_800_000_000_000_000,
                 tenant: "default".into(),
                 tenant_fixed: false,
+                attached: Attached::default(),
             }
         });
         let records = records.collect();
@@ -197,6 +198,8 @@ fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
             records,
             next_offset: offset,
             fingerprint: None,
+            format: Default::default(),
+            claim: None,
         };
         let processed = processor.process(&decoder.decode(raw)).unwrap();
         assert_eq!(
@@ -295,9 +298,12 @@ fn check(old: &[&str], new: &[&str]) {
             arrived_at: 1_800_000_000_000_000,
             tenant: "default".into(),
             tenant_fixed: false,
+            attached: Attached::default(),
         }],
         next_offset: 1,
         fingerprint: None,
+        format: Default::default(),
+        claim: None,
     };
     let processed = processor.process(&decoder.decode(raw)).unwrap();
     assert_eq!(processed.counts.duplicate, 1, "{:?}", processed.outcomes);
