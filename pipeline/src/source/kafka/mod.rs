@@ -41,7 +41,7 @@ use member::{Client, Member};
 use partition::{Assigned, Trouble};
 
 pub use config::{KafkaConfig, TopicSpec};
-pub use error::KafkaError;
+pub use error::{KafkaError, is_refused};
 pub use start::{OutOfRange, StartAt};
 pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name};
 
