@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ::contracts::model::Domain;
+use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
@@ -124,14 +124,8 @@ impl KafkaArgs {
 
 /// The topics that the contracts name, each once.
 fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
-    let mut topics: Vec<TopicSpec> = Vec::new();
-    for contract in domain.families.iter().flat_map(|family| &family.versions) {
-        let Some(text) = &contract.topic else { continue };
-        if !topics.iter().any(|known| known.text == *text) {
-            topics.push(TopicSpec { text: text.clone(), format: contract.format });
-        }
-    }
-    topics
+    let spec = |(topic, format): (&Topic, Format)| TopicSpec { text: topic.to_string(), format };
+    domain.topics().into_iter().map(spec).collect()
 }
 
 /// Sources that were opened.

@@ -571,9 +571,9 @@ fn touched(effects: &Effects<'_>) -> Vec<(Relation, Vec<String>)> {
 fn field_of(reason: Reason, contract: &contracts::model::EventContract) -> Option<String> {
     match reason {
         Reason::TooFarInFuture | Reason::Late | Reason::BeyondDedupHorizon => {
-            Some(contract.envelope.time_path.join("."))
+            Some(contract.envelope.time.to_string())
         }
-        Reason::ConflictingDuplicate => Some(contract.envelope.id_path.join(".")),
+        Reason::ConflictingDuplicate => Some(contract.envelope.id.to_string()),
         _ => None,
     }
 }
