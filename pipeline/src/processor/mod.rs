@@ -217,6 +217,9 @@ impl Processor {
         partition.next_offset = batch.raw.next_offset;
         partition.fingerprint = batch.raw.fingerprint.clone();
         partition.updated_at = clock::now();
+        if let Some(last) = batch.raw.records.last() {
+            partition.last_arrived_at = Some(last.arrived_at);
+        }
         let ingest_rows =
             ingest::rows(&self.domain.ingest, batch.raw.source, admission.last_seq, &ingest)
                 .map_err(|error| {
@@ -551,6 +554,8 @@ fn dead_letters<'a>(batch: &'a DecodedBatch, admission: &'a Admission) -> Vec<De
                 tenant: &record.tenant,
                 offset: record.offset,
                 arrived_at: record.arrived_at,
+                key: batch.raw.key(rejection.ordinal),
+                headers: batch.raw.headers(rejection.ordinal),
             }
         })
         .collect()
