@@ -138,7 +138,7 @@ impl Run {
 
     fn over(domain: Arc<Domain>, store: Shared) -> Self {
         let processor = Processor::new(domain.clone(), Box::new(store.clone())).unwrap();
-        let offset = processor.partition("file:test").map_or(0, |p| p.next_offset);
+        let offset = processor.positions().get("file:test").map_or(0, |p| p.next_offset);
         Self { decoder: Decoder::new(&domain), domain, store, processor, offset }
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         owner: None,
         description: None,
         topic: None,
-        format: Default::default(),
+        format: Format::Json,
         envelope: Envelope {
             type_path: path("event_type"),
             id_path: path("event_id"),
@@ -139,7 +139,7 @@ pub(crate) fn batch(lines: &[&[u8]]) -> RawBatch {
         next_offset: records.len() as u64,
         records,
         fingerprint: None,
-        format: Default::default(),
+        format: Format::Json,
         claim: None,
     }
 }

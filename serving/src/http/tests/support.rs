@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contracts::model::Domain;
 use pipeline::batch::RawBatch;
 use pipeline::outcome::Outcome;
+use pipeline::positions::Positions;
 use pipeline::source::http::{HttpSource, QueueLimits, queue};
 use pipeline::source::{Limits, Next, Source};
 use tower::ServiceExt;
