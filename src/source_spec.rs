@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::contracts::model::Domain;
 use clap::{Args, ValueEnum};
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
-    self, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
+    self, CanaryConfig, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
 };
 
 use crate::failure::{Context, Failure, chain};
@@ -70,6 +71,13 @@ pub(crate) struct KafkaArgs {
     /// Group members in this process, each with threads of its own.
     #[arg(long = "kafka-members", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     members: u8,
+    /// Topic of the records with which a server measures how long an event takes to be visible;
+    /// created when it is missing. `off`: nothing is measured.
+    #[arg(long = "kafka-canary", value_name = "off|TOPIC", default_value = kafka::CANARY_TOPIC)]
+    canary: String,
+    /// Seconds between two such records.
+    #[arg(long = "kafka-canary-every", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    canary_every: u32,
     /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
     #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -148,6 +156,11 @@ impl KafkaArgs {
             Policy::Latest => OutOfRange::Latest,
         };
         config.until_end = until_end;
+        // A run that ends has nobody to tell.
+        config.canary = (!until_end && self.canary != "off").then(|| CanaryConfig {
+            topic: self.canary.clone(),
+            every: Duration::from_secs(self.canary_every.into()),
+        });
         config.properties = self.settings()?;
         Ok(config)
     }

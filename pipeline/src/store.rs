@@ -101,6 +101,9 @@ pub struct PartitionState {
     pub updated_at: i64,
     /// Arrival time of its last applied record, µs; `None` before the first.
     pub last_arrived_at: Option<i64>,
+    /// Event time of its last accepted record, µs: unlike the watermark it is not held high by one
+    /// record that is ahead of the others. `None` before the first.
+    pub last_event_at: Option<i64>,
     /// Counts since the store was made.
     pub counts: Counts,
 }
@@ -183,6 +186,9 @@ pub struct Committed {
     pub last_seq: i64,
     /// Relations whose rows changed, with the tenants concerned.
     pub touched: Vec<(contracts::model::Relation, Vec<String>)>,
+    /// Newest event time (µs) of its rows in each family it went into; for `ingest` the newest
+    /// arrival.
+    pub newest: Vec<(contracts::model::Relation, i64)>,
 }
 
 /// The writer's side of a serving store. One owner; every method blocks.

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use duckdb::{Config, Connection};
 use pipeline::store::StoreError;
 
-use super::{StoreOptions, in_transaction};
 use super::error::{OpenError, failed};
 use super::schema::BOOKKEEPING;
+use super::{StoreOptions, in_transaction};
 
 /// Version of everything in the file that is not decided by contracts. A release brings all older
 /// formats to this one when it opens them, and writes only this one.
@@ -18,10 +18,11 @@ const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
 /// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
 /// are sure to exist.
 const MIGRATIONS: [&str; 1] = [
-    // What comes with the payload of a dead letter, and when a partition's last record arrived.
+    // What comes with the payload of a dead letter, and the times of a partition's last record.
     "alter table if exists dead_letters add column key blob;
      alter table if exists dead_letters add column headers varchar;
-     alter table source_partitions add column last_arrived_at bigint;",
+     alter table source_partitions add column last_arrived_at bigint;
+     alter table source_partitions add column last_event_at bigint;",
 ];
 
 const FILE: &str = "serving.duckdb";
@@ -160,8 +161,7 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
 fn migrate(conn: &Connection, dir: &Path, found: u64) -> Result<(), OpenError> {
     let steps = MIGRATIONS[found as usize - 1..].concat();
     let context = format!("bring the store from format {found} to {FORMAT}");
-    let steps =
-        format!("{steps} update meta set value = '{FORMAT}' where key = 'format'");
+    let steps = format!("{steps} update meta set value = '{FORMAT}' where key = 'format'");
     in_transaction(conn, &context, || conn.execute_batch(&steps)).map_err(|error| match error {
         StoreError::DiskFull { .. } => OpenError::DiskFull { dir: dir.to_path_buf() },
         other => OpenError::Store(other),

@@ -1,7 +1,5 @@
 //! `GET /v1/deadletter`: rejected records, newest first, with their original bytes.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::State;
 use base64::Engine;
@@ -92,7 +90,7 @@ pub struct DeadLetterBody {
     /// The record's headers in their order, when it has some: each with its `name` and its `value`
     /// (null for a header without one), or `value_base64` when the value is not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Vec<BTreeMap<String, Option<String>>>>)]
+    #[schema(value_type = Option<Vec<std::collections::BTreeMap<String, Option<String>>>>)]
     pub headers: Option<serde_json::Value>,
 }
 

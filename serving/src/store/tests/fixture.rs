@@ -11,8 +11,8 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema};
 use contracts::model::{Domain, column, ingest};
-use pipeline::outcome::{Counts, Reason, Rejection, Stage};
 use pipeline::headers::Headers;
+use pipeline::outcome::{Counts, Reason, Rejection, Stage};
 use pipeline::store::{DeadLetter, Effects, EntityKey, EntityRows, PartitionState, ServingStore};
 
 use crate::store::{Store, StoreOptions};

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use super::fixture::{self, Batch, child, parcels};
 use crate::store::data_dir::DataDir;
-use crate::store::{
-    DeadLetterFilter, OpenError, Page, Store, StoreOptions, read_dead_letters,
-};
+use crate::store::{DeadLetterFilter, OpenError, Page, Store, StoreOptions, read_dead_letters};
 use pipeline::headers::{self, Headers};
 use pipeline::store::{Journal, ServingStore, dead_letter_schema};
 
@@ -188,11 +186,13 @@ fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
         let mut writer = store.writer().unwrap();
         let partition = writer.partition("file:test").unwrap().unwrap();
         assert_eq!((partition.next_offset, partition.last_arrived_at), (7, None));
+        assert_eq!(partition.last_event_at, None);
         assert_eq!((writer.last_seq().unwrap(), partition.counts.received), (6, 7));
         let mut batch = Batch::after(&domain, &mut writer);
         let mut effects = batch.next(1);
         effects.entities[0].replaced.clear();
         effects.partition.last_arrived_at = Some(9);
+        effects.partition.last_event_at = Some(8);
         effects.dead_letters[0].key = Some(b"\xffkey");
         effects.dead_letters[0].headers = Headers::new(&encoded);
         writer.commit(&effects).unwrap();
@@ -201,6 +201,7 @@ fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
     let store = fixture::open(dir.path(), &domain);
     let partition = store.readers().partitions().unwrap().pop().unwrap();
     assert_eq!((partition.next_offset, partition.last_arrived_at), (9, Some(9)));
+    assert_eq!(partition.last_event_at, Some(8));
     let page = Page { newest_first: false, ..Page::default() };
     let letters = store.readers().dead_letters(&DeadLetterFilter::default(), &page).unwrap();
     let [old, new] = &letters[..] else { panic!("two dead letters: {letters:?}") };

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
-use pipeline::outcome::Reason;
 use pipeline::headers::Headers;
+use pipeline::outcome::Reason;
 use pipeline::store::{DeadLetter, Journal, ServingStore, StoreError};
 
 use super::fixture::{self, Batch, PARCEL, VISIT, journal, parcels, rejection};
