@@ -6,7 +6,7 @@ SHELL := /bin/bash
 
 CARGO := infra/cargo.sh
 
-.PHONY: help build demo test lint fmt doc bench clean
+.PHONY: help build demo kafka test lint fmt doc bench clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -17,6 +17,9 @@ build: ## the release binary: target/release/agentflow
 
 demo: build ## the shop: generated events, live metrics, HTTP API (ends with Ctrl-C)
 	@"$${CARGO_TARGET_DIR:-target}/release/agentflow" demo
+
+kafka: ## a Kafka broker on 127.0.0.1:9092, data in .cache/kafka-data (ends with Ctrl-C)
+	@infra/kafka/broker.sh foreground .cache/kafka-data 9092
 
 test: ## every test: unit, property, whole-system (sets up what they need)
 	@infra/setup/tools.sh test
