@@ -82,7 +82,8 @@ impl Node {
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
-        let mut runner = runner(&store, &domain, &cache, &monitor)?;
+        let telemetry = Arc::new(Telemetry::new());
+        let mut runner = runner(&store, &domain, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -100,7 +101,7 @@ impl Node {
             pipeline: monitor.clone(),
             lake: Some(probe(&lake)),
             kafka: from.kafka,
-            telemetry: Arc::new(Telemetry::new()),
+            telemetry,
             options: Arc::default(),
         };
         let ending = CancellationToken::new();
@@ -184,8 +185,10 @@ fn runner(
     domain: &Arc<Domain>,
     cache: &Arc<Cache>,
     monitor: &Arc<PipelineMonitor>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
     let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
         on_refusal: Some(Box::new(move |error| {
@@ -194,7 +197,8 @@ fn runner(
         })),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
-            monitor.committed();
+            monitor.committed(committed);
+            telemetry.committed(&contracts, committed, pipeline::clock::now());
         })),
         ..Default::default()
     };

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
-    self, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
+    self, CanaryConfig, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
 };
 
 use crate::failure::{Failure, chain};
@@ -62,6 +63,13 @@ pub(crate) struct KafkaArgs {
     /// Group members in this process, each with threads of its own.
     #[arg(long = "kafka-members", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     members: u8,
+    /// Topic of the records with which a server measures how long an event takes to be visible;
+    /// created when it is missing. `off`: nothing is measured.
+    #[arg(long = "kafka-canary", value_name = "off|TOPIC", default_value = kafka::CANARY_TOPIC)]
+    canary: String,
+    /// Seconds between two such records.
+    #[arg(long = "kafka-canary-every", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    canary_every: u32,
     #[command(flatten)]
     client: KafkaClientArgs,
 }
@@ -117,6 +125,11 @@ impl KafkaArgs {
             Policy::Latest => OutOfRange::Latest,
         };
         config.until_end = until_end;
+        // A run that ends has nobody to tell.
+        config.canary = (!until_end && self.canary != "off").then(|| CanaryConfig {
+            topic: self.canary.clone(),
+            every: Duration::from_secs(self.canary_every.into()),
+        });
         config.properties = self.client.settings()?;
         Ok(config)
     }

@@ -25,7 +25,17 @@ fn run(place: &Place, kafka: &Kafka, topic: &str, more: &[&str]) -> Finished {
 
 fn serve(place: &Place, kafka: &Kafka, topic: &str, more: &[&str]) -> Server {
     let (source, group) = (kafka.source(), format!("group-{topic}"));
-    let mut arguments = vec!["--from", &source, "--kafka-topic", topic, "--kafka-group", &group];
+    let mut arguments = vec![
+        "--from",
+        &source,
+        "--kafka-topic",
+        topic,
+        "--kafka-group",
+        &group,
+        // Its records would be counted too.
+        "--kafka-canary",
+        "off",
+    ];
     arguments.extend(more);
     Server::start(place, &arguments)
 }

@@ -113,6 +113,7 @@ impl Schedule<'_> {
     fn serve(&self) -> Server {
         let mut arguments =
             vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
+        arguments.extend(["--kafka-canary".to_owned(), "off".to_owned()]);
         arguments.extend(self.arguments());
         Server::spawn(arguments)
     }

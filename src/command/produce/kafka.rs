@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ::contracts::model::{Domain, EventContract, Format};
+use ::contracts::model::{Domain, EventContract, Format, Topic};
 use clap::ValueEnum;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -236,12 +236,12 @@ fn routes(domain: &Domain) -> HashMap<String, Route> {
 
 fn route(contract: &EventContract) -> Option<Route> {
     let envelope = &contract.envelope;
-    let path = |path: &[String]| path.join(".");
-    Some(Route {
-        topic: contract.topic.clone()?,
-        key: contract.key.clone(),
-        envelope: [path(&envelope.type_path), path(&envelope.id_path), path(&envelope.time_path)],
-    })
+    let topic = contract.topics.iter().find_map(|topic| match topic {
+        Topic::Name(name) => Some(name.clone()),
+        Topic::Pattern(_) => None,
+    })?;
+    let places = [&envelope.event_type, &envelope.id, &envelope.time];
+    Some(Route { topic, key: contract.key.clone(), envelope: places.map(ToString::to_string) })
 }
 
 struct CloudEvent {

@@ -50,7 +50,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         status: Status::Stable,
         owner: None,
         description: None,
-topics: Vec::new(),
+        topics: Vec::new(),
         format: Default::default(),
         envelope: Envelope {
             event_type: place("event_type"),

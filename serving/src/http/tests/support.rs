@@ -197,7 +197,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 9] = [
+    const MASKED: [&str; 11] = [
         "hash",
         "request_id",
         "computed_at",
@@ -207,6 +207,8 @@ fn mask(value: &mut serde_json::Value) {
         "read_seconds",
         "last_event_age_seconds",
         "received_at",
+        "age_seconds",
+        "applied_at",
     ];
     match value {
         serde_json::Value::Object(members) => {
