@@ -11,8 +11,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The source's side: one for each time that a partition is assigned.
-#[derive(Debug)]
+/// The source's side: one for each time that a partition is assigned. A clone is the same lease.
+#[derive(Debug, Clone)]
 pub struct Lease(Arc<Shared>);
 
 /// A batch's share in a lease; settled when it is dropped.
