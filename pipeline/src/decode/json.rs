@@ -475,6 +475,22 @@ fn special(word: u64) -> u64 {
     (equal(b'"') | equal(b'\\') | below(word, 0x20)) & (ONES << 7)
 }
 
+/// Length of the beginning that a JSON string can hold as it is.
+#[inline]
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + 8) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(word);
+        match special(u64::from_le_bytes(eight)) {
+            0 => at += 8,
+            special => return at + special.trailing_zeros() as usize / 8,
+        }
+    }
+    let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    at + bytes[at..].iter().take_while(|byte| plain(byte)).count()
+}
+
 fn hex4(digits: &[u8]) -> Option<u16> {
     digits.iter().try_fold(0, |unit, digit| {
         let value = char::from(*digit).to_digit(16)?;
