@@ -17,6 +17,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::contracts::model::Domain;
+use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
 use pipeline::source::Source;
@@ -80,7 +81,7 @@ impl Node {
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
-        let mut runner = runner(&store, &domain, &cache, &monitor)?;
+        let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -180,12 +181,14 @@ impl Node {
 fn runner(
     store: &Store,
     domain: &Arc<Domain>,
+    schemas: Option<Registry>,
     cache: &Arc<Cache>,
     monitor: &Arc<PipelineMonitor>,
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
     let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
+        schemas: schemas.map(|registry| Arc::new(registry) as _),
         on_refusal: Some(Box::new(move |error| {
             let what = if error.is_disk_full() { "; free some space" } else { "" };
             refused.refused(format!("{error}{what}; what comes is tried again until it is taken"));

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use ::contracts::model::Domain;
+use ::contracts::model::{Domain, Format};
 use clap::{Args, ValueEnum};
+use pipeline::registry::Registry;
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
@@ -14,6 +15,7 @@ use pipeline::source::kafka::{
 };
 
 use crate::failure::{Context, Failure, chain};
+use crate::schema_registry::RegistryArgs;
 
 /// The tenant of records that name none.
 pub(crate) const TENANT: &str = "default";
@@ -76,6 +78,8 @@ pub(crate) struct KafkaArgs {
     /// File with settings of librdkafka, `key=value` a line: the place for secrets.
     #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
     properties: Option<PathBuf>,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -165,8 +169,28 @@ fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
     topics
 }
 
+/// The schema registry, for topics of which some are in Avro.
+fn registry(
+    args: &RegistryArgs,
+    topics: &[TopicSpec],
+    domain: &Domain,
+) -> Result<Option<Registry>, Failure> {
+    let registry = args.open()?;
+    let is_avro = |format: Format| format == Format::Avro;
+    if registry.is_none() && topics.iter().any(|topic| is_avro(topic.format)) {
+        let mut contracts = domain.families.iter().flat_map(|family| &family.versions);
+        let contract = contracts.find(|contract| is_avro(contract.format));
+        let name = contract.map_or("", |contract| contract.name.as_str());
+        let message =
+            format!("contract `{name}` is in Avro: name a schema registry with --schema-registry");
+        return Err(Failure::input(message)
+            .hint("for instance --schema-registry http://127.0.0.1:8081"));
+    }
+    Ok(registry)
+}
+
 /// Reads a file of settings: `key=value` a line, `#` begins a comment.
-fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let text = std::fs::read_to_string(path).input(|| format!("read `{}`", path.display()))?;
     let mut settings = BTreeMap::new();
     for (at, line) in text.lines().enumerate() {
@@ -190,6 +214,8 @@ pub(crate) struct Opened {
     pub(crate) sources: Vec<Box<dyn Source>>,
     /// To look at those that read Kafka.
     pub(crate) kafka: Vec<KafkaProbe>,
+    /// Where the schemas of records in Avro come from.
+    pub(crate) schemas: Option<Registry>,
 }
 
 /// Opens all sources. Records count as arrived at `now` (µs) unless they say themselves.
@@ -217,6 +243,9 @@ pub(crate) fn open(
             SourceSpec::Kafka(brokers) => {
                 let until_end = at_end == AtEnd::Stop;
                 let config = kafka.config(brokers, domain, until_end)?;
+                if opened.schemas.is_none() {
+                    opened.schemas = registry(&kafka.registry, &config.topics, domain)?;
+                }
                 // A server outlives its brokers; a run that should end must not wait for them.
                 let if_absent = if until_end { IfAbsent::Fail } else { IfAbsent::Wait };
                 let (sources, probe) = kafka::open(config, if_absent)
