@@ -6,10 +6,10 @@ SHELL := /bin/bash
 
 CARGO := infra/cargo.sh
 
-.PHONY: help build demo test lint fmt doc bench clean
+.PHONY: help build demo kafka test lint fmt doc bench clean bench-freshness soak
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 build: ## the release binary: target/release/agentflow
 	@infra/setup/tools.sh build
@@ -17,6 +17,9 @@ build: ## the release binary: target/release/agentflow
 
 demo: build ## the shop: generated events, live metrics, HTTP API (ends with Ctrl-C)
 	@"$${CARGO_TARGET_DIR:-target}/release/agentflow" demo
+
+kafka: ## a Kafka broker on 127.0.0.1:9092, data in .cache/kafka-data (ends with Ctrl-C)
+	@infra/kafka/broker.sh foreground .cache/kafka-data 9092
 
 test: ## every test: unit, property, whole-system (sets up what they need)
 	@infra/setup/tools.sh test
@@ -38,6 +41,14 @@ doc: ## the API documentation: target/doc
 bench: ## measurements: tables and JSON under target/bench-results
 	@infra/setup/tools.sh build
 	@infra/bench.sh
+
+bench-freshness: ## produced to Kafka → visible in a metric: starts a broker, leaves a page with the plot
+	@infra/setup/tools.sh test
+	@infra/bench-freshness.sh
+
+soak: ## a thousand fault schedules on a real broker (AGENTFLOW_FAULT_SEEDS=FIRST..LAST for others)
+	@infra/setup/tools.sh test
+	@infra/soak.sh
 
 clean: ## remove build products (keeps .cache)
 	@cargo clean

@@ -5,6 +5,11 @@
 # dependency once, for the binary, the unit tests and the whole-system tests alike. The times go to
 # target/test-times.txt; cargo's own result lines come last. Fails if any suite failed, after
 # running all of them.
+#
+# A real Kafka broker and a schema registry run for the unit tests and for the suites tests/kafka*.rs,
+# which find them in the environment as `infra/kafka/broker.sh env` names them. Nobody else does: every
+# other suite must pass without. Where they cannot be had (no Java, no Maven), those suites are left
+# out and the last lines say so; under CI that is a failure.
 set -uo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -25,14 +30,45 @@ else
     python="note: without PyIceberg the lake was read by our own reader only"
 fi
 
+# The services: `kafka` holds how to reach them, as arguments for env(1); `no_kafka` why there are none.
+kafka=()
+no_kafka=""
+place=$(mktemp -d "${TMPDIR:-/tmp}/agentflow-test.XXXXXX")
+stop_services() {
+    [ ! -e "$place/kafka" ] || infra/kafka/broker.sh stop "$place/kafka"
+    [ ! -e "$place/registry" ] || infra/registry/registry.sh stop "$place/registry"
+    rm -rf "$place"
+}
+trap stop_services EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+start_services() {
+    infra/kafka/broker.sh start "$place/kafka" && infra/registry/registry.sh start "$place/registry"
+}
+services() {
+    local from=$SECONDS
+    printf '\n== services\n'
+    if start_services 2>"$place/reasons"; then
+        eval "kafka=($(infra/kafka/broker.sh env "$place/kafka") $(infra/registry/registry.sh env "$place/registry"))"
+    else
+        no_kafka=$(grep -v ': hint: ' "$place/reasons" | tail -n 1)
+        no_kafka=${no_kafka:-no reason given}
+    fi
+    cat "$place/reasons" >&2
+    printf '%6d s  %-28s %s\n' $((SECONDS - from)) services "$([ -z "$no_kafka" ] && echo ok || echo none)" | tee -a "$times"
+}
+
 failed=()
 started=$SECONDS
+# What the next suites find in their environment.
+with=()
 # suite NAME ARGUMENT…: cargo test with those arguments.
 suite() {
     local name=$1 from=$SECONDS status=ok
     shift
     printf '\n== %s\n' "$name"
-    if ! infra/cargo.sh test --release --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee -a "$log"; then
+    if ! env "${with[@]}" infra/cargo.sh test --release --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee -a "$log"; then
         failed+=("$name")
         status=FAILED
     fi
@@ -44,18 +80,30 @@ if [ ${#failed[@]} -gt 0 ]; then
     printf 'error: the tests do not compile\n' >&2
     exit 1
 fi
+services
+with=("${kafka[@]}")
 suite unit --lib --bins
 for file in {contracts,pipeline,serving,.}/tests/*.rs; do
     [ -e "$file" ] || continue
     name=$(basename "$file" .rs)
+    with=()
+    if [[ $name == kafka* ]]; then
+        [ -z "$no_kafka" ] || continue
+        with=("${kafka[@]}")
+    fi
     suite "$name" --test "$name"
 done
+with=()
 suite documentation --doc
+if [ -n "$no_kafka" ] && [ "${CI:-}" = true ]; then
+    failed+=(services)
+fi
 printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0 ] && echo ok || echo FAILED)" >>"$times"
 
 printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
+[ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
 printf '\n== results\n'
 grep -E '^(     Running |   Doc-tests |test result:|test .*FAILED$)' "$log"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -23,7 +23,7 @@ use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
-use serving::cache::Cache;
+use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
@@ -47,6 +47,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) listener: TcpListener,
     /// Sources besides HTTP.
     pub(crate) opened: Opened,
+    /// When answers in the cache are good.
+    pub(crate) cache: CacheMode,
 }
 
 /// A running node.
@@ -68,7 +70,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from } = plan;
+        let Plan { role, domain, data, listener, opened: from, cache } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -77,11 +79,12 @@ impl Node {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
-        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let cache = Arc::new(Cache::with_mode(Arc::new(engine), cache));
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
-        let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor)?;
+        let telemetry = Arc::new(Telemetry::new());
+        let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -99,7 +102,7 @@ impl Node {
             pipeline: monitor.clone(),
             lake: Some(probe(&lake)),
             kafka: from.kafka,
-            telemetry: Arc::new(Telemetry::new()),
+            telemetry,
             options: Arc::default(),
         };
         let ending = CancellationToken::new();
@@ -184,8 +187,10 @@ fn runner(
     schemas: Option<Registry>,
     cache: &Arc<Cache>,
     monitor: &Arc<PipelineMonitor>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
     let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
         schemas: schemas.map(|registry| Arc::new(registry) as _),
@@ -195,7 +200,8 @@ fn runner(
         })),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
-            monitor.committed();
+            monitor.committed(committed);
+            telemetry.committed(&contracts, committed, pipeline::clock::now());
         })),
         ..Default::default()
     };

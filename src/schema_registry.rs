@@ -6,7 +6,7 @@ use clap::Args;
 use pipeline::registry::{BaseUrl, Credentials, Registry, RegistryConfig, RegistryError};
 
 use crate::failure::Failure;
-use crate::source_spec::read_properties;
+use crate::kafka_client::read_properties;
 
 /// Environment variable with `user:password` or a token. No argument: others see those.
 const AUTH: &str = "AGENTFLOW_SCHEMA_REGISTRY_AUTH";

@@ -1,20 +1,21 @@
 //! `--from`: where events come from, as text, and what is opened for it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::contracts::model::{Domain, Format};
+use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
 use pipeline::registry::Registry;
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
-    self, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
+    self, CanaryConfig, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
 };
 
-use crate::failure::{Context, Failure, chain};
+use crate::failure::{Failure, chain};
+use crate::kafka_client::{KafkaClientArgs, are_brokers};
 use crate::schema_registry::RegistryArgs;
 
 /// The tenant of records that name none.
@@ -44,14 +45,6 @@ impl FromStr for SourceSpec {
     }
 }
 
-fn are_brokers(text: &str) -> bool {
-    text.split(',').all(|broker| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    })
-}
-
 /// How Kafka sources are read.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kafka")]
@@ -72,12 +65,15 @@ pub(crate) struct KafkaArgs {
     /// Group members in this process, each with threads of its own.
     #[arg(long = "kafka-members", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     members: u8,
-    /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
-    #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, String)>,
-    /// File with settings of librdkafka, `key=value` a line: the place for secrets.
-    #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
-    properties: Option<PathBuf>,
+    /// Topic of the records with which a server measures how long an event takes to be visible;
+    /// created when it is missing. `off`: nothing is measured.
+    #[arg(long = "kafka-canary", value_name = "off|TOPIC", default_value = kafka::CANARY_TOPIC)]
+    canary: String,
+    /// Seconds between two such records.
+    #[arg(long = "kafka-canary-every", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    canary_every: u32,
+    #[command(flatten)]
+    client: KafkaClientArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
@@ -100,26 +96,7 @@ enum Policy {
     Latest,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("write it as KEY=VALUE".to_owned()),
-    }
-}
-
 impl KafkaArgs {
-    /// Settings of librdkafka: the file's, then those of the command line.
-    fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut settings = match &self.properties {
-            None => BTreeMap::new(),
-            Some(path) => read_properties(path)?,
-        };
-        settings.extend(self.settings.iter().cloned());
-        Ok(settings)
-    }
-
     fn config(
         &self,
         brokers: &str,
@@ -152,21 +129,20 @@ impl KafkaArgs {
             Policy::Latest => OutOfRange::Latest,
         };
         config.until_end = until_end;
-        config.properties = self.settings()?;
+        // A run that ends has nobody to tell.
+        config.canary = (!until_end && self.canary != "off").then(|| CanaryConfig {
+            topic: self.canary.clone(),
+            every: Duration::from_secs(self.canary_every.into()),
+        });
+        config.properties = self.client.settings()?;
         Ok(config)
     }
 }
 
 /// The topics that the contracts name, each once.
 fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
-    let mut topics: Vec<TopicSpec> = Vec::new();
-    for contract in domain.families.iter().flat_map(|family| &family.versions) {
-        let Some(text) = &contract.topic else { continue };
-        if !topics.iter().any(|known| known.text == *text) {
-            topics.push(TopicSpec { text: text.clone(), format: contract.format });
-        }
-    }
-    topics
+    let spec = |(topic, format): (&Topic, Format)| TopicSpec { text: topic.to_string(), format };
+    domain.topics().into_iter().map(spec).collect()
 }
 
 /// The schema registry, for topics of which some are in Avro.
@@ -183,28 +159,11 @@ fn registry(
         let name = contract.map_or("", |contract| contract.name.as_str());
         let message =
             format!("contract `{name}` is in Avro: name a schema registry with --schema-registry");
-        return Err(Failure::input(message)
-            .hint("for instance --schema-registry http://127.0.0.1:8081"));
+        return Err(
+            Failure::input(message).hint("for instance --schema-registry http://127.0.0.1:8081")
+        );
     }
     Ok(registry)
-}
-
-/// Reads a file of settings: `key=value` a line, `#` begins a comment.
-pub(crate) fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let text = std::fs::read_to_string(path).input(|| format!("read `{}`", path.display()))?;
-    let mut settings = BTreeMap::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') || line.starts_with('!') {
-            continue;
-        }
-        let (key, value) = setting(line).map_err(|hint| {
-            // The line may hold a secret.
-            Failure::input(format!("{}:{}: not a setting", path.display(), at + 1)).hint(hint)
-        })?;
-        settings.insert(key, value);
-    }
-    Ok(settings)
 }
 
 /// Sources that were opened.
@@ -288,18 +247,5 @@ mod tests {
         check("kafka:a:1,b", None);
         check("kafka::9092", None);
         check("kafka:", None);
-    }
-
-    #[test]
-    fn settings_are_read_from_a_file() {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), "# TLS\nsecurity.protocol = SSL\n\nsasl.password=a=b\n")
-            .expect("write");
-        let settings = read_properties(file.path()).expect("good settings");
-        assert_eq!(settings["security.protocol"], "SSL");
-        assert_eq!(settings["sasl.password"], "a=b");
-        std::fs::write(file.path(), "a=1\nsecret\n").expect("write");
-        let failure = read_properties(file.path()).expect_err("no setting").text();
-        assert!(failure.contains(":2: ") && !failure.contains("secret"), "{failure}");
     }
 }

@@ -2,12 +2,13 @@
 # Checks that the machine has what a build (or the tests) need and installs what is missing.
 #
 #   infra/setup/tools.sh build    C and C++ compilers, cmake, pkg-config, certificates, npm, Rust
-#   infra/setup/tools.sh test     the same, and Python with venv (PyIceberg reads the lake)
+#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake), and Java 17 or
+#                                 newer with Maven (the tests' Kafka broker and schema registry)
 #
 # Installs with apt-get where that needs no password (root, or sudo without one). Otherwise it
 # prints the command to run and fails, except for what can be done without: without npm DuckDB is
 # compiled from source (about 25 minutes), without Python one test reads the lake with one reader
-# less.
+# less, without Java or Maven the tests against Kafka do not run.
 set -euo pipefail
 
 scope=${1:-build}
@@ -33,8 +34,17 @@ if ! command -v npm >/dev/null 2>&1 && [ -z "${DUCKDB_LIB_DIR:-}" ] \
     wanted+=(npm)
 fi
 
-if [ "$scope" = test ] && ! python3 -c 'import venv, ensurepip' >/dev/null 2>&1; then
-    wanted+=(python3 python3-venv)
+if [ "$scope" = test ]; then
+    python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || wanted+=(python3 python3-venv)
+    command -v mvn >/dev/null 2>&1 || wanted+=(maven)
+    java=$({ java -version || true; } 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p')
+    if [ "${java:-0}" -lt 17 ]; then
+        # The default of these is Java 11.
+        case "$(. /etc/os-release 2>/dev/null && printf '%s' "$ID ${VERSION_ID:-}")" in
+            "ubuntu 20."* | "ubuntu 22."*) wanted+=(openjdk-17-jre-headless) ;;
+            *) wanted+=(default-jre-headless) ;;
+        esac
+    fi
 fi
 
 if [ ${#missing[@]} -gt 0 ] || [ ${#wanted[@]} -gt 0 ]; then

@@ -52,11 +52,13 @@ pub enum Reason {
     WrongTenant,
     /// A record without a payload: it says that its key is gone, which no event contract reads.
     Tombstone,
+    /// A record of our own that only measures how long records take.
+    Canary,
 }
 
 impl Reason {
     /// All reasons, for tables of counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NotJson,
         Self::NotAvro,
         Self::UnknownSchema,
@@ -77,6 +79,7 @@ impl Reason {
         Self::ConflictingDuplicate,
         Self::WrongTenant,
         Self::Tombstone,
+        Self::Canary,
     ];
 
     /// The code.
@@ -102,6 +105,7 @@ impl Reason {
             Self::ConflictingDuplicate => "conflicting_duplicate",
             Self::WrongTenant => "wrong_tenant",
             Self::Tombstone => "tombstone",
+            Self::Canary => "canary",
         }
     }
 
@@ -186,7 +190,7 @@ pub enum Outcome {
     Rejected(Box<Rejection>),
     /// Dropped by a declared policy.
     Discarded {
-        /// The policy: `late`, `unknown_event_type` or `tombstone`.
+        /// The policy: `late`, `unknown_event_type`, `tombstone` or `canary`.
         reason: Reason,
     },
 }
@@ -220,5 +224,18 @@ impl Counts {
     /// Does every received record have exactly one outcome?
     pub fn balanced(&self) -> bool {
         self.received == self.accepted + self.duplicate + self.rejected + self.discarded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_code_everywhere() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.code());
+            assert_eq!(Reason::from_code(reason.code()), Some(reason));
+        }
     }
 }

@@ -23,6 +23,7 @@ use tracing::{info, warn};
 use crate::batch::{DecodedBatch, RawBatch};
 use crate::decode::{Decoder, GaveUp, SchemaSource};
 use crate::lease::Claim;
+use crate::metrics;
 use crate::outcome::Counts;
 use crate::processor::{ProcessError, Processed, Processor};
 use crate::source::http::ReplyTo;
@@ -299,6 +300,7 @@ impl Runner {
                 Some(claim) => match claim.begin() {
                     Some(applying) => Some(applying),
                     None => {
+                        metrics::count_unapplied(&batch.raw);
                         info!(
                             partition = &*batch.raw.partition,
                             records = batch.raw.records.len(),

@@ -108,6 +108,12 @@ pub(super) fn members<'a>(record: &'a str, into: &mut Vec<Member<'a>>) -> Result
     members.cursor.end()
 }
 
+/// Is the text one value, which may stand where `depth` objects and arrays are open around it?
+pub(super) fn is_value(text: &str, depth: u32) -> bool {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.value(depth).is_ok() && cursor.end().is_ok()
+}
+
 /// The members of an object, one by one.
 pub(super) struct Members<'a> {
     cursor: Cursor<'a>,

@@ -41,7 +41,7 @@ use arrow::compute::filter_record_batch;
 use contracts::model::{Domain, EventContract, Format, UnknownEvent};
 use hashbrown::HashSet;
 
-use crate::batch::{ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
+use crate::batch::{CANARY, ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
 use crate::outcome::{Reason, Rejection, Stage};
 use crate::validate::Validator;
 
@@ -132,7 +132,7 @@ impl Decoder {
         raw: RawBatch,
         go_on: &dyn Fn() -> bool,
     ) -> Result<DecodedBatch, GaveUp> {
-        if raw.format == Format::Avro {
+        if raw.format == Format::Avro && raw.source != CANARY {
             self.avro.prepare(&raw, go_on)?;
         }
         Ok(self.judge(raw))
@@ -155,6 +155,11 @@ impl Decoder {
         };
         let ordinals = 0..raw.records.len() as u32;
         match raw.format {
+            _ if raw.source == CANARY => {
+                ordinals.for_each(|ordinal| {
+                    sort(ordinal, Refused::Ignored(Reason::Canary, String::new()));
+                });
+            }
             Format::Json => {
                 let mut texts = Texts::new(&raw.bytes);
                 let mut members = Vec::with_capacity(32);
@@ -367,8 +372,8 @@ fn rejection(
     let envelope = plan.map(|plan| &plan.contract.envelope);
     let (event_id, event_time) = match envelope {
         Some(envelope) => (
-            id(&envelope.id_path),
-            value(&envelope.time_path)
+            id(envelope.id.path()),
+            value(envelope.time.path())
                 .and_then(|raw| column::timestamp(raw, envelope.time_form).ok()),
         ),
         None => (

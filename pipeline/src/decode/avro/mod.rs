@@ -7,7 +7,8 @@
 //!
 //! What stands for what: `int` and `long` their digits; `float` and `double` the shortest number that
 //! reads back as the same; `decimal` and `big-decimal` their exact digits; `string`, `enum` and `uuid`
-//! a text; `bytes` and `fixed` base64; `date` and `timestamp-*` what the contract wants at that place
+//! a text (a `string` for a contract's `json` the value that it is the text of, if it is one, as the
+//! schemas that we export have it); `bytes` and `fixed` base64; `date` and `timestamp-*` what the contract wants at that place
 //! ([`want`]), else a text; `time-*` and `duration` a text; a union the value in it. A null is a null
 //! and not an absence, for a record in Avro leaves nothing out. A member that the contract asks for
 //! under an older name of its own (an alias) gets that name. Where the contracts' places for the event

@@ -39,6 +39,8 @@ pub(super) enum Step {
     Bytes(Binary),
     Fixed(usize, Binary),
     Text,
+    /// A `string` that may be the text of a value in JSON.
+    JsonText,
     /// JSON texts of an enum's symbols.
     Symbols(Vec<Box<[u8]>>),
     Array(StepId),
@@ -136,6 +138,7 @@ impl Compiler<'_> {
             Shape::Double => Step::Double { declared: want.is_declared() },
             Shape::Bytes => Step::Bytes(binary(node.logical)),
             Shape::Fixed(size) => Step::Fixed(*size, binary(node.logical)),
+            Shape::String if *want == Want::Json => Step::JsonText,
             Shape::String => Step::Text,
             Shape::Enum(symbols) => {
                 Step::Symbols(symbols.iter().map(|symbol| quoted(symbol)).collect())

@@ -15,7 +15,7 @@ use super::reader::Reader;
 use super::schema::Name;
 use super::{moment, value};
 use crate::decode::fault::Fault;
-use crate::decode::json::MAX_DEPTH;
+use crate::decode::json::{MAX_DEPTH, is_value};
 use crate::outcome::Reason;
 
 /// What was written.
@@ -108,6 +108,13 @@ impl<'p> Render<'p, '_, '_> {
                 self.binary(*binary, bytes)?;
             }
             Step::Text => value::text(self.reader.bytes()?, self.out),
+            Step::JsonText => {
+                let text = self.reader.bytes()?;
+                match std::str::from_utf8(text) {
+                    Ok(json) if is_value(json, depth) => self.out.extend_from_slice(text),
+                    _ => value::text(text, self.out),
+                }
+            }
             Step::Symbols(symbols) => {
                 let index = self.reader.int()?;
                 let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));

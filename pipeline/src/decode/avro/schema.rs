@@ -54,28 +54,6 @@ pub(super) enum Shape {
     Union(Vec<NodeId>),
 }
 
-impl Shape {
-    /// The shape as the specification calls it.
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Boolean => "boolean",
-            Self::Int => "int",
-            Self::Long => "long",
-            Self::Float => "float",
-            Self::Double => "double",
-            Self::Bytes => "bytes",
-            Self::String => "string",
-            Self::Record { .. } => "record",
-            Self::Enum(_) => "enum",
-            Self::Fixed(_) => "fixed",
-            Self::Array(_) => "array",
-            Self::Map(_) => "map",
-            Self::Union(_) => "union",
-        }
-    }
-}
-
 /// What values mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Logical {

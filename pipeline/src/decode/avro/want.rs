@@ -4,7 +4,7 @@
 //! unit; a number that the contract has as `int64` stays a number, whatever Avro says that it
 //! means. Everything else does not depend on the contract.
 
-use contracts::model::{EventContract, TimeForm};
+use contracts::model::{EventContract, Place, TimeForm};
 use contracts::types::Type;
 
 /// What is read at a place.
@@ -12,6 +12,8 @@ use contracts::types::Type;
 pub(super) enum Want {
     /// Nothing in particular: kept as it is.
     Any,
+    /// Any value, of which a text may be the JSON text.
+    Json,
     /// An instant in that form.
     Instant(TimeForm),
     /// A day.
@@ -48,19 +50,23 @@ impl Want {
         want
     }
 
+    /// The parts of the envelope that lie in the body.
     fn envelope(&mut self, contract: &EventContract) {
         let envelope = &contract.envelope;
-        self.put(&envelope.type_path, Self::Any);
-        self.put(&envelope.id_path, Self::Any);
-        self.put(&envelope.time_path, Self::Instant(envelope.time_form));
-        for path in envelope.version_path.iter().chain(&envelope.tenant_path) {
-            self.put(path, Self::Any);
-        }
+        let mut put = |place: &Place, wanted| {
+            if let Place::Path(path) = place {
+                self.put(path, wanted);
+            }
+        };
+        put(&envelope.event_type, Self::Any);
+        put(&envelope.id, Self::Any);
+        put(&envelope.time, Self::Instant(envelope.time_form));
+        envelope.version.iter().chain(&envelope.tenant).for_each(|place| put(place, Self::Any));
     }
 
     fn of_type(ty: &Type, form: TimeForm) -> Self {
         match ty {
-            Type::Json => Self::Any,
+            Type::Json => Self::Json,
             Type::Timestamp => Self::Instant(form),
             Type::Date => Self::Day,
             Type::Int64 => Self::Whole,

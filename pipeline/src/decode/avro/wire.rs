@@ -4,8 +4,6 @@
 use crate::decode::fault::Fault;
 
 const MAGIC: u8 = 0;
-/// Length of byte and id.
-pub(super) const FRAME: usize = 5;
 
 /// The schema's id and the record.
 pub(super) fn split(payload: &[u8]) -> Result<(u32, &[u8]), Box<Fault>> {

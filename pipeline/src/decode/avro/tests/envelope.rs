@@ -7,7 +7,7 @@ use contracts::types::Type;
 use super::support::{
     Schemas, avro_batch, decode, decoder, event, event_schema, events, of_contracts, written,
 };
-use crate::decode::tests::support::{contract, domain, field, path, required, show};
+use crate::decode::tests::support::{contract, domain, field, place, required, show};
 
 fn text(value: &str) -> Value {
     Value::String(value.to_owned())
@@ -60,11 +60,11 @@ fn an_envelope_may_lie_deeper_and_have_its_own_form() {
     let version = |version| {
         let mut contract = contract(&["made", "changed"], vec![]);
         contract.version = version;
-        contract.envelope.type_path = path("meta.kind");
-        contract.envelope.id_path = path("meta.id");
-        contract.envelope.time_path = path("meta.at");
-        contract.envelope.version_path = Some(path("meta.v"));
-        contract.envelope.tenant_path = Some(path("meta.owner"));
+        contract.envelope.event_type = place("meta.kind");
+        contract.envelope.id = place("meta.id");
+        contract.envelope.time = place("meta.at");
+        contract.envelope.version = Some(place("meta.v"));
+        contract.envelope.tenant = Some(place("meta.owner"));
         contract.envelope.time_form =
             if version == 1 { TimeForm::EpochMs } else { TimeForm::Rfc3339 };
         contract
@@ -278,4 +278,69 @@ fn records_in_json_are_read_by_the_same_decoder() {
     let json = decoder.decode(crate::decode::tests::support::batch(&[line]));
     assert_eq!(show(&avro, 0), show(&json, 0));
     assert_eq!(avro.rows[0].columns, json.rows[0].columns);
+}
+
+#[test]
+fn records_of_a_schema_that_we_export_are_read() {
+    let contracts = r#"
+kind: event
+names: [parcel.sent]
+version: 1
+format: avro
+envelope: {type: meta.kind, id: meta.id, time: {field: meta.at, form: epoch_ms}, version: v}
+fields:
+  name: string
+  weight: {type: 'decimal(12,3)', required: false}
+  ok: bool
+  size: {type: float64, default: 1.5}
+  at_s: {type: timestamp, form: epoch_s}
+  at_us: {type: timestamp, form: epoch_us}
+  at_ns: {type: timestamp, form: epoch_ns}
+  at_text: timestamp
+  day: date
+  note: json
+  items: {type: 'list<struct<sku: string, pieces: int64, at: timestamp>>', form: epoch_us}
+"#;
+    let domain = match contracts::load(&[("parcels.yaml".into(), contracts.to_owned())]) {
+        Ok(domain) => domain,
+        Err(errors) => panic!("{}", errors[0]),
+    };
+    let contract = &domain.families[0].versions[0];
+    let schema = contracts::export::avro(&domain, contract).expect("exported").to_string();
+    let some = |branch, value| Value::Union(branch, Box::new(value));
+    let meta = Value::Record(vec![
+        member("kind", text("parcel.sent")),
+        member("id", text("7")),
+        member("at", Value::TimestampMillis(1_500)),
+    ]);
+    let item = Value::Record(vec![
+        member("sku", some(1, text("a"))),
+        member("pieces", some(0, Value::Null)),
+        member("at", some(1, Value::TimestampMicros(1_500_000))),
+    ]);
+    let record = Value::Record(vec![
+        member("meta", meta),
+        member("v", Value::Long(1)),
+        member("name", text("n")),
+        member("weight", some(1, Value::Decimal(vec![0x04, 0xD2].into()))),
+        member("ok", Value::Boolean(true)),
+        member("size", Value::Double(0.1)),
+        member("at_s", Value::Long(1)),
+        member("at_us", Value::TimestampMicros(1)),
+        member("at_ns", Value::Long(1_000)),
+        member("at_text", text("1970-01-01T00:00:01Z")),
+        member("day", Value::Date(1)),
+        member("note", text(r#"{"a":1}"#)),
+        member("items", Value::Array(vec![item])),
+    ]);
+    let record = written(1, &schema, record);
+    let batch = decode(domain, Schemas::of(&[&schema]), &[record]);
+    assert_eq!(
+        show(&batch, 0),
+        "parcel v1 _type=parcel.sent _id=7 _time=1970-01-01T00:00:01.500 _tenant=default name=n \
+         weight=1.234 ok=true size=0.1 at_s=1970-01-01T00:00:01 at_us=1970-01-01T00:00:00.000001 \
+         at_ns=1970-01-01T00:00:00.000001 at_text=1970-01-01T00:00:01 day=1970-01-02 \
+         note={\"a\":1} items=[{sku: a, pieces: null, at: 1970-01-01T00:00:01.500}] _absent=0 \
+         _extra={\"meta\":{\"kind\":\"parcel.sent\",\"id\":\"7\",\"at\":1500}}"
+    );
 }

@@ -24,7 +24,7 @@ fn shown(schema: &Schema, node: usize, depth: u32) -> String {
         Shape::Union(branches) => {
             branches.iter().map(|branch| inner(*branch)).collect::<Vec<_>>().join("|")
         }
-        shape => shape.name().to_owned(),
+        shape => format!("{shape:?}").to_lowercase(),
     };
     if let Some(logical) = at.logical {
         text.push_str(&format!("~{logical:?}"));

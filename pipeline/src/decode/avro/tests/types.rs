@@ -102,6 +102,23 @@ fn named_and_nested_types() {
 }
 
 #[test]
+fn a_string_for_json_is_the_text_of_a_value() {
+    check("\"string\"", text(" {\"a\": [1, \"x\"]} "), "{\"a\":[1,\"x\"]}");
+    check("\"string\"", text("1.50"), "1.50");
+    check("\"string\"", text("\"x\""), "\"x\"");
+    check("\"string\"", text("x"), "\"x\"");
+    check("\"string\"", text("{} {}"), "\"{} {}\"");
+    // What is nested too deeply to be read again stays a text.
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    check("\"string\"", text(&deep), &format!("\"{deep}\""));
+    // Inside another value a text is a text.
+    let texts = r#"{"type":"array","items":"string"}"#;
+    check(texts, Value::Array(vec![text("1")]), "[\"1\"]");
+    let list = field("v", Type::List(Box::new(Type::Json)));
+    check_field(texts, Value::Array(vec![text("1"), text("x")]), list, "[1, \"x\"]");
+}
+
+#[test]
 fn decimals_are_exact() {
     let value = |bytes: &[u8]| Value::Decimal(bytes.to_vec().into());
     check(DECIMAL, value(&[0x04, 0xD2]), "12.34");
