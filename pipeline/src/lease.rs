@@ -133,6 +133,14 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Is the lease being taken away? Then work on the batch only holds up whoever gets the
+    /// partition next, and may be left: no batch of the same lease comes after it.
+    pub fn is_wanted_back(&self) -> bool {
+        self.0.lock().closing
+    }
+}
+
 impl Clone for Claim {
     fn clone(&self) -> Self {
         self.0.lock().claims += 1;
@@ -177,6 +185,16 @@ mod tests {
         drop(settled);
         assert_eq!(lease.revoke(NOW), Revoked::Abandoned(1));
         assert!(late.begin().is_none());
+    }
+
+    #[test]
+    fn a_claim_knows_that_its_lease_is_wanted_back() {
+        let lease = Lease::new();
+        let claim = lease.claim().expect("open");
+        assert!(!claim.is_wanted_back());
+        lease.close();
+        assert!(claim.is_wanted_back());
+        assert!(lease.claim().is_none());
     }
 
     #[test]

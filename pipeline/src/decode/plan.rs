@@ -90,8 +90,13 @@ impl TypeIndex {
         &mut self.places[at].1
     }
 
-    /// The contracts of a record.
-    pub(super) fn find<'a>(&self, members: &[Member<'a>]) -> Result<Found<'_, 'a>, Box<Fault>> {
+    /// The contracts of a record. `record_name` stands for the type where no member does: the name of
+    /// a record in Avro, with and without its namespace.
+    pub(super) fn find<'a>(
+        &self,
+        members: &[Member<'a>],
+        record_name: Option<[&'a str; 2]>,
+    ) -> Result<Found<'_, 'a>, Box<Fault>> {
         let mut unknown = None;
         let mut fault = None;
         for (path, types) in &self.places {
@@ -113,10 +118,22 @@ impl TypeIndex {
             (Some(text), _) => Ok(Found::Unknown(text)),
             (None, Some(fault)) => Err(fault),
             (None, None) => {
+                if let Some(found) = record_name.and_then(|names| self.by_name(names)) {
+                    return Ok(found);
+                }
                 let path = self.places.first().map(|(path, _)| path.join("."));
                 Err(Fault::missing(&path.unwrap_or_default(), false))
             }
         }
+    }
+
+    /// The contracts of the first of these names that is an event type, wherever records of that
+    /// type say it.
+    fn by_name<'a>(&self, names: [&'a str; 2]) -> Option<Found<'_, 'a>> {
+        names.into_iter().find_map(|name| {
+            let versions = self.places.iter().find_map(|(_, types)| types.get(name))?;
+            Some(Found::Contract(versions, Cow::Borrowed(name)))
+        })
     }
 
     /// The event type of a record as far as one can be read.

@@ -17,8 +17,8 @@ use super::plan::{Place, Plan, UNKNOWN, within};
 
 /// Most characters of an event id or a tenant.
 const MAX_ID: usize = 256;
-/// Bytes of records in one row set. Arrow counts text bytes with 31 bits; no value is longer than
-/// its text in the record or its default.
+/// Bytes of records' texts in one row set. Arrow counts text bytes with 31 bits; no value is longer
+/// than its text in the record or its default.
 const MAX_BYTES: usize = 1 << 30;
 
 /// Columns of one contract version, in step with `ordinals`.
@@ -69,7 +69,8 @@ impl Rows {
         self.bytes >= MAX_BYTES
     }
 
-    /// Appends one record. After an error the row set is as before.
+    /// Appends one record, whose text has `text_len` bytes. After an error the row set is as before.
+    #[allow(clippy::too_many_arguments)] // What a record is, and what is reused from the one before.
     pub(super) fn push(
         &mut self,
         plan: &mut Plan,
@@ -78,6 +79,7 @@ impl Rows {
         event_type: &str,
         ordinal: u32,
         record: &RawRecord,
+        text_len: usize,
     ) -> Result<(), Box<Fault>> {
         plan.sort(members, &mut scratch.at, &mut scratch.extra);
         let record_members = RecordMembers { members, at: &scratch.at };
@@ -89,7 +91,7 @@ impl Rows {
         self.event_type.push(event_type);
         self.push_extra(members, &scratch.extra);
         self.ordinals.push(ordinal);
-        self.bytes += record.len + plan.defaults_len;
+        self.bytes += text_len + plan.defaults_len;
         Ok(())
     }
 
