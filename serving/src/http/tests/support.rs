@@ -197,7 +197,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 11] = [
+    const MASKED: [&str; 12] = [
         "hash",
         "request_id",
         "computed_at",
@@ -209,6 +209,7 @@ fn mask(value: &mut serde_json::Value) {
         "received_at",
         "age_seconds",
         "applied_at",
+        "last_event_at",
     ];
     match value {
         serde_json::Value::Object(members) => {
