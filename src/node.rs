@@ -22,7 +22,7 @@ use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
-use serving::cache::Cache;
+use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
@@ -46,6 +46,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) listener: TcpListener,
     /// Sources besides HTTP.
     pub(crate) opened: Opened,
+    /// When answers in the cache are good.
+    pub(crate) cache: CacheMode,
 }
 
 /// A running node.
@@ -67,7 +69,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from } = plan;
+        let Plan { role, domain, data, listener, opened: from, cache } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -76,7 +78,7 @@ impl Node {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
-        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let cache = Arc::new(Cache::with_mode(Arc::new(engine), cache));
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());

@@ -1,12 +1,11 @@
 //! `--from`: where events come from, as text, and what is opened for it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::contracts::model::Domain;
+use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
@@ -14,7 +13,8 @@ use pipeline::source::kafka::{
     self, CanaryConfig, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
 };
 
-use crate::failure::{Context, Failure, chain};
+use crate::failure::{Failure, chain};
+use crate::kafka_client::{KafkaClientArgs, are_brokers};
 
 /// The tenant of records that name none.
 pub(crate) const TENANT: &str = "default";
@@ -41,14 +41,6 @@ impl FromStr for SourceSpec {
             _ => Err(format!("`{text}` names no source; write file:PATH or kafka:HOST:PORT")),
         }
     }
-}
-
-fn are_brokers(text: &str) -> bool {
-    text.split(',').all(|broker| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    })
 }
 
 /// How Kafka sources are read.
@@ -78,12 +70,8 @@ pub(crate) struct KafkaArgs {
     /// Seconds between two such records.
     #[arg(long = "kafka-canary-every", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     canary_every: u32,
-    /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
-    #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, String)>,
-    /// File with settings of librdkafka, `key=value` a line: the place for secrets.
-    #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
-    properties: Option<PathBuf>,
+    #[command(flatten)]
+    client: KafkaClientArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -104,26 +92,7 @@ enum Policy {
     Latest,
 }
 
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("write it as KEY=VALUE".to_owned()),
-    }
-}
-
 impl KafkaArgs {
-    /// Settings of librdkafka: the file's, then those of the command line.
-    fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut settings = match &self.properties {
-            None => BTreeMap::new(),
-            Some(path) => read_properties(path)?,
-        };
-        settings.extend(self.settings.iter().cloned());
-        Ok(settings)
-    }
-
     fn config(
         &self,
         brokers: &str,
@@ -161,39 +130,15 @@ impl KafkaArgs {
             topic: self.canary.clone(),
             every: Duration::from_secs(self.canary_every.into()),
         });
-        config.properties = self.settings()?;
+        config.properties = self.client.settings()?;
         Ok(config)
     }
 }
 
 /// The topics that the contracts name, each once.
 fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
-    let mut topics: Vec<TopicSpec> = Vec::new();
-    for contract in domain.families.iter().flat_map(|family| &family.versions) {
-        let Some(text) = &contract.topic else { continue };
-        if !topics.iter().any(|known| known.text == *text) {
-            topics.push(TopicSpec { text: text.clone(), format: contract.format });
-        }
-    }
-    topics
-}
-
-/// Reads a file of settings: `key=value` a line, `#` begins a comment.
-fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let text = std::fs::read_to_string(path).input(|| format!("read `{}`", path.display()))?;
-    let mut settings = BTreeMap::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') || line.starts_with('!') {
-            continue;
-        }
-        let (key, value) = setting(line).map_err(|hint| {
-            // The line may hold a secret.
-            Failure::input(format!("{}:{}: not a setting", path.display(), at + 1)).hint(hint)
-        })?;
-        settings.insert(key, value);
-    }
-    Ok(settings)
+    let spec = |(topic, format): (&Topic, Format)| TopicSpec { text: topic.to_string(), format };
+    domain.topics().into_iter().map(spec).collect()
 }
 
 /// Sources that were opened.
@@ -272,18 +217,5 @@ mod tests {
         check("kafka:a:1,b", None);
         check("kafka::9092", None);
         check("kafka:", None);
-    }
-
-    #[test]
-    fn settings_are_read_from_a_file() {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), "# TLS\nsecurity.protocol = SSL\n\nsasl.password=a=b\n")
-            .expect("write");
-        let settings = read_properties(file.path()).expect("good settings");
-        assert_eq!(settings["security.protocol"], "SSL");
-        assert_eq!(settings["sasl.password"], "a=b");
-        std::fs::write(file.path(), "a=1\nsecret\n").expect("write");
-        let failure = read_properties(file.path()).expect_err("no setting").text();
-        assert!(failure.contains(":2: ") && !failure.contains("secret"), "{failure}");
     }
 }

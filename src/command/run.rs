@@ -10,7 +10,7 @@ use pipeline::outcome::Counts;
 use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig};
 use pipeline::source::file::AtEnd;
-use pipeline::store::{CountsByReason, Journal};
+use pipeline::store::{CountsByReason, Journal, PartitionState};
 use serde::Serialize;
 use serving::store::data_dir::DataDir;
 use serving::store::{Store, StoreOptions};
@@ -72,6 +72,8 @@ struct Total {
     counts: Counts,
     rejected_by_reason: BTreeMap<String, u64>,
     discarded_by_reason: BTreeMap<String, u64>,
+    /// By source partition; each for itself is balanced.
+    by_partition: BTreeMap<String, Counts>,
 }
 
 /// Seconds per stage. Stages run on several threads, so they do not add up to the whole.
@@ -141,6 +143,7 @@ impl Run {
         lake.stop();
         let flushing = processed_at.elapsed();
         let totals = store.readers().counts_by_reason().ours(|| "read the counts".to_owned())?;
+        let partitions = store.readers().partitions().ours(|| "read the counts".to_owned())?;
         let complete = !stop.requested() && report.failed_sources.is_empty();
         self.tell(&Report {
             counts: report.counts,
@@ -150,7 +153,7 @@ impl Run {
             complete,
             position: report.last_seq,
             stages: Stages::new(&report.times, flushing),
-            total: Total::new(&totals),
+            total: Total::new(&totals, partitions),
         })?;
         ended(&report, &stop, self.until_end)
     }
@@ -199,7 +202,7 @@ fn ended(report: &RunReport, stop: &Stop, until_end: bool) -> Result<(), Failure
 }
 
 impl Total {
-    fn new(counts: &CountsByReason) -> Self {
+    fn new(counts: &CountsByReason, partitions: Vec<PartitionState>) -> Self {
         let sum = |outcome: &str| -> u64 {
             counts.get(outcome).map_or(0, |reasons| reasons.values().sum())
         };
@@ -216,6 +219,7 @@ impl Total {
             },
             rejected_by_reason: reasons("rejected"),
             discarded_by_reason: reasons("discarded"),
+            by_partition: partitions.into_iter().map(|p| (p.name, p.counts)).collect(),
         }
     }
 }

@@ -281,8 +281,8 @@ fn rejection(
     let envelope = plan.map(|plan| &plan.contract.envelope);
     let (event_id, event_time) = match envelope {
         Some(envelope) => (
-            id(&envelope.id_path),
-            value(&envelope.time_path)
+            id(envelope.id.path()),
+            value(envelope.time.path())
                 .and_then(|raw| column::timestamp(raw, envelope.time_form).ok()),
         ),
         None => (

@@ -597,9 +597,9 @@ fn newest(batch: &DecodedBatch, effects: &Effects<'_>) -> Vec<(Relation, i64)> {
 fn field_of(reason: Reason, contract: &contracts::model::EventContract) -> Option<String> {
     match reason {
         Reason::TooFarInFuture | Reason::Late | Reason::BeyondDedupHorizon => {
-            Some(contract.envelope.time_path.join("."))
+            Some(contract.envelope.time.to_string())
         }
-        Reason::ConflictingDuplicate => Some(contract.envelope.id_path.join(".")),
+        Reason::ConflictingDuplicate => Some(contract.envelope.id.to_string()),
         _ => None,
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -348,6 +348,10 @@ impl Member {
 
     /// An error of the client as a whole. It tries again by itself unless it says otherwise.
     pub(super) fn failed(&self, error: &ClientError, reason: &str) {
+        // The end of a partition is told here too, but is no error.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         self.group.probe.failed(reason.to_owned());
         warn!(%error, reason, member = self.number, "kafka");
     }

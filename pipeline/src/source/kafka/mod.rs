@@ -45,7 +45,7 @@ use partition::{Assigned, Trouble};
 
 pub use canary::{CanaryConfig, CanaryStatus, TOPIC as CANARY_TOPIC};
 pub use config::{KafkaConfig, TopicSpec};
-pub use error::KafkaError;
+pub use error::{KafkaError, is_refused};
 pub use start::{OutOfRange, StartAt};
 pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name};
 

@@ -51,7 +51,7 @@ impl World {
             unknown_event: Default::default(),
             graph: Default::default(),
             documents: Vec::new(),
-            type_paths: Vec::new(),
+            type_places: Vec::new(),
         };
         Self::of(domain, options, limits)
     }
