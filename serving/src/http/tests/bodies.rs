@@ -1,6 +1,5 @@
 //! The bodies of every route, over a real store that a real pipeline filled from posted events.
 
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::http::Method;
