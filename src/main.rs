@@ -11,6 +11,7 @@ mod node;
 mod opened;
 mod output;
 mod progress;
+mod publish_args;
 mod signals;
 mod source_spec;
 

@@ -70,6 +70,14 @@ pub(crate) struct KafkaArgs {
     /// Group members in this process, each with threads of its own.
     #[arg(long = "kafka-members", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     members: u8,
+    #[command(flatten)]
+    client: KafkaClientArgs,
+}
+
+/// How Kafka's brokers are talked to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kafka")]
+pub(crate) struct KafkaClientArgs {
     /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
     #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
@@ -105,15 +113,37 @@ fn setting(text: &str) -> Result<(String, String), String> {
     }
 }
 
-impl KafkaArgs {
+impl KafkaClientArgs {
     /// Settings of librdkafka: the file's, then those of the command line.
-    fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
+    pub(crate) fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
         let mut settings = match &self.properties {
             None => BTreeMap::new(),
             Some(path) => read_properties(path)?,
         };
         settings.extend(self.settings.iter().cloned());
         Ok(settings)
+    }
+}
+
+impl KafkaArgs {
+    /// Settings of librdkafka.
+    pub(crate) fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
+        self.client.settings()
+    }
+
+    /// The topics to read.
+    pub(crate) fn topics(&self, domain: &Domain) -> Vec<TopicSpec> {
+        let declared = topics_of(domain);
+        if self.topics.is_empty() {
+            return declared;
+        }
+        let format_of =
+            |text: &String| declared.iter().find(|spec| spec.text == *text || spec.matches(text));
+        let spec = |text: &String| TopicSpec {
+            text: text.clone(),
+            format: format_of(text).map(|spec| spec.format).unwrap_or_default(),
+        };
+        self.topics.iter().map(spec).collect()
     }
 
     fn config(
@@ -122,19 +152,7 @@ impl KafkaArgs {
         domain: &Domain,
         until_end: bool,
     ) -> Result<KafkaConfig, Failure> {
-        let declared = topics_of(domain);
-        let topics = if self.topics.is_empty() {
-            declared
-        } else {
-            let format_of = |text: &String| {
-                declared.iter().find(|spec| spec.text == *text || spec.matches(text))
-            };
-            let spec = |text: &String| TopicSpec {
-                text: text.clone(),
-                format: format_of(text).map(|spec| spec.format).unwrap_or_default(),
-            };
-            self.topics.iter().map(spec).collect()
-        };
+        let topics = self.topics(domain);
         let group = self.group.clone().unwrap_or_else(|| format!("agentflow-{}", domain.name));
         let mut config = KafkaConfig::new(brokers.to_owned(), group, topics, Arc::from(TENANT));
         config.members = usize::from(self.members);

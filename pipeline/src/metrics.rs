@@ -26,6 +26,10 @@ pub struct Metrics {
     pub watermark_seconds: IntGaugeVec,
     /// Offsets of a Kafka topic that a declared policy skipped.
     pub skipped_offsets: IntCounterVec,
+    /// Records published, by topic.
+    pub topic_records: IntCounterVec,
+    /// Records that a topic is owed.
+    pub topic_owed: IntGaugeVec,
 }
 
 /// All of them. One process has one pipeline.
@@ -75,6 +79,19 @@ impl Metrics {
                 "Offsets of a Kafka topic that the policy for offsets out of range skipped.",
                 &["topic"],
             ),
+            topic_records: counter(
+                "pipeline_topic_records_total",
+                "Records published from the journal, by topic.",
+                &["topic"],
+            ),
+            topic_owed: IntGaugeVec::new(
+                Opts::new(
+                    "pipeline_topic_owed_records",
+                    "Records of the journal that are not in their topic yet.",
+                ),
+                &["topic"],
+            )
+            .expect("name and labels are valid"),
         }
     }
 
@@ -85,7 +102,9 @@ impl Metrics {
         registry.register(Box::new(self.stage_seconds.clone()))?;
         registry.register(Box::new(self.apply_seconds.clone()))?;
         registry.register(Box::new(self.watermark_seconds.clone()))?;
-        registry.register(Box::new(self.skipped_offsets.clone()))
+        registry.register(Box::new(self.skipped_offsets.clone()))?;
+        registry.register(Box::new(self.topic_records.clone()))?;
+        registry.register(Box::new(self.topic_owed.clone()))
     }
 }
 

@@ -9,6 +9,7 @@ use serving::http::check_listen_addr;
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
 use crate::node::{Node, Plan};
+use crate::publish_args::PublishArgs;
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, signals};
 
@@ -29,6 +30,8 @@ pub(super) struct Serve {
     from: Vec<SourceSpec>,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    publish: PublishArgs,
 }
 
 impl Serve {
@@ -36,9 +39,11 @@ impl Serve {
         logging::start("info");
         let listener = listen(self.listen)?;
         let domain = domain::load(&self.contracts.contracts)?;
+        let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let now = chrono::Utc::now().timestamp_micros();
         let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
-        let plan = Plan { role: "serve", domain, data: &self.data.data, listener, opened };
+        let data = &self.data.data;
+        let plan = Plan { role: "serve", domain, data, listener, opened, publish };
         let node = Node::start(plan)?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -71,6 +71,7 @@ impl Demo {
             data: &data,
             listener,
             opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
+            publish: Vec::new(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

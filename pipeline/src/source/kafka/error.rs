@@ -105,7 +105,7 @@ impl KafkaError {
     }
 
     /// From the making of a client.
-    pub(super) fn of_settings(error: ClientError) -> Self {
+    pub(crate) fn of_settings(error: ClientError) -> Self {
         match error {
             ClientError::ClientConfig(_, message, key, value) => {
                 Self::Setting { value: masked(&key, value), key, message }
@@ -123,7 +123,7 @@ fn masked(key: &str, value: String) -> String {
 }
 
 /// Does the code say that credentials or certificates are wrong, which waiting does not mend?
-pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::Authentication

@@ -42,8 +42,9 @@ use partition::{Assigned, Trouble};
 
 pub use config::{KafkaConfig, TopicSpec};
 pub use error::KafkaError;
+pub(crate) use error::is_refusal;
 pub use start::{OutOfRange, StartAt};
-pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name};
+pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name, partition_of_name};
 
 /// What to do when brokers or topics are not there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
