@@ -6,10 +6,10 @@ SHELL := /bin/bash
 
 CARGO := infra/cargo.sh
 
-.PHONY: help build demo kafka test lint fmt doc bench clean
+.PHONY: help build demo kafka test lint fmt doc bench clean bench-freshness soak
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 build: ## the release binary: target/release/agentflow
 	@infra/setup/tools.sh build
@@ -41,6 +41,14 @@ doc: ## the API documentation: target/doc
 bench: ## measurements: tables and JSON under target/bench-results
 	@infra/setup/tools.sh build
 	@infra/bench.sh
+
+bench-freshness: ## produced to Kafka → visible in a metric: starts a broker, leaves a page with the plot
+	@infra/setup/tools.sh test
+	@infra/bench-freshness.sh
+
+soak: ## a thousand fault schedules on a real broker (AGENTFLOW_FAULT_SEEDS=FIRST..LAST for others)
+	@infra/setup/tools.sh test
+	@infra/soak.sh
 
 clean: ## remove build products (keeps .cache)
 	@cargo clean

@@ -4,7 +4,7 @@
 # The defaults finish in a few minutes. To scale up:
 #   AGENTFLOW_BENCH_EVENTS=10000000 make bench        events of the throughput run
 #   AGENTFLOW_BENCH_SAMPLES=2000 make bench           samples of the freshness run
-#   AGENTFLOW_BENCH_ONLY=throughput make bench        one of throughput, freshness, reads
+#   AGENTFLOW_BENCH_ONLY=throughput make bench        one of throughput, freshness, reads, kafka_backlog
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -17,3 +17,6 @@ for bench in throughput freshness reads; do
         infra/cargo.sh bench --profile release --locked --bench "$bench"
     fi
 done
+if [ -z "${AGENTFLOW_BENCH_ONLY:-}" ] || [ "$AGENTFLOW_BENCH_ONLY" = kafka_backlog ]; then
+    infra/kafka/broker.sh run -- infra/cargo.sh bench --profile release --locked --bench kafka_backlog
+fi

@@ -13,11 +13,16 @@ pub(crate) fn load(folder: &Path) -> Result<Arc<Domain>, Failure> {
     ::contracts::load_dir(folder).map(Arc::new).map_err(refused)
 }
 
-/// Loads contracts that are part of the program, as (file name, text).
-pub(crate) fn load_texts(files: &[(&str, &str)]) -> Result<Domain, Failure> {
+/// The contracts that the generator's events keep, as (file name, text): part of the program.
+const DEMO: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shop_contracts.rs"));
+
+/// Loads the contracts of the demo.
+pub(crate) fn demo() -> Result<Domain, Failure> {
     let texts: Vec<(PathBuf, String)> =
-        files.iter().map(|&(name, text)| (PathBuf::from(name), text.to_owned())).collect();
-    ::contracts::load(&texts).map_err(refused)
+        DEMO.iter().map(|&(name, text)| (PathBuf::from(name), text.to_owned())).collect();
+    let mut domain = ::contracts::load(&texts).map_err(refused)?;
+    domain.name = "shop".to_owned();
+    Ok(domain)
 }
 
 fn refused(findings: Vec<Diagnostic>) -> Failure {

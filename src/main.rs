@@ -6,6 +6,7 @@
 mod command;
 mod domain;
 mod failure;
+mod kafka_client;
 mod logging;
 mod node;
 mod opened;

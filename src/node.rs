@@ -25,7 +25,7 @@ use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
-use serving::cache::Cache;
+use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
@@ -51,6 +51,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) opened: Opened,
     /// Topics to publish.
     pub(crate) publish: Vec<PublisherConfig>,
+    /// When answers in the cache are good.
+    pub(crate) cache: CacheMode,
 }
 
 /// A running node.
@@ -73,7 +75,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from, publish } = plan;
+        let Plan { role, domain, data, listener, opened: from, publish, cache } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -82,11 +84,12 @@ impl Node {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
-        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let cache = Arc::new(Cache::with_mode(Arc::new(engine), cache));
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
-        let mut runner = runner(&store, &domain, &cache, &monitor)?;
+        let telemetry = Arc::new(Telemetry::new());
+        let mut runner = runner(&store, &domain, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -105,7 +108,7 @@ impl Node {
             pipeline: monitor.clone(),
             lake: Some(probe(&lake)),
             kafka: from.kafka,
-            telemetry: Arc::new(Telemetry::new()),
+            telemetry,
             options: Arc::default(),
         };
         let ending = CancellationToken::new();
@@ -191,8 +194,10 @@ fn runner(
     domain: &Arc<Domain>,
     cache: &Arc<Cache>,
     monitor: &Arc<PipelineMonitor>,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
+    let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
     let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
         on_refusal: Some(Box::new(move |error| {
@@ -201,7 +206,8 @@ fn runner(
         })),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
-            monitor.committed();
+            monitor.committed(committed);
+            telemetry.committed(&contracts, committed, pipeline::clock::now());
         })),
         ..Default::default()
     };

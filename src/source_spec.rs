@@ -1,19 +1,21 @@
 //! `--from`: where events come from, as text, and what is opened for it.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ::contracts::model::Domain;
+use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
-    self, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
+    self, CanaryConfig, IfAbsent, KafkaConfig, KafkaProbe, OutOfRange, StartAt, TopicSpec,
 };
 
-use crate::failure::{Context, Failure, chain};
+use crate::failure::{Failure, chain};
+use crate::kafka_client::{KafkaClientArgs, are_brokers};
 
 /// The tenant of records that name none.
 pub(crate) const TENANT: &str = "default";
@@ -42,14 +44,6 @@ impl FromStr for SourceSpec {
     }
 }
 
-fn are_brokers(text: &str) -> bool {
-    text.split(',').all(|broker| {
-        broker.rsplit_once(':').is_some_and(|(host, port)| {
-            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
-        })
-    })
-}
-
 /// How Kafka sources are read.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kafka")]
@@ -70,20 +64,15 @@ pub(crate) struct KafkaArgs {
     /// Group members in this process, each with threads of its own.
     #[arg(long = "kafka-members", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     members: u8,
+    /// Topic of the records with which a server measures how long an event takes to be visible;
+    /// created when it is missing. `off`: nothing is measured.
+    #[arg(long = "kafka-canary", value_name = "off|TOPIC", default_value = kafka::CANARY_TOPIC)]
+    canary: String,
+    /// Seconds between two such records.
+    #[arg(long = "kafka-canary-every", value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    canary_every: u32,
     #[command(flatten)]
     client: KafkaClientArgs,
-}
-
-/// How Kafka's brokers are talked to.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Kafka")]
-pub(crate) struct KafkaClientArgs {
-    /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
-    #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, String)>,
-    /// File with settings of librdkafka, `key=value` a line: the place for secrets.
-    #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
-    properties: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,27 +91,6 @@ enum Policy {
     Earliest,
     /// Go on with records that come from now on.
     Latest,
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        }
-        _ => Err("write it as KEY=VALUE".to_owned()),
-    }
-}
-
-impl KafkaClientArgs {
-    /// Settings of librdkafka: the file's, then those of the command line.
-    pub(crate) fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut settings = match &self.properties {
-            None => BTreeMap::new(),
-            Some(path) => read_properties(path)?,
-        };
-        settings.extend(self.settings.iter().cloned());
-        Ok(settings)
-    }
 }
 
 impl KafkaArgs {
@@ -166,39 +134,20 @@ impl KafkaArgs {
             Policy::Latest => OutOfRange::Latest,
         };
         config.until_end = until_end;
-        config.properties = self.settings()?;
+        // A run that ends has nobody to tell.
+        config.canary = (!until_end && self.canary != "off").then(|| CanaryConfig {
+            topic: self.canary.clone(),
+            every: Duration::from_secs(self.canary_every.into()),
+        });
+        config.properties = self.client.settings()?;
         Ok(config)
     }
 }
 
 /// The topics that the contracts name, each once.
 fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
-    let mut topics: Vec<TopicSpec> = Vec::new();
-    for contract in domain.families.iter().flat_map(|family| &family.versions) {
-        let Some(text) = &contract.topic else { continue };
-        if !topics.iter().any(|known| known.text == *text) {
-            topics.push(TopicSpec { text: text.clone(), format: contract.format });
-        }
-    }
-    topics
-}
-
-/// Reads a file of settings: `key=value` a line, `#` begins a comment.
-fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
-    let text = std::fs::read_to_string(path).input(|| format!("read `{}`", path.display()))?;
-    let mut settings = BTreeMap::new();
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') || line.starts_with('!') {
-            continue;
-        }
-        let (key, value) = setting(line).map_err(|hint| {
-            // The line may hold a secret.
-            Failure::input(format!("{}:{}: not a setting", path.display(), at + 1)).hint(hint)
-        })?;
-        settings.insert(key, value);
-    }
-    Ok(settings)
+    let spec = |(topic, format): (&Topic, Format)| TopicSpec { text: topic.to_string(), format };
+    domain.topics().into_iter().map(spec).collect()
 }
 
 /// Sources that were opened.
@@ -277,18 +226,5 @@ mod tests {
         check("kafka:a:1,b", None);
         check("kafka::9092", None);
         check("kafka:", None);
-    }
-
-    #[test]
-    fn settings_are_read_from_a_file() {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), "# TLS\nsecurity.protocol = SSL\n\nsasl.password=a=b\n")
-            .expect("write");
-        let settings = read_properties(file.path()).expect("good settings");
-        assert_eq!(settings["security.protocol"], "SSL");
-        assert_eq!(settings["sasl.password"], "a=b");
-        std::fs::write(file.path(), "a=1\nsecret\n").expect("write");
-        let failure = read_properties(file.path()).expect_err("no setting").text();
-        assert!(failure.contains(":2: ") && !failure.contains("secret"), "{failure}");
     }
 }

@@ -76,3 +76,41 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     assert!(child.wait().expect("ends").success(), "{stderr}");
     assert_eq!(stderr, "");
 }
+
+#[test]
+fn event_contracts_are_exported_for_producers() {
+    let contracts = support::domain("shop").display().to_string();
+    let export = |arguments: &[&str]| {
+        let mut all = vec!["contracts", "export", "--contracts", contracts.as_str()];
+        all.extend(arguments);
+        agentflow(all)
+    };
+    // With a name: the schema and nothing else, of the newest stable version.
+    let avro = export(&["order", "--format", "avro"]).json();
+    assert_eq!((&avro["name"], &avro["namespace"]), (&"order".into(), &"shop".into()));
+    assert!(avro.to_string().contains("version 2"), "{avro}");
+    let old = export(&["order", "--version", "1", "--format", "json-schema"]).json();
+    assert_eq!(old["title"], "order v1");
+    assert_eq!(old["properties"]["schema_version"]["const"], 1);
+
+    let all = export(&["--format", "avro"]);
+    let lines = all.succeeded().json_lines();
+    let known: Vec<String> = lines
+        .iter()
+        .map(|line| format!("{} {}", line["contract"].as_str().unwrap_or("?"), line["version"]))
+        .collect();
+    assert_eq!(known, ["click 1", "order 1", "order 2", "payment 1", "product 1"]);
+    assert!(lines.iter().any(|line| line["schema"] == avro));
+
+    export(&["ordr", "--format", "avro"]).failed(1, &["`ordr`", "did you mean `order`?"]);
+    export(&["order.created", "--format", "avro"]).failed(1, &["the contract `order`"]);
+    export(&["order", "--version", "9", "--format", "avro"]).failed(1, &["versions: 1, 2"]);
+    export(&["--version", "1", "--format", "avro"]).failed(1, &["NAME"]);
+    export(&["order"]).failed(1, &["--format"]);
+    export(&["order", "--format", "protobuf"]).failed(1, &["json-schema"]);
+    let header = "kind: event\nnames: [e]\nenvelope: {id: event-id}\nfields: {a: int64}\n";
+    let place = Place::with_contracts(&[("e.yaml", header)]);
+    let folder = place.contracts.display().to_string();
+    agentflow(["contracts", "export", "--format", "avro", "--contracts", &folder])
+        .failed(1, &["`event-id`", "hint:"]);
+}

@@ -7,7 +7,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use base64::Engine as _;
 use serde_json::{Value, json};
 
 use support::flights::Sample;
@@ -43,13 +42,13 @@ fn every_line_is_accounted_for_and_every_answer_is_right() {
     }
 
     let letters = place.dead_letters(&place.data());
-    let mut payloads: Vec<Vec<u8>> = letters.iter().map(payload).collect();
+    let mut payloads: Vec<Vec<u8>> = letters.iter().map(support::payload).collect();
     payloads.sort();
     assert!(payloads == sample.rejected_lines(), "the dead letters are the rejected lines");
     for letter in &letters {
         let reason = letter["reason"].as_str().expect("a reason");
         let lines = &sample.rejected[reason];
-        assert!(lines.contains(&payload(letter)), "{reason}: {letter}");
+        assert!(lines.contains(&support::payload(letter)), "{reason}: {letter}");
     }
 }
 
@@ -125,7 +124,7 @@ fn the_real_flights_give_the_published_answers() {
     );
 
     let mut payloads: Vec<Vec<u8>> =
-        place.dead_letters(&place.data()).iter().map(payload).collect();
+        place.dead_letters(&place.data()).iter().map(support::payload).collect();
     payloads.sort();
     assert_eq!(sha256(&place, &payloads.join(&b'\n')), expected["dead_letters_sha256"]);
 
@@ -172,16 +171,6 @@ fn parameters(question: &Value) -> Vec<(String, String)> {
 fn assert_counts(report: &Value, expected: &Value) {
     for (name, count) in expected.as_object().expect("an object") {
         assert_eq!(&report[name], count, "{name}: {report}");
-    }
-}
-
-fn payload(letter: &Value) -> Vec<u8> {
-    match (letter["payload"].as_str(), letter["payload_base64"].as_str()) {
-        (Some(text), _) => text.as_bytes().to_vec(),
-        (None, Some(text)) => {
-            base64::engine::general_purpose::STANDARD.decode(text).expect("base64")
-        }
-        (None, None) => panic!("no payload: {letter}"),
     }
 }
 

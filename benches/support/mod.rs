@@ -8,6 +8,9 @@
 // Its table is the output.
 #![allow(clippy::print_stdout)]
 
+pub mod kafka;
+pub mod plot;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -106,11 +109,17 @@ pub struct Server {
 impl Server {
     /// `serve` over `data` on a free port, once it answers.
     pub fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(data: &Path, more: &[&str]) -> Self {
         let mut child = agentflow()
             .args(["serve", "--listen", "127.0.0.1:0", "--contracts"])
             .arg(shop())
             .arg("--data")
             .arg(data)
+            .args(more)
             .env("AGENTFLOW_LOG", "warn")
             .stderr(Stdio::piped())
             .spawn()

@@ -137,7 +137,7 @@ pub(crate) fn closest<'a>(
 }
 
 /// "did you mean `x`?" when something is close, else what is there to choose from.
-pub(crate) fn suggest<'a>(
+pub fn suggest<'a>(
     text: &str,
     candidates: impl IntoIterator<Item = &'a str> + Clone,
     what: &str,

@@ -9,6 +9,7 @@
 
 mod check;
 pub mod diagnostic;
+pub mod export;
 pub mod expr;
 pub mod files;
 pub mod graph;

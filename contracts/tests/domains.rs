@@ -163,6 +163,9 @@ fn only_meaning_changes_a_hash() {
     for (from, to, event, metric) in [
         ("owner: one", "owner: two", false, false),
         ("owner: one", "description: other", false, false),
+        ("owner: one", "topic: [a, '^b']", false, false),
+        ("owner: one", "envelope: {id: {header: event_id}}", true, false),
+        ("owner: one", "envelope: {time: {header: t, form: epoch_ms}}", true, false),
         ("where: n > 0", "where: (n>0)", false, false),
         ("id: string, n: int64", "n: int64, id: string", false, false),
         ("windows: [1h]", "windows: [5m, 1h]", false, false),

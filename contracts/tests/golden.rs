@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use contracts::model::{ColumnRef, Domain, EnrichValue, EntityFieldKind, Relation};
+use contracts::model::{ColumnRef, Domain, EnrichValue, EntityFieldKind, Relation, Topic};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
@@ -75,11 +75,14 @@ fn describe(domain: &Domain) -> String {
                 contract.version,
                 contract.status,
                 contract.names,
-                contract.envelope.type_path.join("."),
-                contract.envelope.id_path.join("."),
-                contract.envelope.time_path.join("."),
+                contract.envelope.event_type,
+                contract.envelope.id,
+                contract.envelope.time,
                 contract.envelope.time_form,
             );
+            for (what, place) in contract.envelope.places().skip(3) {
+                let _ = writeln!(out, "    {what} at {place}");
+            }
             for rule in &contract.rules {
                 let check = rule.check.canonical();
                 let _ = writeln!(
@@ -182,7 +185,10 @@ fn describe(domain: &Domain) -> String {
         }
         for example in &metric.examples {
             for given in &example.given {
-                let _ = writeln!(out, "  given {given}");
+                let _ = writeln!(out, "  given {}", given.record);
+                for (name, text) in &given.headers {
+                    let _ = writeln!(out, "    header {name}: {text}");
+                }
             }
             for e in &example.expect {
                 let _ = writeln!(
@@ -195,6 +201,10 @@ fn describe(domain: &Domain) -> String {
     }
     for computed in &domain.ingest.computed {
         let _ = writeln!(out, "ingest computed {} = {}", computed.name, computed.expr.canonical());
+    }
+    for (topic, format) in domain.topics() {
+        let kind = if matches!(topic, Topic::Name(_)) { "topic" } else { "topic pattern" };
+        let _ = writeln!(out, "{kind} {topic} {format:?}");
     }
     out += "graph\n";
     for line in contracts::graph::render_text(domain).lines() {

@@ -6,14 +6,40 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 fn load(text: &str) -> Vec<contracts::Diagnostic> {
-    contracts::load(&[(PathBuf::from("hostile.yaml"), text.to_owned())]).err().unwrap_or_default()
+    match contracts::load(&[(PathBuf::from("hostile.yaml"), text.to_owned())]) {
+        Ok(domain) => {
+            exported(&domain);
+            Vec::new()
+        }
+        Err(found) => found,
+    }
+}
+
+/// Whatever loads can be written as a schema, or is refused by name.
+fn exported(domain: &contracts::model::Domain) {
+    for contract in domain.families.iter().flat_map(|family| &family.versions) {
+        contracts::export::json_schema(domain, contract);
+        match contracts::export::avro(domain, contract) {
+            Ok(schema) => {
+                let parsed = apache_avro::Schema::parse(&schema);
+                assert!(parsed.is_ok(), "{parsed:?}: {schema}");
+            }
+            Err(error) => assert!(!error.message.is_empty() && !error.hint.is_empty()),
+        }
+    }
 }
 
 /// All files of the two domains as one text.
 static CONTRACTS: LazyLock<String> = LazyLock::new(|| {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = String::new();
-    for folder in ["domains/shop", "domains/flights", "tests/cases/good", "tests/cases/bad"] {
+    for folder in [
+        "domains/shop",
+        "domains/flights",
+        "tests/cases/good",
+        "tests/cases/bad",
+        "tests/cases/export",
+    ] {
         for (_, text) in contracts::files::read_dir(&root.join(folder)).expect("contract files") {
             all += &text;
             all += "\n---\n";

@@ -49,7 +49,10 @@ fn check(text: &str) {
                 // 0: about the file as a whole.
                 assert!(finding.line <= lines, "line {} of {lines}", finding.line);
             }
-            assert_eq!(load().err().as_ref(), Some(&found), "a second look finds something else");
+            // Some of them: it costs as much as the first look.
+            if text.len() % 8 == 0 {
+                assert_eq!(load().err().as_ref(), Some(&found), "a second look differs");
+            }
         }
     }
 }
@@ -58,9 +61,18 @@ fn check(text: &str) {
 fn describe(domain: &Domain) {
     for family in &domain.families {
         assert!(family.schema().fields().len() >= family.fields.len());
+        for contract in &family.versions {
+            assert!(contracts::export::json_schema(domain, contract).is_object());
+            if let Err(error) = contracts::export::avro(domain, contract) {
+                assert!(!error.message.is_empty() && !error.hint.is_empty());
+            }
+        }
     }
     for entity in &domain.entities {
         assert!(entity.schema().fields().len() >= entity.fields.len());
+    }
+    for (topic, _) in domain.topics() {
+        assert!(!topic.as_str().is_empty());
     }
     for metric in &domain.metrics {
         assert!(domain.metric(&metric.name).is_some());

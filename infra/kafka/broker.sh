@@ -17,6 +17,8 @@
 # AGENTFLOW_KAFKA_SASL, AGENTFLOW_KAFKA_SASL_USER and _PASSWORD, AGENTFLOW_KAFKA_DIR,
 # AGENTFLOW_KAFKA_LIB (the jars), AGENTFLOW_KAFKA_SCRIPT (this script).
 #
+# AGENTFLOW_KAFKA_ADVERTISED=HOST:PORT is where clients are told to connect instead, for a proxy that
+# tests put in between.
 # AGENTFLOW_KAFKA_LOG=info makes DIR/log/broker.log say more.
 set -euo pipefail
 
@@ -35,6 +37,7 @@ prepare() {
         cat "$here/server.properties"
         printf '\n# From broker.sh.\n'
         printf 'listeners=PLAIN://127.0.0.1:%d,SASL://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n' "$port" $((port + 1)) $((port + 2))
+        [ -z "${AGENTFLOW_KAFKA_ADVERTISED:-}" ] || printf 'advertised.listeners=PLAIN://%s,SASL://127.0.0.1:%d\n' "$AGENTFLOW_KAFKA_ADVERTISED" $((port + 1))
         printf 'controller.quorum.voters=1@127.0.0.1:%d\n' $((port + 2))
         printf 'log.dirs=%s/data\n' "$dir"
     } >"$dir/server.properties"

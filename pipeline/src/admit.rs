@@ -70,7 +70,7 @@ pub fn judge(contract: &EventContract, facts: &Facts) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use contracts::model::{Dedup, Envelope, Format, Status, TimeForm, TimePolicy};
+    use contracts::model::{Dedup, Envelope, Format, Place, Status, TimeForm, TimePolicy};
 
     use super::*;
 
@@ -85,15 +85,15 @@ mod tests {
             status: Status::Stable,
             owner: None,
             description: None,
-            topic: None,
+            topics: Vec::new(),
             format: Format::Json,
             envelope: Envelope {
-                type_path: vec!["event_type".into()],
-                id_path: vec!["event_id".into()],
-                time_path: vec!["timestamp".into()],
+                event_type: Place::Path(vec!["event_type".into()]),
+                id: Place::Path(vec!["event_id".into()]),
+                time: Place::Path(vec!["timestamp".into()]),
                 time_form: TimeForm::Rfc3339,
-                version_path: None,
-                tenant_path: None,
+                version: None,
+                tenant: None,
             },
             key: None,
             dedup: Dedup { horizon: 100 * SECOND, on_conflict },

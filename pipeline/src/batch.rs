@@ -12,6 +12,10 @@ use crate::headers::Headers;
 use crate::lease::Claim;
 use crate::outcome::{Reason, Rejection};
 
+/// [`RawBatch::source`] of canaries: records that a source itself produced to measure how long they
+/// take. They are discarded with [`Reason::Canary`] and stand in no `ingest`.
+pub const CANARY: &str = "canary";
+
 /// Consecutive records of one source partition.
 ///
 /// A batch is the unit of work of the pipeline: one batch, one transaction.
@@ -20,7 +24,7 @@ pub struct RawBatch {
     /// Stable name of the source partition, for example `file:/data/events.ndjson` or `http`.
     /// Positions, watermarks and counts are kept under this name.
     pub partition: Arc<str>,
-    /// Short name of the source for counts by source: `file`, `http`, `kafka`.
+    /// Short name of the source for counts by source: `file`, `http`, `kafka`, [`CANARY`].
     pub source: &'static str,
     /// The bytes of all records.
     pub bytes: Vec<u8>,
@@ -111,7 +115,7 @@ pub struct DecodedBatch {
 pub struct Ignored {
     /// Index of the record in its [`RawBatch`].
     pub ordinal: u32,
-    /// The policy: `unknown_event_type` or `tombstone`.
+    /// The policy: `unknown_event_type`, `tombstone` or `canary`.
     pub reason: Reason,
     /// Its type, where it has one.
     pub event_type: String,

@@ -17,6 +17,8 @@ pub(crate) struct MemoryStore {
     pub(crate) journal: BTreeMap<usize, Vec<RecordBatch>>,
     pub(crate) entities: BTreeMap<usize, HashMap<EntityKey, RecordBatch>>,
     pub(crate) dead_letters: Vec<(String, Option<String>, Vec<u8>)>,
+    /// Key and headers of each dead letter.
+    pub(crate) attached: Vec<(Option<Vec<u8>>, String)>,
     pub(crate) ingest: Vec<RecordBatch>,
     pub(crate) partitions: BTreeMap<String, PartitionState>,
     pub(crate) last_seq: i64,
@@ -181,6 +183,8 @@ impl ServingStore for Shared {
                     rejection.field.clone(),
                     letter.payload.to_vec(),
                 ));
+                let headers = letter.headers.to_json().to_string();
+                store.attached.push((letter.key.map(<[u8]>::to_vec), headers));
             }
             store.ingest.push(effects.ingest.clone());
             let partition = effects.partition.clone();

@@ -5,11 +5,13 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
 
-use crate::batch::DecodedBatch;
+use crate::batch::{DecodedBatch, RawBatch};
+use crate::clock;
 use crate::outcome::Counts;
+use crate::store::PartitionState;
 
 /// The pipeline's metrics.
 #[derive(Debug)]
@@ -22,8 +24,19 @@ pub struct Metrics {
     pub stage_seconds: HistogramVec,
     /// Seconds from the first stage of the writer to the commit.
     pub apply_seconds: Histogram,
+    /// Seconds from a record's arrival (of a Kafka record: from the time that it carries) to the
+    /// commit that made it visible, by source.
+    pub append_to_applied_seconds: HistogramVec,
     /// Highest accepted event time per source partition, seconds since 1970.
-    pub watermark_seconds: IntGaugeVec,
+    pub watermark_seconds: GaugeVec,
+    /// Event time of the last accepted record per source partition, seconds since 1970.
+    pub last_event_seconds: GaugeVec,
+    /// Seconds from produced to visible of the canary's records.
+    pub canary_seconds: Histogram,
+    /// Batches that were not applied because their partition was taken away, by source.
+    pub unapplied_batches: IntCounterVec,
+    /// Records in those batches.
+    pub unapplied_records: IntCounterVec,
     /// Offsets of a Kafka topic that a declared policy skipped.
     pub skipped_offsets: IntCounterVec,
     /// Records published, by topic.
@@ -39,6 +52,9 @@ impl Metrics {
     fn new() -> Self {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels).expect("name and labels are valid")
+        };
+        let gauge = |name: &str, help: &str| {
+            GaugeVec::new(Opts::new(name, help), &["partition"]).expect("name and labels are valid")
         };
         let seconds = vec![0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
         Self {
@@ -66,14 +82,49 @@ impl Metrics {
                 .buckets(seconds),
             )
             .expect("name is valid"),
-            watermark_seconds: IntGaugeVec::new(
-                Opts::new(
-                    "pipeline_watermark_seconds",
-                    "Highest accepted event time per source partition, seconds since 1970.",
-                ),
-                &["partition"],
+            append_to_applied_seconds: HistogramVec::new(
+                HistogramOpts::new(
+                    "pipeline_append_to_applied_seconds",
+                    "Seconds from a record's arrival to the commit that made it visible.",
+                )
+                // From a lone record on an idle machine to a backlog of hours.
+                .buckets(vec![
+                    0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+                    60.0, 300.0, 1800.0, 7200.0,
+                ]),
+                &["source"],
             )
             .expect("name and labels are valid"),
+            watermark_seconds: gauge(
+                "pipeline_watermark_seconds",
+                "Highest accepted event time per source partition, seconds since 1970.",
+            ),
+            last_event_seconds: gauge(
+                "pipeline_last_event_seconds",
+                "Event time of the last accepted record per source partition, seconds since 1970.",
+            ),
+            canary_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "agentflow_canary_visible_seconds",
+                    "Seconds from the moment a canary was produced to the commit that made it visible.",
+                )
+                .buckets(vec![
+                    0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0,
+                    15.0, 60.0,
+                ]),
+            )
+            .expect("name is valid"),
+            unapplied_batches: counter(
+                "pipeline_unapplied_batches_total",
+                "Batches left unapplied because their partition was taken away; whoever has it now \
+                 reads them again.",
+                &["source"],
+            ),
+            unapplied_records: counter(
+                "pipeline_unapplied_records_total",
+                "Records in batches left unapplied because their partition was taken away.",
+                &["source"],
+            ),
             skipped_offsets: counter(
                 "pipeline_kafka_skipped_offsets_total",
                 "Offsets of a Kafka topic that the policy for offsets out of range skipped.",
@@ -101,11 +152,48 @@ impl Metrics {
         registry.register(Box::new(self.dropped.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;
         registry.register(Box::new(self.apply_seconds.clone()))?;
+        registry.register(Box::new(self.append_to_applied_seconds.clone()))?;
         registry.register(Box::new(self.watermark_seconds.clone()))?;
+        registry.register(Box::new(self.last_event_seconds.clone()))?;
+        registry.register(Box::new(self.canary_seconds.clone()))?;
+        registry.register(Box::new(self.unapplied_batches.clone()))?;
+        registry.register(Box::new(self.unapplied_records.clone()))?;
         registry.register(Box::new(self.skipped_offsets.clone()))?;
         registry.register(Box::new(self.topic_records.clone()))?;
         registry.register(Box::new(self.topic_owed.clone()))
     }
+}
+
+/// Shows the event times of a partition as committed.
+pub(crate) fn show_partition(partition: &PartitionState) {
+    let name = partition.name.as_str();
+    let shown = [
+        (&METRICS.watermark_seconds, partition.watermark),
+        (&METRICS.last_event_seconds, partition.last_event_at),
+    ];
+    for (gauge, time) in shown {
+        if let Some(time) = time {
+            gauge.with_label_values(&[name]).set(time as f64 / 1e6);
+        }
+    }
+}
+
+/// Counts a batch that was left unapplied.
+pub(crate) fn count_unapplied(batch: &RawBatch) {
+    let source = &[batch.source];
+    METRICS.unapplied_batches.with_label_values(source).inc();
+    METRICS.unapplied_records.with_label_values(source).inc_by(batch.records.len() as u64);
+}
+
+/// Notes how long each record of a batch took that was committed at `now` (µs).
+fn observe_records(batch: &RawBatch, now: i64) {
+    let histogram = METRICS.append_to_applied_seconds.with_label_values(&[batch.source]);
+    // Counted without locks or atomics, added at once.
+    let local = histogram.local();
+    for record in &batch.records {
+        local.observe(now.saturating_sub(record.arrived_at).max(0) as f64 / 1e6);
+    }
+    local.flush();
 }
 
 /// Counts a committed batch.
@@ -137,4 +225,38 @@ pub(crate) fn count_batch(
         METRICS.dropped.with_label_values(&[source, outcome, ""]).inc_by(n);
     }
     METRICS.apply_seconds.observe(elapsed.as_secs_f64());
+    observe_records(&batch.raw, clock::now());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Attached, RawRecord};
+
+    #[test]
+    fn every_record_of_a_batch_is_observed() {
+        let record = |arrived_at| RawRecord {
+            start: 0,
+            len: 0,
+            offset: 0,
+            arrived_at,
+            tenant: "default".into(),
+            tenant_fixed: false,
+            attached: Attached::default(),
+        };
+        let batch = RawBatch {
+            partition: "test".into(),
+            source: "a source of this test",
+            bytes: Vec::new(),
+            // A clock that was set back makes no negative time.
+            records: [1_000_000, 2_500_000, 9_000_000].into_iter().map(record).collect(),
+            next_offset: 3,
+            fingerprint: None,
+            format: contracts::model::Format::Json,
+            claim: None,
+        };
+        observe_records(&batch, 3_000_000);
+        let histogram = METRICS.append_to_applied_seconds.with_label_values(&[batch.source]);
+        assert_eq!((histogram.get_sample_count(), histogram.get_sample_sum()), (3, 2.5));
+    }
 }

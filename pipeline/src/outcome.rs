@@ -47,11 +47,13 @@ pub enum Reason {
     WrongTenant,
     /// A record without a payload: it says that its key is gone, which no event contract reads.
     Tombstone,
+    /// A record of our own that only measures how long records take.
+    Canary,
 }
 
 impl Reason {
     /// All reasons, for tables of counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NotJson,
         Self::TooLarge,
         Self::DuplicateKey,
@@ -70,6 +72,7 @@ impl Reason {
         Self::ConflictingDuplicate,
         Self::WrongTenant,
         Self::Tombstone,
+        Self::Canary,
     ];
 
     /// The code.
@@ -93,6 +96,7 @@ impl Reason {
             Self::ConflictingDuplicate => "conflicting_duplicate",
             Self::WrongTenant => "wrong_tenant",
             Self::Tombstone => "tombstone",
+            Self::Canary => "canary",
         }
     }
 
@@ -177,7 +181,7 @@ pub enum Outcome {
     Rejected(Box<Rejection>),
     /// Dropped by a declared policy.
     Discarded {
-        /// The policy: `late`, `unknown_event_type` or `tombstone`.
+        /// The policy: `late`, `unknown_event_type`, `tombstone` or `canary`.
         reason: Reason,
     },
 }
@@ -211,5 +215,18 @@ impl Counts {
     /// Does every received record have exactly one outcome?
     pub fn balanced(&self) -> bool {
         self.received == self.accepted + self.duplicate + self.rejected + self.discarded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_has_one_code_everywhere() {
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.code());
+            assert_eq!(Reason::from_code(reason.code()), Some(reason));
+        }
     }
 }

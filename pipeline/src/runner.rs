@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::batch::DecodedBatch;
 use crate::decode::Decoder;
+use crate::metrics;
 use crate::outcome::Counts;
 use crate::processor::{ProcessError, Processed, Processor};
 use crate::source::http::ReplyTo;
@@ -290,6 +291,7 @@ impl Runner {
                 Some(claim) => match claim.begin() {
                     Some(applying) => Some(applying),
                     None => {
+                        metrics::count_unapplied(&batch.raw);
                         info!(
                             partition = &*batch.raw.partition,
                             records = batch.raw.records.len(),

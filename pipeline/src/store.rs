@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::headers::Headers;
 use crate::outcome::{Counts, Rejection};
 use crate::stage_times::CommitTimes;
 
@@ -98,6 +99,11 @@ pub struct PartitionState {
     pub watermark: Option<i64>,
     /// When its last batch was applied, µs of this machine's clock.
     pub updated_at: i64,
+    /// Arrival time of its last applied record, µs; `None` before the first.
+    pub last_arrived_at: Option<i64>,
+    /// Event time of its last accepted record, µs: unlike the watermark it is not held high by one
+    /// record that is ahead of the others. `None` before the first.
+    pub last_event_at: Option<i64>,
     /// Counts since the store was made.
     pub counts: Counts,
 }
@@ -167,6 +173,10 @@ pub struct DeadLetter<'a> {
     pub offset: u64,
     /// Arrival time, µs.
     pub arrived_at: i64,
+    /// The record's key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// The record's headers.
+    pub headers: Headers<'a>,
 }
 
 /// What a commit made visible.
@@ -176,6 +186,9 @@ pub struct Committed {
     pub last_seq: i64,
     /// Relations whose rows changed, with the tenants concerned.
     pub touched: Vec<(contracts::model::Relation, Vec<String>)>,
+    /// Newest event time (µs) of its rows in each family it went into; for `ingest` the newest
+    /// arrival.
+    pub newest: Vec<(contracts::model::Relation, i64)>,
 }
 
 /// The writer's side of a serving store. One owner; every method blocks.
@@ -259,6 +272,10 @@ pub trait Journal: Send + Sync {
 }
 
 /// Columns of stored dead letters, in the serving store and in the lake.
+///
+/// `key` and `headers` are what came with the payload, null where nothing did; `headers` is the JSON
+/// text of [`Headers::to_json`]. The time that a Kafka record carries is `arrived_at`, which is only
+/// ever earlier: a record stamped in the future arrives now.
 pub fn dead_letter_schema() -> arrow::datatypes::SchemaRef {
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     let ts = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -279,6 +296,8 @@ pub fn dead_letter_schema() -> arrow::datatypes::SchemaRef {
         Field::new("contract", DataType::Utf8, true),
         Field::new("contract_version", DataType::Int64, true),
         Field::new("payload", DataType::Binary, false),
+        Field::new("key", DataType::Binary, true),
+        Field::new("headers", DataType::Utf8, true),
     ]))
 }
 

@@ -35,10 +35,24 @@ const CAPACITY: u64 = 64 * 1024 * 1024;
 /// no commit.
 const CLOSING_MAX_AGE: i64 = 1_000_000;
 
+/// When an entry is good. All but the first are for comparison: what does it cost to compute every
+/// answer, and how stale are answers that only time makes worthless?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMode {
+    /// Until a commit touches what it stands on.
+    #[default]
+    Invalidated,
+    /// Never.
+    Off,
+    /// For this long (µs), whatever happens.
+    TimeToLive(i64),
+}
+
 /// A cache before a [`MetricEngine`].
 #[derive(Debug)]
 pub struct Cache {
     engine: Arc<MetricEngine>,
+    mode: CacheMode,
     epochs: Epochs,
     metrics: moka::sync::Cache<MetricQuestion, Entry<MetricAnswer>>,
     entities: moka::sync::Cache<EntityQuestion, Entry<EntityAnswer>>,
@@ -85,6 +99,11 @@ impl<A> Clone for Entry<A> {
 impl Cache {
     /// An empty cache before `engine`.
     pub fn new(engine: Arc<MetricEngine>) -> Self {
+        Self::with_mode(engine, CacheMode::default())
+    }
+
+    /// An empty cache of another kind.
+    pub fn with_mode(engine: Arc<MetricEngine>, mode: CacheMode) -> Self {
         let epochs = Epochs::new(engine.domain());
         let metrics = moka::sync::Cache::builder()
             .max_capacity(CAPACITY)
@@ -106,7 +125,7 @@ impl Cache {
                 )
             })
             .build();
-        Self { engine, epochs, metrics, entities, counters: Counters::default() }
+        Self { engine, mode, epochs, metrics, entities, counters: Counters::default() }
     }
 
     /// The engine behind it.
@@ -123,7 +142,8 @@ impl Cache {
             None => Some(resolved.metric.max_age),
             Some(_) => None,
         };
-        let good = Good { epochs: self.epochs.of(resolved.tenant), relations, max_age };
+        let epochs = self.epochs.of(resolved.tenant);
+        let good = Good { mode: self.mode, epochs, relations, max_age };
         let fill = || {
             let answer = self.engine.answer(&resolved)?;
             Ok((answer.computed_at, answer))
@@ -141,6 +161,7 @@ impl Cache {
         let relations = relations_below(self.engine.domain(), entity.index);
         let closes = question.as_of.is_none() && entity.closes_after.is_some();
         let good = Good {
+            mode: self.mode,
             epochs: self.epochs.of(&question.tenant),
             relations: &relations,
             max_age: closes.then_some(CLOSING_MAX_AGE),
@@ -221,6 +242,7 @@ impl Cache {
 
 /// When an entry may be used.
 struct Good<'a> {
+    mode: CacheMode,
     epochs: Arc<TenantEpochs>,
     relations: &'a [Relation],
     /// Oldest answer allowed, µs; `None` when time does not change it.
@@ -229,8 +251,15 @@ struct Good<'a> {
 
 impl Good<'_> {
     fn holds<A>(&self, entry: &Entry<A>, now: i64) -> bool {
-        let young = self.max_age.is_none_or(|max| now.saturating_sub(entry.computed_at) <= max);
-        young && entry.epoch == self.epochs.sum(self.relations)
+        let age = now.saturating_sub(entry.computed_at);
+        match self.mode {
+            CacheMode::Off => false,
+            CacheMode::TimeToLive(longest) => age <= longest,
+            CacheMode::Invalidated => {
+                self.max_age.is_none_or(|max| age <= max)
+                    && entry.epoch == self.epochs.sum(self.relations)
+            }
+        }
     }
 }
 

@@ -9,6 +9,9 @@
 
 use std::time::Duration;
 
+use contracts::model::Domain;
+use pipeline::source::kafka::KafkaPartition;
+use pipeline::store::{Committed, PartitionState};
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec,
@@ -22,6 +25,7 @@ pub struct Telemetry {
     registry: Registry,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
+    freshness_seconds: HistogramVec,
 }
 
 impl Default for Telemetry {
@@ -54,7 +58,32 @@ impl Telemetry {
                 )
                 .expect(VALID),
             ),
+            freshness_seconds: register(
+                &registry,
+                HistogramVec::new(
+                    histogram_opts(
+                        "agentflow_metric_freshness_seconds",
+                        "Seconds from the newest event of a commit to its place in the metric",
+                        (0.005, 2.0, 16),
+                    ),
+                    &["metric"],
+                )
+                .expect(VALID),
+            ),
             registry,
+        }
+    }
+
+    /// Notes how fresh a commit at `now` (µs) made the metrics that it moved.
+    pub fn committed(&self, domain: &Domain, committed: &Committed, now: i64) {
+        for metric in &domain.metrics {
+            let Some(relations) = domain.graph.relations_of.get(metric.index) else { continue };
+            let moved =
+                committed.newest.iter().filter(|(relation, _)| relations.contains(relation));
+            if let Some(newest) = moved.map(|(_, newest)| *newest).max() {
+                let age = now.saturating_sub(newest).max(0) as f64 / 1e6;
+                self.freshness_seconds.with_label_values(&[&metric.name]).observe(age);
+            }
         }
     }
 
@@ -94,11 +123,20 @@ pub struct Gauges {
     registry: Registry,
     records: IntCounterVec,
     source: IntGaugeVec,
+    source_applied: GaugeVec,
+    source_end: IntGaugeVec,
+    source_lag_records: IntGaugeVec,
+    source_lag_seconds: GaugeVec,
+    source_halted: IntGaugeVec,
+    canary: GaugeVec,
     invalidations: IntCounter,
     cache: IntCounterVec,
     lake_position: IntGaugeVec,
     lake_rows: IntGaugeVec,
     metric: GaugeVec,
+    metric_data_through: GaugeVec,
+    metric_last_event: GaugeVec,
+    metric_age: GaugeVec,
     up: IntGaugeVec,
 }
 
@@ -124,6 +162,43 @@ impl Gauges {
                 "agentflow_source_next_offset",
                 "Position that a source partition continues from",
                 &["partition"],
+            ),
+            source_applied: gauge(
+                &registry,
+                "agentflow_source_applied_seconds",
+                "When a source partition's last batch was applied, seconds since 1970",
+                &["partition"],
+            ),
+            source_end: gauge_int(
+                &registry,
+                "agentflow_source_end_offset",
+                "Offset after the last record that a source partition has, where the source tells",
+                &["partition"],
+            ),
+            source_lag_records: gauge_int(
+                &registry,
+                "agentflow_source_lag_records",
+                "Records of a source partition that are not applied yet",
+                &["partition"],
+            ),
+            source_lag_seconds: gauge(
+                &registry,
+                "agentflow_source_lag_seconds",
+                "Seconds since the last applied record was appended; 0 while nothing waits",
+                &["partition"],
+            ),
+            source_halted: gauge_int(
+                &registry,
+                "agentflow_source_halted",
+                "1 for a partition that was stopped and needs a person; `/v1/health` says why",
+                &["partition"],
+            ),
+            canary: gauge(
+                &registry,
+                "agentflow_canary_freshness_seconds",
+                "Seconds from produced to visible of the canary's last record, or the age of the next \
+                 once that is older; absent while nothing is measured",
+                &["brokers"],
             ),
             cache: counter(
                 &registry,
@@ -157,6 +232,24 @@ impl Gauges {
                 "Value of a declared metric, where its contract says `gauge: true`",
                 &["metric", "window"],
             ),
+            metric_data_through: gauge(
+                &registry,
+                "agentflow_metric_data_through_seconds",
+                "Event time up to which every active source partition has delivered, seconds since 1970",
+                &["metric"],
+            ),
+            metric_last_event: gauge(
+                &registry,
+                "agentflow_metric_last_event_seconds",
+                "Newest event time in what a metric stands on, seconds since 1970",
+                &["metric"],
+            ),
+            metric_age: gauge(
+                &registry,
+                "agentflow_metric_age_seconds",
+                "Seconds since a commit last touched what a metric stands on",
+                &["metric"],
+            ),
             up: gauge_int(
                 &registry,
                 "agentflow_component_healthy",
@@ -172,10 +265,53 @@ impl Gauges {
         self.records.with_label_values(&[outcome, reason]).inc_by(count);
     }
 
-    /// Position of a source partition.
-    pub fn partition(&self, name: &str, next_offset: u64) {
-        let offset = i64::try_from(next_offset).unwrap_or(i64::MAX);
-        self.source.with_label_values(&[name]).set(offset);
+    /// A source partition as stored.
+    pub fn partition(&self, partition: &PartitionState) {
+        let name = &[partition.name.as_str()];
+        self.source.with_label_values(name).set(whole(partition.next_offset));
+        self.source_applied.with_label_values(name).set(seconds(partition.updated_at));
+    }
+
+    /// What a Kafka source says of the partition of that name.
+    pub fn kafka_partition(&self, name: &str, partition: &KafkaPartition) {
+        let name = &[name];
+        self.source.with_label_values(name).set(whole(partition.position));
+        self.source_halted.with_label_values(name).set(i64::from(partition.halted.is_some()));
+        if let Some(end) = partition.end {
+            self.source_end.with_label_values(name).set(whole(end));
+        }
+        if let Some(lag) = partition.lag {
+            self.source_lag_records.with_label_values(name).set(whole(lag));
+        }
+        if let Some(lag) = partition.lag_micros {
+            self.source_lag_seconds.with_label_values(name).set(seconds(lag));
+        }
+    }
+
+    /// The freshness that the canary at these brokers measures, µs.
+    pub fn canary(&self, brokers: &str, freshness: i64) {
+        self.canary.with_label_values(&[brokers]).set(seconds(freshness));
+    }
+
+    /// How fresh a metric is, in µs: up to where its data are there, its newest event, the age of
+    /// the last commit that touched it.
+    pub fn metric_freshness(
+        &self,
+        metric: &str,
+        data_through: Option<i64>,
+        last_event_at: Option<i64>,
+        age: Option<i64>,
+    ) {
+        let shown = [
+            (&self.metric_data_through, data_through),
+            (&self.metric_last_event, last_event_at),
+            (&self.metric_age, age),
+        ];
+        for (gauge, micros) in shown {
+            if let Some(micros) = micros {
+                gauge.with_label_values(&[metric]).set(seconds(micros));
+            }
+        }
     }
 
     /// Sets a gauge without labels, once per answer.
@@ -195,7 +331,7 @@ impl Gauges {
     /// How far a lake table is.
     pub fn lake_table(&self, table: &str, position: i64, rows: u64) {
         self.lake_position.with_label_values(&[table]).set(position);
-        self.lake_rows.with_label_values(&[table]).set(i64::try_from(rows).unwrap_or(i64::MAX));
+        self.lake_rows.with_label_values(&[table]).set(whole(rows));
     }
 
     /// Value of a declared metric.
@@ -207,6 +343,14 @@ impl Gauges {
     pub fn component(&self, name: &str, healthy: bool) {
         self.up.with_label_values(&[name]).set(i64::from(healthy));
     }
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}
+
+fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Why making and registering cannot fail: a test makes and renders all of them.

@@ -48,7 +48,7 @@ enum Command {
     Tail(tail::Tail),
     /// Look at the Iceberg tables.
     Lake(lake::Lake),
-    /// Check, test, show or draft contracts.
+    /// Check, test, show, export or draft contracts.
     Contracts(contracts::Contracts),
     /// Generate events of the shop, to a file, to stdout or to a server.
     Produce(produce::Produce),

@@ -11,7 +11,7 @@ use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Sto
 use pipeline::sink::iceberg::{Lake, LakeConfig};
 use pipeline::sink::kafka::PublisherStatus;
 use pipeline::source::file::AtEnd;
-use pipeline::store::{CountsByReason, Journal};
+use pipeline::store::{CountsByReason, Journal, PartitionState};
 use serde::Serialize;
 use serving::store::data_dir::DataDir;
 use serving::store::{Store, StoreOptions};
@@ -87,6 +87,8 @@ struct Total {
     counts: Counts,
     rejected_by_reason: BTreeMap<String, u64>,
     discarded_by_reason: BTreeMap<String, u64>,
+    /// By source partition; each for itself is balanced.
+    by_partition: BTreeMap<String, Counts>,
 }
 
 /// Seconds per stage. Stages run on several threads, so they do not add up to the whole.
@@ -162,6 +164,7 @@ impl Run {
         let topics = publish_args::stop(publishers).into_iter().map(Published::from).collect();
         let flushing = [lake_flushed_at - processed_at, lake_flushed_at.elapsed()];
         let totals = store.readers().counts_by_reason().ours(|| "read the counts".to_owned())?;
+        let partitions = store.readers().partitions().ours(|| "read the counts".to_owned())?;
         let complete = !stop.requested() && report.failed_sources.is_empty();
         self.tell(&Report {
             counts: report.counts,
@@ -171,7 +174,7 @@ impl Run {
             complete,
             position: report.last_seq,
             stages: Stages::new(&report.times, flushing),
-            total: Total::new(&totals),
+            total: Total::new(&totals, partitions),
             topics,
         })?;
         ended(&report, &stop, self.until_end)
@@ -227,7 +230,7 @@ impl From<PublisherStatus> for Published {
 }
 
 impl Total {
-    fn new(counts: &CountsByReason) -> Self {
+    fn new(counts: &CountsByReason, partitions: Vec<PartitionState>) -> Self {
         let sum = |outcome: &str| -> u64 {
             counts.get(outcome).map_or(0, |reasons| reasons.values().sum())
         };
@@ -244,6 +247,7 @@ impl Total {
             },
             rejected_by_reason: reasons("rejected"),
             discarded_by_reason: reasons("discarded"),
+            by_partition: partitions.into_iter().map(|p| (p.name, p.counts)).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use clap::Args;
 use pipeline::source::file::AtEnd;
+use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
 
 use super::{ContractsArg, DataArg};
@@ -32,6 +33,10 @@ pub(super) struct Serve {
     kafka: KafkaArgs,
     #[command(flatten)]
     publish: PublishArgs,
+    /// When a cached answer is good: `invalidated` (until an event touches what it stands on), or
+    /// for comparison `off` or `ttl:SECONDS`.
+    #[arg(long, value_name = "MODE", default_value = "invalidated", value_parser = cache_mode)]
+    cache: CacheMode,
 }
 
 impl Serve {
@@ -42,14 +47,30 @@ impl Serve {
         let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let now = chrono::Utc::now().timestamp_micros();
         let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
-        let data = &self.data.data;
-        let plan = Plan { role: "serve", domain, data, listener, opened, publish };
+        let plan = Plan {
+            role: "serve",
+            domain,
+            data: &self.data.data,
+            listener,
+            opened,
+            publish,
+            cache: self.cache,
+        };
         let node = Node::start(plan)?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;
         eprintln!("listening on http://{}", node.address());
         eprintln!("loopback only: there are no API keys yet; Ctrl-C ends it");
         node.wait()
+    }
+}
+
+fn cache_mode(text: &str) -> Result<CacheMode, String> {
+    match (text, text.strip_prefix("ttl:").map(str::parse::<u32>)) {
+        ("invalidated", _) => Ok(CacheMode::Invalidated),
+        ("off", _) => Ok(CacheMode::Off),
+        (_, Some(Ok(seconds))) => Ok(CacheMode::TimeToLive(i64::from(seconds) * 1_000_000)),
+        _ => Err("write `invalidated`, `off` or `ttl:SECONDS`".to_owned()),
     }
 }
 

@@ -452,3 +452,25 @@ fn write(fields: &[(&str, Value)], comma: &str, colon: &str, escape: bool) -> Ve
         .collect();
     format!("{{{}}}", members.join(comma)).into_bytes()
 }
+
+/// Metrics, dead letters and lake of a place hold what the stream says, and nothing else.
+#[track_caller]
+pub fn check_all(place: &super::Place, sample: &Sample, seed: u64) {
+    let (questions, expected): (Vec<Value>, Vec<Value>) =
+        sample.questions(seed, 60).into_iter().unzip();
+    let answers = place.read_batch(&place.data(), &questions);
+    for ((question, answer), expected) in questions.iter().zip(&answers).zip(&expected) {
+        super::check_answer(question, answer, expected);
+    }
+    let mut letters: Vec<Vec<u8>> =
+        place.dead_letters(&place.data()).iter().map(super::payload).collect();
+    letters.sort();
+    assert_eq!(letters, sample.rejected_lines());
+    let rows: u64 = place
+        .lake_tables(&place.data())
+        .iter()
+        .filter(|(name, _)| !name.ends_with("dead_letters"))
+        .map(|(_, table)| table["rows"].as_u64().expect("a count"))
+        .sum();
+    assert_eq!(rows, sample.good.len() as u64);
+}

@@ -7,6 +7,8 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod flights;
+pub mod kafka;
+pub mod proxy;
 pub mod server;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use serde_json::Value;
 
 /// What a finished process left.
@@ -201,6 +204,18 @@ impl Place {
             .iter()
             .map(|table| (table["name"].as_str().expect("a name").to_owned(), table.clone()))
             .collect()
+    }
+}
+
+/// The original bytes of a dead letter.
+#[track_caller]
+pub fn payload(letter: &Value) -> Vec<u8> {
+    match (letter["payload"].as_str(), letter["payload_base64"].as_str()) {
+        (Some(text), _) => text.as_bytes().to_vec(),
+        (None, Some(text)) => {
+            base64::engine::general_purpose::STANDARD.decode(text).expect("base64")
+        }
+        (None, None) => panic!("no payload: {letter}"),
     }
 }
 

@@ -34,7 +34,20 @@ impl Server {
     /// Any subcommand that says `listening on http://…` on stderr.
     #[track_caller]
     pub fn spawn(arguments: Vec<String>) -> Self {
-        let mut child = command(&arguments)
+        Self::wait_until_listening(command(&arguments), &arguments)
+    }
+
+    /// Any program, given by its name and arguments, that ends up as such a subcommand.
+    #[track_caller]
+    pub fn spawn_program(words: Vec<String>) -> Self {
+        let mut program = std::process::Command::new(&words[0]);
+        program.args(&words[1..]).stdin(Stdio::null());
+        Self::wait_until_listening(program, &words)
+    }
+
+    #[track_caller]
+    fn wait_until_listening(mut program: std::process::Command, arguments: &[String]) -> Self {
+        let mut child = program
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -92,6 +105,16 @@ impl Server {
         let status = response.status().as_u16();
         let text = response.text().expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Records that were applied, whatever became of them.
+    pub fn received(&self) -> u64 {
+        let (_, text) = self.get("/metrics");
+        let text = text.as_str().expect("the text format");
+        text.lines()
+            .filter(|line| line.starts_with("agentflow_records_total{"))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum::<f64>() as u64
     }
 
     /// Process id.

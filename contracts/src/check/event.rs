@@ -1,18 +1,19 @@
-//! One version of an event contract: envelope, policies, fields, rules, enriched columns.
+//! One version of an event contract: policies, fields, rules, enriched columns.
 
 use std::collections::BTreeMap;
 
-use crate::check::fields::{self, CheckedField, time_form};
+use crate::check::envelope::envelope;
+use crate::check::fields::{self, CheckedField};
 use crate::check::hash;
 use crate::check::money::{self, Amount};
 use crate::check::names::{Item, Known, Names};
 use crate::check::relations::{Relations, add_envelope, expr_error};
+use crate::check::topic::topics;
 use crate::check::values::{EVENT_ALIASES, column_name, duration};
 use crate::diagnostic::{Report, suggest};
 use crate::expr::{Expr, Scope, ScopeColumn};
 use crate::model::{
-    Dedup, Enrich, EnrichValue, Envelope, EventContract, FieldPath, Format, Late, OnConflict, Rule,
-    Severity, TimePolicy,
+    Dedup, Enrich, EnrichValue, EventContract, Format, Late, OnConflict, Rule, Severity, TimePolicy,
 };
 use crate::raw::decode::{Text, shorten};
 use crate::raw::event as raw;
@@ -56,11 +57,8 @@ pub(crate) fn check(
         status: item.status,
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
-        topic: raw.topic.as_ref().map(|t| t.value.clone()),
-        format: match raw.format {
-            None | Some(raw::Format::Json) => Format::Json,
-            Some(raw::Format::Avro) => Format::Avro,
-        },
+        topics: raw.topic.as_ref().map_or_else(Vec::new, |t| topics(t, raw.at, report)),
+        format: format_of(raw),
         envelope: envelope(raw.envelope.as_ref(), report),
         key: None,
         dedup: dedup(raw.dedup.as_ref(), report),
@@ -191,48 +189,12 @@ fn amount_of(expr: &Expr, amounts: &BTreeMap<String, Amount>) -> Option<Amount> 
     money::combined(&found)
 }
 
-fn path(text: Option<&Text>, default: &str, report: &mut Report) -> FieldPath {
-    let Some(text) = text else { return vec![default.to_owned()] };
-    let path: FieldPath = text.value.split('.').map(str::to_owned).collect();
-    if path.iter().any(String::is_empty) || path.len() > 8 {
-        report.error(
-            text.at,
-            format!("`{}` is not a path of members", shorten(&text.value)),
-            "write names with dots between them, such as `meta.type`",
-        );
+/// The format that is written, or the default.
+pub(crate) fn format_of(raw: &raw::Event) -> Format {
+    match raw.format {
+        None | Some(raw::Format::Json) => Format::Json,
+        Some(raw::Format::Avro) => Format::Avro,
     }
-    path
-}
-
-fn envelope(raw: Option<&raw::Envelope>, report: &mut Report) -> Envelope {
-    let (time, form) = match raw.and_then(|e| e.time.as_ref()) {
-        None => (None, None),
-        Some(raw::EnvelopeTime::Path(path)) => (Some(path), None),
-        Some(raw::EnvelopeTime::Form(details)) => (Some(&details.field), details.form),
-    };
-    let envelope = Envelope {
-        type_path: path(raw.and_then(|e| e.type_.as_ref()), "event_type", report),
-        id_path: path(raw.and_then(|e| e.id.as_ref()), "event_id", report),
-        time_path: path(time, "timestamp", report),
-        time_form: form.map(time_form).unwrap_or_default(),
-        version_path: raw.and_then(|e| e.version.as_ref()).map(|text| path(Some(text), "", report)),
-        tenant_path: raw.and_then(|e| e.tenant.as_ref()).map(|text| path(Some(text), "", report)),
-    };
-    if let Some(raw) = raw {
-        let mut paths = vec![&envelope.type_path, &envelope.id_path, &envelope.time_path];
-        paths.extend(&envelope.version_path);
-        paths.extend(&envelope.tenant_path);
-        for (i, path) in paths.iter().enumerate() {
-            if paths[..i].contains(path) {
-                report.error(
-                    raw.at,
-                    format!("two parts of the envelope are both at `{}`", path.join(".")),
-                    "give type, id, time, version and tenant a member each",
-                );
-            }
-        }
-    }
-    envelope
 }
 
 fn dedup(raw: Option<&raw::Dedup>, report: &mut Report) -> Dedup {

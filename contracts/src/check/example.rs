@@ -14,7 +14,7 @@ use crate::check::names::{Known, Names};
 use crate::check::relations::Relations;
 use crate::check::values::{parse_decimal, parse_duration};
 use crate::diagnostic::{Report, suggest};
-use crate::model::{EventContract, Example, Expectation, FieldPath, Metric, Status, TimeForm};
+use crate::model::{self, EventContract, Example, Expectation, Metric, Place, Status, TimeForm};
 use crate::raw::decode::{Json, Text, shorten};
 use crate::raw::metric::{self as raw, GivenEvent};
 use crate::types::Type;
@@ -68,6 +68,7 @@ struct Given<'a> {
     event_type: String,
     contract: Option<&'a EventContract>,
     members: Map<String, Value>,
+    headers: Vec<(String, String)>,
     time: Option<i64>,
 }
 
@@ -101,25 +102,64 @@ fn read<'a>(
             return None;
         }
     };
-    // A field of the contract may itself be called `at`.
-    let at_is_field = contract.is_some_and(|c| c.fields.iter().any(|f| f.name == "at"));
+    // A field of the contract may itself be called `at` or `headers`.
+    let is_field = |name: &str| contract.is_some_and(|c| c.fields.iter().any(|f| f.name == name));
+    let has_headers =
+        contract.is_some_and(|c| c.envelope.places().any(|(_, place)| place.header().is_some()));
     let mut members = Map::new();
+    let mut headers = Vec::new();
     let mut time = None;
     for (name, json) in &event.members {
         match name.value.as_str() {
             "event" => {}
-            "at" if !at_is_field => time = Some(moment(json, report)?),
+            "at" if !is_field("at") => time = Some(moment(json, report)?),
+            "headers" if has_headers && !is_field("headers") => {
+                headers = given_headers(json, report)?;
+            }
             other => {
                 members.insert(other.to_owned(), json.value.clone());
             }
         }
     }
-    if let (None, Some(contract)) = (time, contract)
-        && let Some(value) = lookup(&members, &contract.envelope.time_path)
-    {
-        time = instant(value, contract.envelope.time_form);
+    if let (None, Some(contract)) = (time, contract) {
+        let envelope = &contract.envelope;
+        let written = match &envelope.time {
+            Place::Path(path) => lookup(&members, path).map(text_of),
+            Place::Header(name) => {
+                let found = headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+                found.map(|(_, text)| text.clone())
+            }
+        };
+        time = written.and_then(|text| instant(&text, envelope.time_form));
     }
-    Some(Given { event_type, contract, members, time })
+    Some(Given { event_type, contract, members, headers, time })
+}
+
+/// `{name: text}`.
+fn given_headers(json: &Json, report: &mut Report) -> Option<Vec<(String, String)>> {
+    let headers = json.value.as_object().and_then(|headers| {
+        let single = |value: &Value| !value.is_null() && !value.is_array() && !value.is_object();
+        let one = |(name, value): (&String, &Value)| {
+            single(value).then(|| (name.clone(), text_of(value)))
+        };
+        headers.iter().map(one).collect()
+    });
+    if headers.is_none() {
+        report.error(
+            json.at,
+            "`headers` of a given event must be names with a text each",
+            "write `headers: {name: text}`",
+        );
+    }
+    headers
+}
+
+/// A single value as it stands in a header.
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 fn newest<'a>(
@@ -137,22 +177,20 @@ fn newest<'a>(
 
 /// The time that `at` says: RFC 3339.
 fn moment(json: &Json, report: &mut Report) -> Option<i64> {
-    let parsed =
-        json.text.as_deref().and_then(|text| instant(&Value::from(text), TimeForm::Rfc3339));
+    let parsed = json.text.as_deref().and_then(|text| instant(text, TimeForm::Rfc3339));
     if parsed.is_none() {
         report.error(json.at, "`at` is not a time", "write it as 2025-01-01T12:00:00Z");
     }
     parsed
 }
 
-fn instant(value: &Value, form: TimeForm) -> Option<i64> {
+fn instant(text: &str, form: TimeForm) -> Option<i64> {
     let number = |unit: i128| -> Option<i64> {
-        let (digits, scale) = parse_decimal(&value.to_string())?;
+        let (digits, scale) = parse_decimal(text)?;
         i64::try_from(digits.checked_mul(unit)?.checked_div(10_i128.checked_pow(scale)?)?).ok()
     };
     match form {
         TimeForm::Rfc3339 => {
-            let text = value.as_str()?;
             let zoned = DateTime::parse_from_rfc3339(text)
                 .or_else(|_| DateTime::parse_from_rfc3339(&format!("{text}Z")));
             zoned.ok().map(|t| t.timestamp_micros())
@@ -182,29 +220,40 @@ fn times(given: &[Given<'_>]) -> Vec<i64> {
 }
 
 /// The event as a producer would send it.
-fn complete(event: &Given<'_>, n: usize, time: i64) -> Value {
+fn complete(event: &Given<'_>, n: usize, time: i64) -> model::GivenEvent {
     let mut members = event.members.clone();
-    let path = |own: Option<&FieldPath>, default: &str| {
-        own.cloned().unwrap_or_else(|| vec![default.to_owned()])
-    };
+    let mut headers = event.headers.clone();
     let envelope = event.contract.map(|c| &c.envelope);
-    let type_path = path(envelope.map(|e| &e.type_path), "event_type");
-    let id_path = path(envelope.map(|e| &e.id_path), "event_id");
-    let time_path = path(envelope.map(|e| &e.time_path), "timestamp");
     let form = envelope.map(|e| e.time_form).unwrap_or_default();
-    let number_id = id_path.len() == 1
-        && event
+    let number_id = envelope.is_some_and(|e| match e.id.path().as_slice() {
+        [name] => event
             .contract
-            .is_some_and(|c| c.fields.iter().any(|f| f.name == id_path[0] && f.ty == Type::Int64));
+            .is_some_and(|c| c.fields.iter().any(|f| f.name == *name && f.ty == Type::Int64)),
+        _ => false,
+    });
     // Shaped like a UUID, which is what a pattern on ids most often asks for.
     let id = match number_id {
         true => Value::from(n + 1),
         false => Value::from(format!("00000000-0000-4000-8000-{:012x}", n + 1)),
     };
-    put(&mut members, &type_path, Value::from(event.event_type.clone()));
-    put(&mut members, &id_path, id);
-    put(&mut members, &time_path, written(time, form));
-    Value::Object(members)
+    let mut fill = |place: Option<&Place>, default: &str, value: Value| match place {
+        None => put(&mut members, &[default.to_owned()], value),
+        Some(Place::Path(path)) => put(&mut members, path, value),
+        Some(Place::Header(name)) => {
+            if !headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+                headers.push((name.clone(), text_of(&value)));
+            }
+        }
+    };
+    let event_type = Value::from(event.event_type.clone());
+    fill(envelope.map(|e| &e.event_type), "event_type", event_type);
+    fill(envelope.map(|e| &e.id), "event_id", id);
+    fill(envelope.map(|e| &e.time), "timestamp", written(time, form));
+    model::GivenEvent {
+        event_type: event.event_type.clone(),
+        record: Value::Object(members),
+        headers,
+    }
 }
 
 fn written(time: i64, form: TimeForm) -> Value {
@@ -303,7 +352,7 @@ fn read_at(text: &Text, last: i64, report: &mut Report) -> Option<i64> {
     let relative = text.value.strip_prefix('+').and_then(parse_duration);
     let parsed = match relative {
         Some(length) => last.checked_add(length),
-        None => instant(&Value::from(text.value.clone()), TimeForm::Rfc3339),
+        None => instant(&text.value, TimeForm::Rfc3339),
     };
     if parsed.is_none() {
         report.error(

@@ -8,6 +8,7 @@
 mod call;
 mod document;
 mod entity;
+mod envelope;
 mod event;
 mod example;
 mod family;
@@ -21,6 +22,7 @@ mod moved_by;
 mod names;
 mod order;
 mod relations;
+mod topic;
 mod values;
 
 use std::collections::BTreeMap;
@@ -28,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Diagnostic, Position, Report};
 use crate::graph::Graph;
-use crate::model::{Domain, FieldPath, UnknownEvent};
+use crate::model::{Domain, Place, UnknownEvent};
 use crate::raw::decode::Text;
 use crate::raw::{self, Contract};
 use crate::yaml;
@@ -37,7 +39,7 @@ use names::{Item, Names, Source, head};
 use relations::Relations;
 use values::contract_name;
 
-pub(crate) use values::is_column_name;
+pub(crate) use values::{is_column_name, parse_decimal};
 
 /// The contracts of a folder as written, by kind.
 #[derive(Default)]
@@ -69,6 +71,7 @@ fn compile(files: &[(PathBuf, String)], report: &mut Report) -> Option<Domain> {
     let Written { events, entities, metrics: metric_items, settings, mut names } =
         read(files, report);
     let drafts = family::drafts(events, &mut names, report);
+    topic::formats(&drafts, report);
     let mut relations = Relations {
         families: drafts.iter().enumerate().map(|(i, d)| family::empty(i, &d.name)).collect(),
         ..Relations::default()
@@ -95,10 +98,11 @@ fn compile(files: &[(PathBuf, String)], report: &mut Report) -> Option<Domain> {
     if !report.is_empty() {
         return None;
     }
-    let mut type_paths: Vec<FieldPath> = Vec::new();
+    let mut type_places: Vec<Place> = Vec::new();
     for contract in relations.families.iter().flat_map(|f| &f.versions) {
-        if !type_paths.contains(&contract.envelope.type_path) {
-            type_paths.push(contract.envelope.type_path.clone());
+        let place = &contract.envelope.event_type;
+        if !type_places.iter().any(|known| known.is_same(place)) {
+            type_places.push(place.clone());
         }
     }
     let documents = document::documents(&drafts, &entities, &metric_items, &relations, &metrics);
@@ -118,7 +122,7 @@ fn compile(files: &[(PathBuf, String)], report: &mut Report) -> Option<Domain> {
         },
         graph,
         documents,
-        type_paths,
+        type_places,
     })
 }
 

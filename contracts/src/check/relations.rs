@@ -143,13 +143,13 @@ pub(crate) fn add_envelope(scope: &mut Scope, contract: &EventContract) {
     add(scope, "tenant", column::TENANT, Type::String);
     let envelope = &contract.envelope;
     let members = [
-        (Some(&envelope.time_path), column::TIME, Type::Timestamp),
-        (Some(&envelope.type_path), column::TYPE, Type::String),
-        (Some(&envelope.id_path), column::ID, Type::String),
-        (envelope.tenant_path.as_ref(), column::TENANT, Type::String),
+        (Some(&envelope.time), column::TIME, Type::Timestamp),
+        (Some(&envelope.event_type), column::TYPE, Type::String),
+        (Some(&envelope.id), column::ID, Type::String),
+        (envelope.tenant.as_ref(), column::TENANT, Type::String),
     ];
-    for (path, column, ty) in members {
-        if let Some([name]) = path.map(Vec::as_slice) {
+    for (place, column, ty) in members {
+        if let Some([name]) = place.map(|place| place.path().as_slice()) {
             add(scope, name, column, ty);
         }
     }

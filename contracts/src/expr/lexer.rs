@@ -66,8 +66,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(Token, Pos)>, ExprError> {
     }
     let raw = Tokenizer::new(&ContractDialect, text).tokenize_with_location().map_err(|error| {
         let message = error.message.to_lowercase();
-        at(error.location.line, error.location.column)
-            .error(message.trim_end_matches('.'))
+        // The tokenizer names places past the end for what is never closed.
+        let (said, end) = (at(error.location.line, error.location.column), end_of(text));
+        let pos = if (said.line, said.column) > (end.line, end.column) { end } else { said };
+        pos.error(message.trim_end_matches('.'))
             .hint("texts stand in 'single quotes', names in \"double quotes\"")
     })?;
     let mut tokens = Vec::with_capacity(raw.len() + 1);
@@ -86,7 +88,9 @@ fn at(line: u64, column: u64) -> Pos {
     Pos { line: clip(line), column: clip(column) }
 }
 
+/// Behind the last character that is no space: what ends too early ends there.
 fn end_of(text: &str) -> Pos {
+    let text = text.trim_end();
     let line = text.matches('\n').count() as u64 + 1;
     let last = text.rsplit('\n').next().unwrap_or_default();
     at(line, last.chars().count() as u64 + 1)

@@ -1,5 +1,6 @@
 //! Event contracts: families, versions, envelopes, policies, fields, rules and enrichment.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUni
 
 use regex::Regex;
 
-use super::{ColumnDef, Computed, Status, column};
+use super::{ColumnDef, Computed, Status, Topic, column, newest};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -46,8 +47,8 @@ pub struct EventContract {
     pub owner: Option<String>,
     /// What it is, for people.
     pub description: Option<String>,
-    /// Kafka topic or topic pattern.
-    pub topic: Option<String>,
+    /// Kafka topics that carry its records, as written; none when it does not say.
+    pub topics: Vec<Topic>,
     /// How a record is encoded.
     pub format: Format,
     /// Where a record keeps type, id, time and the rest.
@@ -83,21 +84,31 @@ pub enum Format {
 /// A path of member names from the top of the record: `meta.type` is `["meta", "type"]`.
 pub type FieldPath = Vec<String>;
 
+/// Where a record keeps one part of its envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// In the body, at this path.
+    Path(FieldPath),
+    /// In the record's header of this name (Kafka's headers), as text. Names of headers are
+    /// compared without regard to the case of ASCII letters, since some bridges change it.
+    Header(String),
+}
+
 /// Where a record keeps its envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Event type, default `event_type`.
-    pub type_path: FieldPath,
+    pub event_type: Place,
     /// Event id, default `event_id`.
-    pub id_path: FieldPath,
+    pub id: Place,
     /// Event time, default `timestamp`.
-    pub time_path: FieldPath,
+    pub time: Place,
     /// Form of the event time, default RFC 3339.
     pub time_form: TimeForm,
     /// Contract version, when the record says it. Without it the newest stable version applies.
-    pub version_path: Option<FieldPath>,
+    pub version: Option<Place>,
     /// Tenant, when the record says it.
-    pub tenant_path: Option<FieldPath>,
+    pub tenant: Option<Place>,
 }
 
 /// How a time is written in a record.
@@ -255,10 +266,70 @@ pub enum EnrichValue {
     },
 }
 
+impl Place {
+    /// The path in the body. A header has none: it is empty, and no member stands at it.
+    pub fn path(&self) -> &FieldPath {
+        static NOWHERE: FieldPath = Vec::new();
+        match self {
+            Self::Path(path) => path,
+            Self::Header(_) => &NOWHERE,
+        }
+    }
+
+    /// Does the same value stand at both?
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) => a.eq_ignore_ascii_case(b),
+            (a, b) => a == b,
+        }
+    }
+
+    /// The name of the header, unless it is in the body.
+    pub fn header(&self) -> Option<&str> {
+        match self {
+            Self::Path(_) => None,
+            Self::Header(name) => Some(name),
+        }
+    }
+}
+
+/// `meta.type`, or `header:ce_type`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(&path.join(".")),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
+impl Envelope {
+    /// All places with what stands there, as messages and documents call it.
+    pub fn places(&self) -> impl Iterator<Item = (&'static str, &Place)> {
+        [
+            ("event type", Some(&self.event_type)),
+            ("event id", Some(&self.id)),
+            ("event time", Some(&self.time)),
+            ("contract version", self.version.as_ref()),
+            ("tenant", self.tenant.as_ref()),
+        ]
+        .into_iter()
+        .filter_map(|(what, place)| Some((what, place?)))
+    }
+}
+
 impl Family {
     /// Table name in the serving store.
     pub fn table(&self) -> String {
         format!("ev_{}", self.name.replace('.', "_"))
+    }
+
+    /// The given version, else the newest stable one, else the newest.
+    pub fn version(&self, version: Option<u32>) -> Option<&Arc<EventContract>> {
+        match version {
+            Some(version) => self.versions.iter().find(|c| c.version == version),
+            None => newest(self.versions.iter(), |c| (c.status, c.version)),
+        }
     }
 
     /// Arrow schema of its journal rows: product columns, union of fields, enriched, computed.

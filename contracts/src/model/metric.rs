@@ -152,14 +152,24 @@ pub enum OnEmpty {
 pub struct Example {
     /// What it shows.
     pub name: Option<String>,
-    /// Events in order, each a JSON object as a producer would send it. The loader fills envelope
-    /// members that the file leaves out: `event` gives the type, ids are made up, times default to
-    /// one second apart before the `as_of`.
-    pub given: Vec<serde_json::Value>,
+    /// Events in order.
+    pub given: Vec<GivenEvent>,
     /// Expected answers.
     pub expect: Vec<Expectation>,
     /// Line of the example in the file.
     pub line: u32,
+}
+
+/// A given event of an example, as a producer would send it. The loader fills in what the file
+/// leaves out of the envelope: `event` gives the type, ids are made up, times are one second apart.
+#[derive(Debug, Clone)]
+pub struct GivenEvent {
+    /// Event type.
+    pub event_type: String,
+    /// The record: a JSON object.
+    pub record: serde_json::Value,
+    /// Headers of the record, as (name, text): the parts of the envelope that stand there.
+    pub headers: Vec<(String, String)>,
 }
 
 /// One expected answer.

@@ -14,7 +14,9 @@ mod entity;
 mod event;
 pub mod ingest;
 mod metric;
+mod topic;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::expr::Expr;
@@ -24,12 +26,13 @@ pub use self::document::{Document, DocumentField, Kind};
 pub use self::entity::{Entity, EntityField, EntityFieldKind, EntityInput, FoldArg, FoldOp};
 pub use self::event::{
     Constraints, Dedup, Enrich, EnrichValue, Envelope, EventContract, Family, Field, FieldPath,
-    Format, Late, OnConflict, Rule, Severity, TimeForm, TimePolicy,
+    Format, Late, OnConflict, Place, Rule, Severity, TimeForm, TimePolicy,
 };
 pub use self::ingest::Ingest;
 pub use self::metric::{
-    Dimension, Example, Expectation, Measure, Metric, MetricInput, OnEmpty, Window,
+    Dimension, Example, Expectation, GivenEvent, Measure, Metric, MetricInput, OnEmpty, Window,
 };
+pub use self::topic::Topic;
 
 /// A whole folder of contracts, checked.
 #[derive(Debug)]
@@ -51,9 +54,9 @@ pub struct Domain {
     pub graph: crate::graph::Graph,
     /// Every version of every contract as `/v1/contracts` shows it, oldest version first.
     pub documents: Vec<Document>,
-    /// Where a record keeps its type when the type itself must be found first: the distinct
-    /// envelope type paths of all contracts.
-    pub type_paths: Vec<FieldPath>,
+    /// Where a record keeps its type when the type itself must be found first: the distinct places
+    /// of the event type of all contracts.
+    pub type_places: Vec<Place>,
 }
 
 /// Policy for records whose event type no contract names.
@@ -142,6 +145,18 @@ impl Domain {
             Some(version) => all.into_iter().find(|c| c.version == version),
             None => newest(all, |c| (c.status, c.version)),
         }
+    }
+
+    /// The Kafka topics and patterns of all contracts, each once, with the format of their records;
+    /// in the order of the contracts.
+    pub fn topics(&self) -> Vec<(&Topic, Format)> {
+        let mut seen = HashSet::new();
+        self.families
+            .iter()
+            .flat_map(|family| &family.versions)
+            .flat_map(|contract| contract.topics.iter().map(|topic| (topic, contract.format)))
+            .filter(|(topic, _)| seen.insert(topic.as_str()))
+            .collect()
     }
 }
 

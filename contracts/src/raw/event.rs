@@ -93,8 +93,8 @@ record! {
         owner: Option<Text>,
         /// What it is, for people.
         description: Option<Text>,
-        /// Kafka topic.
-        topic: Option<Text>,
+        /// Kafka topics: names, or patterns that start with `^`.
+        topic: Option<OneOrMany<Text>>,
         /// Encoding of a record; default `json`.
         format: Option<Format>,
         /// Where a record keeps type, id, time, version and tenant.
@@ -115,38 +115,68 @@ record! {
 }
 
 record! {
-    /// Where a record keeps its envelope. Dots go into nested members: `meta.type`.
+    /// Where a record keeps its envelope: in members of its body, or in its headers. Dots go into
+    /// nested members: `meta.type`.
     Envelope, "an envelope", {
         /// Event type; default `event_type`.
-        type_ as "type": Option<Text>,
+        type_ as "type": Option<EnvelopePlace>,
         /// Event id; default `event_id`.
-        id: Option<Text>,
+        id: Option<EnvelopePlace>,
         /// Event time; default `timestamp` in RFC 3339.
         time: Option<EnvelopeTime>,
         /// Contract version; default: the newest stable one applies.
-        version: Option<Text>,
+        version: Option<EnvelopePlace>,
         /// Tenant; default: the source says it.
-        tenant: Option<Text>,
+        tenant: Option<EnvelopePlace>,
     }
 }
 
 record! {
-    /// Where and in which form a record keeps its event time.
+    /// A header of the record.
+    EnvelopeHeader, "a place of the envelope", {
+        /// Name of the header.
+        header: Text,
+    }
+}
+
+/// Path of a member, or a header.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(crate) enum EnvelopePlace {
+    /// A path in the body.
+    Path(Text),
+    /// A header.
+    Header(EnvelopeHeader),
+}
+
+impl Decode for EnvelopePlace {
+    fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => Decode::decode(node, report).map(Self::Header),
+            _ => Decode::decode(node, report).map(Self::Path),
+        }
+    }
+}
+
+record! {
+    /// Where and in which form a record keeps its event time: `field` or `header`, and `form`.
     EnvelopeTimeForm, "an event time", {
         /// Path of the member.
-        field: Text,
+        field: Option<Text>,
+        /// Name of the header.
+        header: Option<Text>,
         /// Form of the time; default `rfc3339`.
         form: Option<TimeForm>,
     }
 }
 
-/// Path of the event time, or path and form.
+/// Path of the event time, or place and form.
 #[derive(Debug, Clone, JsonSchema)]
 #[schemars(untagged)]
 pub(crate) enum EnvelopeTime {
     /// A path; the form is `rfc3339`.
     Path(Text),
-    /// A path and a form.
+    /// A place and a form.
     Form(EnvelopeTimeForm),
 }
 

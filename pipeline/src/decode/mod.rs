@@ -35,7 +35,7 @@ use arrow::compute::filter_record_batch;
 use contracts::model::{Domain, EventContract, UnknownEvent};
 use hashbrown::HashSet;
 
-use crate::batch::{ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
+use crate::batch::{CANARY, ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
 use crate::outcome::{Reason, Rejection, Stage};
 use crate::validate::Validator;
 
@@ -114,7 +114,13 @@ impl Decoder {
         let mut ignored = Vec::new();
         let mut texts = Texts::new(&raw.bytes);
         let mut members = Vec::with_capacity(32);
+        let is_canary = raw.source == CANARY;
         for ordinal in 0..raw.records.len() as u32 {
+            if is_canary {
+                let (reason, event_type) = (Reason::Canary, String::new());
+                ignored.push(Ignored { ordinal, reason, event_type });
+                continue;
+            }
             members.clear();
             match self.record(
                 &raw.records[ordinal as usize],
@@ -275,8 +281,8 @@ fn rejection(
     let envelope = plan.map(|plan| &plan.contract.envelope);
     let (event_id, event_time) = match envelope {
         Some(envelope) => (
-            id(&envelope.id_path),
-            value(&envelope.time_path)
+            id(envelope.id.path()),
+            value(envelope.time.path())
                 .and_then(|raw| column::timestamp(raw, envelope.time_form).ok()),
         ),
         None => (

@@ -49,15 +49,15 @@ impl TypeIndex {
     pub(super) fn new(domain: &Domain, contracts: &[Arc<EventContract>]) -> Self {
         let mut index = Self { places: Vec::new(), ids: Vec::new(), times: Vec::new() };
         // The domain's order decides which place is looked at first.
-        for path in &domain.type_paths {
-            index.place(path);
+        for place in &domain.type_places {
+            index.place(place.path());
         }
         for (at, contract) in contracts.iter().enumerate() {
             let envelope = &contract.envelope;
-            add(&mut index.ids, envelope.id_path.clone());
-            add(&mut index.times, (envelope.time_path.clone(), envelope.time_form));
+            add(&mut index.ids, envelope.id.path().clone());
+            add(&mut index.times, (envelope.time.path().clone(), envelope.time_form));
             for name in &contract.names {
-                let types = index.place(&envelope.type_path);
+                let types = index.place(envelope.event_type.path());
                 let versions = types.entry(name.as_str().into()).or_insert_with(|| Versions {
                     default: at,
                     by_version: Vec::new(),
@@ -71,8 +71,8 @@ impl TypeIndex {
                     versions.default = at;
                 }
                 versions.by_version.push((contract.version, at));
-                if let Some(path) = &envelope.version_path {
-                    add(&mut versions.paths, path.clone());
+                if let Some(place) = &envelope.version {
+                    add(&mut versions.paths, place.path().clone());
                 }
             }
         }
@@ -273,13 +273,13 @@ impl Plan {
             }
         }
         let envelope = &contract.envelope;
-        plan.place(&envelope.type_path);
-        plan.id = plan.place(&envelope.id_path);
-        plan.time = plan.place(&envelope.time_path);
-        if let Some(path) = &envelope.version_path {
-            plan.place(path);
+        plan.place(envelope.event_type.path());
+        plan.id = plan.place(envelope.id.path());
+        plan.time = plan.place(envelope.time.path());
+        if let Some(place) = &envelope.version {
+            plan.place(place.path());
         }
-        plan.tenant = envelope.tenant_path.as_ref().map(|path| plan.place(path));
+        plan.tenant = envelope.tenant.as_ref().map(|place| plan.place(place.path()));
         plan
     }
 

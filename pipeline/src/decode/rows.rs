@@ -100,11 +100,11 @@ impl Rows {
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
         let envelope = &self.contract.envelope;
-        let id = members.required(&plan.id, &envelope.id_path)?;
-        push_id(id, &mut self.id).map_err(|fault| fault.inside(&envelope.id_path.join(".")))?;
-        let time = members.required(&plan.time, &envelope.time_path)?;
+        let id = members.required(&plan.id, envelope.id.path())?;
+        push_id(id, &mut self.id).map_err(|fault| fault.inside(&envelope.id.to_string()))?;
+        let time = members.required(&plan.time, envelope.time.path())?;
         let time = column::timestamp(time, envelope.time_form)
-            .map_err(|fault| fault.inside(&envelope.time_path.join(".")))?;
+            .map_err(|fault| fault.inside(&envelope.time.to_string()))?;
         self.time.push(time);
         self.push_tenant(plan, members, record)?;
 
@@ -140,7 +140,8 @@ impl Rows {
         members: &RecordMembers<'_, '_>,
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
-        let (Some(place), Some(path)) = (&plan.tenant, &self.contract.envelope.tenant_path) else {
+        let tenant = self.contract.envelope.tenant.as_ref().map(|place| place.path());
+        let (Some(place), Some(path)) = (&plan.tenant, tenant) else {
             self.tenant.push(&record.tenant);
             return Ok(());
         };

@@ -62,9 +62,9 @@ impl<'a> InputRows<'a> {
         let folds = input
             .args
             .iter()
-            .zip(&layout.folds)
-            .map(|(arg, (op, _))| match arg {
-                None if *op == FoldOp::Count => Ok(FoldColumns::Row),
+            .zip(layout.folds.iter().zip(&layout.counts_rows))
+            .map(|(arg, ((op, _), counts_rows))| match arg {
+                None if *counts_rows => Ok(FoldColumns::Row),
                 None => Ok(FoldColumns::Nothing),
                 Some(arg) => Ok(FoldColumns::Value {
                     value: find_ref(batch, &arg.value)?,

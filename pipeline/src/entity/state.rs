@@ -80,12 +80,20 @@ impl EntityState {
 pub struct Layout {
     /// In the order of [`Entity::folds`].
     pub folds: Vec<(FoldOp, Type)>,
+    /// For each fold: does it count rows? A `count` whose argument one source lacks does not: that
+    /// source gives it nothing.
+    pub(super) counts_rows: Vec<bool>,
 }
 
 impl Layout {
     /// The layout of an entity.
     pub fn of(entity: &Entity) -> Self {
-        Self { folds: entity.folds().map(|(_, op, ty)| (op, ty.clone())).collect() }
+        let folds: Vec<_> = entity.folds().map(|(_, op, ty)| (op, ty.clone())).collect();
+        let counts_rows = folds.iter().enumerate().map(|(fold, (op, _))| {
+            let mut args = entity.inputs.iter().map(|input| input.args.get(fold));
+            *op == FoldOp::Count && args.all(|arg| matches!(arg, Some(None)))
+        });
+        Self { counts_rows: counts_rows.collect(), folds }
     }
 }
 

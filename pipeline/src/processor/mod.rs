@@ -113,6 +113,7 @@ impl Processor {
         let contracts = domain.families.iter().flat_map(|family| &family.versions);
         let horizon = contracts.map(|contract| contract.dedup.horizon).max().unwrap_or(0);
         let positions = Positions::new(store.partitions()?);
+        positions.with(|all| all.values().for_each(metrics::show_partition));
         let mut filter = Membership::default();
         let since = oldest_needed(&positions, horizon);
         store.scan_ids(since, &mut |ids| {
@@ -217,6 +218,9 @@ impl Processor {
         partition.next_offset = batch.raw.next_offset;
         partition.fingerprint = batch.raw.fingerprint.clone();
         partition.updated_at = clock::now();
+        if let Some(last) = batch.raw.records.last() {
+            partition.last_arrived_at = Some(last.arrived_at);
+        }
         let ingest_rows =
             ingest::rows(&self.domain.ingest, batch.raw.source, admission.last_seq, &ingest)
                 .map_err(|error| {
@@ -235,19 +239,21 @@ impl Processor {
         self.store.commit(&effects)?;
 
         let touched = touched(&effects);
+        let newest = newest(batch, &effects);
         drop(effects);
         self.engine.absorb(entities);
         for (id, event_time) in admission.new_ids {
             self.filter.insert(id.hash64(), event_time);
         }
         self.last_seq = admission.last_seq;
+        metrics::show_partition(&partition);
         self.positions.committed(partition);
         self.forget_old_ids();
         self.times.batch(start, admitted_at, routed_at, folded_at, Instant::now());
         metrics::count_batch(batch, &counts, &rejected_by_reason, start.elapsed());
         Ok(Processed {
             outcomes: admission.outcomes,
-            committed: Committed { last_seq: self.last_seq, touched },
+            committed: Committed { last_seq: self.last_seq, touched, newest },
             counts,
             rejected_by_reason,
         })
@@ -306,6 +312,7 @@ impl Processor {
                     let seq = admission.last_seq;
                     known.insert(id, (body, seq));
                     admission.new_ids.push((id, event_time));
+                    partition.last_event_at = Some(event_time);
                     partition.watermark =
                         Some(partition.watermark.map_or(event_time, |mark| mark.max(event_time)));
                     if late {
@@ -520,6 +527,10 @@ fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
     let mut reasons: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
     for ((tenant, arrived_at, outcome, reason, event_type, late), count) in groups {
         *reasons.entry((outcome, reason)).or_insert(0) += count as u64;
+        // Nobody sent it: it counts for its partition, but is no record that `ingest` knows of.
+        if reason == Reason::Canary.code() {
+            continue;
+        }
         let key = IngestKey {
             tenant: tenants.texts[tenant as usize].into(),
             arrived_at,
@@ -551,6 +562,8 @@ fn dead_letters<'a>(batch: &'a DecodedBatch, admission: &'a Admission) -> Vec<De
                 tenant: &record.tenant,
                 offset: record.offset,
                 arrived_at: record.arrived_at,
+                key: batch.raw.key(rejection.ordinal),
+                headers: batch.raw.headers(rejection.ordinal),
             }
         })
         .collect()
@@ -565,15 +578,28 @@ fn touched(effects: &Effects<'_>) -> Vec<(Relation, Vec<String>)> {
     };
     let families = effects.journal.iter().map(|(i, rows)| (Relation::Family(*i), tenants(rows)));
     let entities = effects.entities.iter().map(|e| (Relation::Entity(e.entity), tenants(&e.rows)));
-    families.chain(entities).chain([(Relation::Ingest, tenants(&effects.ingest))]).collect()
+    let ingest =
+        (effects.ingest.num_rows() > 0).then(|| (Relation::Ingest, tenants(&effects.ingest)));
+    families.chain(entities).chain(ingest).collect()
+}
+
+/// Newest time in each relation that events went into: event time, for `ingest` arrival.
+fn newest(batch: &DecodedBatch, effects: &Effects<'_>) -> Vec<(Relation, i64)> {
+    let families = effects.journal.iter().filter_map(|(family, rows)| {
+        let times = rows.column_by_name(column::TIME)?.as_primitive::<TimestampMicrosecondType>();
+        Some((Relation::Family(*family), arrow::compute::max(times)?))
+    });
+    let arrived = batch.raw.records.iter().map(|record| record.arrived_at).max();
+    let ingest = arrived.filter(|_| effects.ingest.num_rows() > 0);
+    families.chain(ingest.map(|at| (Relation::Ingest, at))).collect()
 }
 
 fn field_of(reason: Reason, contract: &contracts::model::EventContract) -> Option<String> {
     match reason {
         Reason::TooFarInFuture | Reason::Late | Reason::BeyondDedupHorizon => {
-            Some(contract.envelope.time_path.join("."))
+            Some(contract.envelope.time.to_string())
         }
-        Reason::ConflictingDuplicate => Some(contract.envelope.id_path.join(".")),
+        Reason::ConflictingDuplicate => Some(contract.envelope.id.to_string()),
         _ => None,
     }
 }

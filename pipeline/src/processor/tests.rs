@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use contracts::model::{Domain, column};
+use contracts::model::{Domain, Relation, column};
 use proptest::prelude::*;
 
 use super::Processor;
-use crate::batch::{Attached, RawBatch, RawRecord};
+use crate::batch::{Attached, CANARY, RawBatch, RawRecord};
 use crate::decode::Decoder;
 use crate::entity::Replay;
+use crate::headers;
 use crate::memory_store::Shared;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Reason};
 
 const CONTRACTS: &str = r#"
 kind: event
@@ -80,7 +81,11 @@ fields:
 "#;
 
 fn domain() -> Arc<Domain> {
-    let files = [(PathBuf::from("parcels.yaml"), CONTRACTS.to_owned())];
+    compiled(CONTRACTS)
+}
+
+fn compiled(contracts: &str) -> Arc<Domain> {
+    let files = [(PathBuf::from("parcels.yaml"), contracts.to_owned())];
     match contracts::load(&files) {
         Ok(domain) => Arc::new(domain),
         Err(errors) => {
@@ -138,7 +143,7 @@ impl Run {
 
     fn over(domain: Arc<Domain>, store: Shared) -> Self {
         let processor = Processor::new(domain.clone(), Box::new(store.clone())).unwrap();
-        let offset = processor.partition("file:test").map_or(0, |p| p.next_offset);
+        let offset = processor.positions().get("file:test").map_or(0, |p| p.next_offset);
         Self { decoder: Decoder::new(&domain), domain, store, processor, offset }
     }
 
@@ -231,6 +236,107 @@ fn an_absent_field_keeps_and_an_explicit_null_overwrites() {
     ]);
     let row = shown(&run, "parcel", "p1");
     assert!(row.contains("town= ") && row.contains("weight=1.000"), "{row}");
+}
+
+#[test]
+fn a_count_of_values_does_not_count_rows_of_events_that_lack_the_field() {
+    let domain = compiled(
+        r#"
+kind: event
+names: [book.lent]
+version: 1
+topic: books
+key: book_id
+fields: {book_id: string, reader: {type: string, required: false}}
+---
+kind: event
+names: [book.seen]
+version: 1
+topic: books
+key: book_id
+fields: {book_id: string}
+---
+kind: entity
+name: book
+version: 1
+from: [book.lent, book.seen]
+key: book_id
+fields: {events: count, readers: count(reader)}
+"#,
+    );
+    let mut run = Run::over(domain, Shared::default());
+    let book = |ty: &str, id: usize, rest: &str| {
+        event(ty, id, 1, 1, rest).replace(r#""parcel_id":"p1""#, r#""book_id":"b""#)
+    };
+    run.give(&[
+        book("book.lent", 1, r#","reader":"ann""#),
+        book("book.seen", 2, ""),
+        book("book.seen", 3, ""),
+        book("book.lent", 4, r#","reader":null"#),
+        book("book.lent", 5, ""),
+    ]);
+    let row = shown(&run, "book", "b");
+    assert!(row.contains("events=5 readers=1"), "{row}");
+}
+
+#[test]
+fn canaries_are_committed_and_count_for_nothing_but_their_partition() {
+    let mut run = Run::new();
+    let lines = [sent(1, 1, 1, ""), "no JSON at all".to_owned()];
+    let canaries = RawBatch {
+        partition: "kafka:agentflow.canary/0".into(),
+        source: CANARY,
+        ..batch(&lines, 7)
+    };
+    let processed = run.processor.process(&run.decoder.decode(canaries)).unwrap();
+    let canary = Outcome::Discarded { reason: Reason::Canary };
+    assert_eq!(processed.outcomes, [canary.clone(), canary]);
+    assert_eq!((processed.committed.touched.len(), processed.committed.newest.len()), (0, 0));
+    let stored = run.processor.positions().get("kafka:agentflow.canary/0").unwrap();
+    assert_eq!((stored.next_offset, stored.watermark, stored.last_event_at), (9, None, None));
+    assert_eq!(stored.last_arrived_at, Some(ARRIVED));
+    assert_eq!((stored.counts.received, stored.counts.discarded), (2, 2));
+    run.store.with(|store| {
+        assert_eq!(store.ingest.iter().map(|rows| rows.num_rows()).sum::<usize>(), 0);
+        assert!(store.dead_letters.is_empty() && store.journal.is_empty());
+    });
+}
+
+#[test]
+fn a_commit_tells_what_it_touched_and_how_new_that_is() {
+    let mut run = Run::new();
+    let lines = [sent(1, 9, 1, ""), sent(2, 5, 2, ""), "no JSON".to_owned()];
+    let processed = run.processor.process(&run.decoder.decode(batch(&lines, 0))).unwrap();
+    let relations = processed.committed.touched.iter().map(|(relation, _)| *relation);
+    assert!(relations.into_iter().any(|relation| relation == Relation::Ingest));
+    let newest = 1_767_225_609_000_000; // 2026-01-01T00:00:09Z
+    let parcels = run.domain.families.iter().position(|f| f.name == "parcel").unwrap();
+    assert_eq!(
+        processed.committed.newest,
+        [(Relation::Family(parcels), newest), (Relation::Ingest, ARRIVED)]
+    );
+    let stored = run.processor.positions().get("file:test").unwrap();
+    assert_eq!(stored.watermark, Some(newest));
+    assert_eq!(stored.last_event_at, Some(newest - 4_000_000), "the last one in order");
+}
+
+#[test]
+fn a_dead_letter_keeps_key_and_headers() {
+    let mut run = Run::new();
+    let mut records = batch(&["{bad".to_owned()], 0);
+    records.bytes.extend_from_slice(b"the key");
+    let before = records.bytes.len();
+    headers::push(&mut records.bytes, "trace", None);
+    records.records[0].attached = Attached {
+        key_len: Some(7),
+        headers_len: (records.bytes.len() - before) as u32,
+        is_tombstone: false,
+    };
+    let decoded = run.decoder.decode(records);
+    run.processor.process(&decoded).unwrap();
+    let attached = run.store.with(|store| store.attached.clone());
+    let headers = r#"[{"name":"trace","value":null}]"#.to_owned();
+    assert_eq!(attached, [(Some(b"the key".to_vec()), headers)]);
 }
 
 #[test]

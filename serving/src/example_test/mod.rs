@@ -109,7 +109,7 @@ fn of_metric(
                 ..finding(metric)
             });
         }
-        for event_type in types_of(domain, example) {
+        for event_type in types_of(example) {
             let without = World::with(domain, example, |name| name != event_type)?;
             let moves = |metric: &Metric| {
                 let asked = asked_of(metric, example);
@@ -118,11 +118,11 @@ fn of_metric(
                 })
             };
             if moves(metric) {
-                unmoved.remove(event_type.as_str());
+                unmoved.remove(event_type);
                 unmoved.remove(INGEST);
             }
             for other in &domain.metrics {
-                let on_edge = other.moved_by.iter().any(|by| *by == event_type || by == INGEST);
+                let on_edge = other.moved_by.iter().any(|by| by == event_type || by == INGEST);
                 if !on_edge && moves(other) {
                     findings.push(Finding {
                         line: example.line,
@@ -182,16 +182,8 @@ fn asked_of(metric: &Metric, example: &Example) -> Vec<Expectation> {
 }
 
 /// Event types among the given events.
-fn types_of(domain: &Domain, example: &Example) -> BTreeSet<String> {
-    example.given.iter().filter_map(|event| type_of(domain, event)).map(str::to_owned).collect()
-}
-
-/// The type of an event, where any contract of the domain keeps it.
-fn type_of<'a>(domain: &Domain, event: &'a serde_json::Value) -> Option<&'a str> {
-    domain.type_paths.iter().find_map(|path| {
-        let found = path.iter().try_fold(event, |value, member| value.get(member));
-        found.and_then(serde_json::Value::as_str)
-    })
+fn types_of(example: &Example) -> BTreeSet<&str> {
+    example.given.iter().map(|event| event.event_type.as_str()).collect()
 }
 
 /// A store in memory with the events of an example.
@@ -213,8 +205,8 @@ impl World {
         let lines: Vec<Vec<u8>> = example
             .given
             .iter()
-            .filter(|event| type_of(domain, event).is_none_or(&wanted))
-            .map(|event| event.to_string().into_bytes())
+            .filter(|event| wanted(&event.event_type))
+            .map(|event| event.record.to_string().into_bytes())
             .collect();
         if !lines.is_empty() {
             let mut decoder = Decoder::new(domain);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use contracts::model::{Domain, Entity, Metric, Relation, ingest};
+use contracts::model::{Domain, Entity, Metric, Relation, Topic, ingest};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -22,7 +22,7 @@ pub(super) struct Node {
     pub(super) versions: Vec<u32>,
     /// Table in the serving store; null for a metric made of metrics.
     pub(super) table: Option<String>,
-    /// Topic that the contract names.
+    /// Topics that the contract names, with commas between them.
     pub(super) topic: Option<String>,
 }
 
@@ -44,6 +44,12 @@ pub(super) fn tables(domain: &Domain, metric: &Metric) -> Vec<String> {
         open.extend(metric.measure.parts().iter().map(|&part| &domain.metrics[part]));
     }
     found.into_iter().collect()
+}
+
+/// Topics as one text; `None` when there are none.
+fn listed(topics: &[Topic]) -> Option<String> {
+    let texts: Vec<&str> = topics.iter().map(Topic::as_str).collect();
+    (!texts.is_empty()).then(|| texts.join(","))
 }
 
 fn table(domain: &Domain, relation: Relation) -> String {
@@ -166,7 +172,7 @@ impl<'a> Walk<'a> {
                     contract: Some(family.name.clone()),
                     versions: versions.iter().map(|version| version.version).collect(),
                     table: Some(family.table()),
-                    topic: versions.last().and_then(|version| version.topic.clone()),
+                    topic: versions.last().and_then(|version| listed(&version.topics)),
                 });
             }
             self.edge(id, to);

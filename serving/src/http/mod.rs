@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod error;
+mod freshness;
 mod graph;
 mod layers;
 mod ledger;

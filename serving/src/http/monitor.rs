@@ -1,7 +1,11 @@
-//! What the pipeline tells the API about itself, for `/v1/health` and `/health/ready`.
+//! What the pipeline tells the API about itself, for `/v1/health`, `/health/ready` and `/metrics`.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use contracts::model::Relation;
+use pipeline::store::Committed;
 
 use super::time;
 
@@ -26,6 +30,16 @@ pub struct PipelineMonitor {
     last_commit_at: AtomicI64,
     /// Was the last batch refused?
     refused: AtomicBool,
+    touches: Mutex<BTreeMap<Relation, Touch>>,
+}
+
+/// What commits did to a relation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Touch {
+    /// When one last changed its rows, µs; `None` before the first of this process.
+    pub(super) applied_at: Option<i64>,
+    /// Newest event time in it (of `ingest`: arrival), µs; `None` while none was seen.
+    pub(super) newest: Option<i64>,
 }
 
 impl Default for PipelineMonitor {
@@ -35,6 +49,7 @@ impl Default for PipelineMonitor {
             state: Mutex::new(state),
             last_commit_at: AtomicI64::new(0),
             refused: AtomicBool::new(false),
+            touches: Mutex::default(),
         }
     }
 }
@@ -57,8 +72,19 @@ impl PipelineMonitor {
     }
 
     /// It has just committed.
-    pub fn committed(&self) {
-        self.last_commit_at.store(time::now(), Ordering::Relaxed);
+    pub fn committed(&self, committed: &Committed) {
+        let now = time::now();
+        self.last_commit_at.store(now, Ordering::Relaxed);
+        {
+            let mut touches = self.touches();
+            for (relation, _) in committed.touched.iter().filter(|(_, rows)| !rows.is_empty()) {
+                touches.entry(*relation).or_default().applied_at = Some(now);
+            }
+            for (relation, newest) in &committed.newest {
+                let touch = touches.entry(*relation).or_default();
+                touch.newest = touch.newest.max(Some(*newest));
+            }
+        }
         if self.refused.swap(false, Ordering::Relaxed) {
             self.running();
         }
@@ -72,6 +98,22 @@ impl PipelineMonitor {
     /// When it last committed, µs; `None` before the first commit of this process.
     pub fn last_commit_at(&self) -> Option<i64> {
         Some(self.last_commit_at.load(Ordering::Relaxed)).filter(|&at| at != 0)
+    }
+
+    /// What commits did to a relation.
+    pub(super) fn touch(&self, relation: Relation) -> Touch {
+        self.touches().get(&relation).copied().unwrap_or_default()
+    }
+
+    /// The newest event time that the store had of a relation, µs.
+    pub(super) fn found(&self, relation: Relation, newest: i64) {
+        let mut touches = self.touches();
+        let touch = touches.entry(relation).or_default();
+        touch.newest = touch.newest.max(Some(newest));
+    }
+
+    fn touches(&self) -> MutexGuard<'_, BTreeMap<Relation, Touch>> {
+        self.touches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set(&self, state: PipelineState) {
@@ -90,11 +132,30 @@ mod tests {
         monitor.refused("no space left on the device");
         assert_eq!(monitor.state(), PipelineState::Refused("no space left on the device".into()));
         assert_eq!(monitor.last_commit_at(), None);
-        monitor.committed();
+        monitor.committed(&Committed::default());
         assert_eq!(monitor.state(), PipelineState::Running);
         assert!(monitor.last_commit_at().is_some());
         monitor.stopped("told to");
-        monitor.committed();
+        monitor.committed(&Committed::default());
         assert_eq!(monitor.state(), PipelineState::Stopped("told to".into()));
+    }
+
+    #[test]
+    fn a_relation_knows_its_newest_event_and_its_last_commit() {
+        let monitor = PipelineMonitor::default();
+        let (family, entity) = (Relation::Family(0), Relation::Entity(0));
+        let commit = |newest| Committed {
+            touched: vec![(family, vec!["default".into()]), (entity, vec![])],
+            newest: vec![(family, newest)],
+            ..Committed::default()
+        };
+        monitor.committed(&commit(5));
+        // A late event is no newer.
+        monitor.committed(&commit(3));
+        let touch = monitor.touch(family);
+        assert_eq!((touch.newest, touch.applied_at), (Some(5), monitor.last_commit_at()));
+        assert_eq!(monitor.touch(entity), Touch::default());
+        monitor.found(family, 7);
+        assert_eq!(monitor.touch(family).newest, Some(7));
     }
 }

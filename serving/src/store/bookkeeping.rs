@@ -51,12 +51,14 @@ impl Known {
     ) -> duckdb::Result<()> {
         let sql = if self.partitions.contains(&partition.id) {
             "update source_partitions set name = ?, next_offset = ?, fingerprint = ?, watermark = ?,
-             updated_at = ?, received = ?, accepted = ?, duplicate = ?, rejected = ?, discarded = ?, last_seq = ?
+             updated_at = ?, received = ?, accepted = ?, duplicate = ?, rejected = ?, discarded = ?, last_seq = ?,
+             last_arrived_at = ?, last_event_at = ?
              where id = ?"
         } else {
             "insert into source_partitions (name, next_offset, fingerprint, watermark, updated_at,
-             received, accepted, duplicate, rejected, discarded, last_seq, id)
-             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+             received, accepted, duplicate, rejected, discarded, last_seq, last_arrived_at,
+             last_event_at, id)
+             values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         };
         let counts = &partition.counts;
         conn.prepare_cached(sql)?.execute(params![
@@ -71,6 +73,8 @@ impl Known {
             counts.rejected,
             counts.discarded,
             last_seq,
+            partition.last_arrived_at,
+            partition.last_event_at,
             partition.id,
         ])?;
         Ok(())
@@ -109,7 +113,7 @@ pub(super) fn partitions(
 ) -> duckdb::Result<Vec<PartitionState>> {
     let mut statement = conn.prepare_cached(
         "select id, name, next_offset, fingerprint, watermark, updated_at,
-                received, accepted, duplicate, rejected, discarded
+                received, accepted, duplicate, rejected, discarded, last_arrived_at, last_event_at
          from source_partitions where name = coalesce(?, name) order by id",
     )?;
     let rows = statement.query_map([name], |row| {
@@ -127,6 +131,8 @@ pub(super) fn partitions(
                 rejected: row.get(9)?,
                 discarded: row.get(10)?,
             },
+            last_arrived_at: row.get(11)?,
+            last_event_at: row.get(12)?,
         })
     })?;
     rows.collect()

@@ -7,13 +7,23 @@ use std::path::{Path, PathBuf};
 use duckdb::{Config, Connection};
 use pipeline::store::StoreError;
 
-use super::StoreOptions;
 use super::error::{OpenError, failed};
 use super::schema::BOOKKEEPING;
+use super::{StoreOptions, in_transaction};
 
-/// Version of everything in the file that is not decided by contracts. A release reads all older
-/// formats and writes only this one.
-const FORMAT: u64 = 1;
+/// Version of everything in the file that is not decided by contracts. A release brings all older
+/// formats to this one when it opens them, and writes only this one.
+const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
+
+/// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
+/// are sure to exist.
+const MIGRATIONS: [&str; 1] = [
+    // What comes with the payload of a dead letter, and the times of a partition's last record.
+    "alter table if exists dead_letters add column key blob;
+     alter table if exists dead_letters add column headers varchar;
+     alter table source_partitions add column last_arrived_at bigint;
+     alter table source_partitions add column last_event_at bigint;",
+];
 
 const FILE: &str = "serving.duckdb";
 
@@ -115,7 +125,8 @@ pub(super) fn seal(conn: &Connection) -> Result<(), StoreError> {
         .map_err(|e| failed("configure the store", &e))
 }
 
-/// Creates the bookkeeping tables in a new file; refuses a file from a newer release.
+/// Creates the bookkeeping tables in a new file, brings an older one to the format of this release,
+/// refuses one from a newer release.
 pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenError> {
     let context = "read the store's format";
     let tables: i64 = conn
@@ -138,9 +149,23 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
         Ok(found) if found > FORMAT => {
             Err(OpenError::NewerFormat { dir: dir.to_path_buf(), found, known: FORMAT })
         }
-        Ok(_) => Ok(()),
-        Err(_) => Err(OpenError::Store(StoreError::Corrupt(format!(
-            "the store's format is `{found}`, expected a number"
+        Ok(FORMAT) => Ok(()),
+        Ok(found @ 1..FORMAT) => migrate(conn, dir, found),
+        Ok(_) | Err(_) => Err(OpenError::Store(StoreError::Corrupt(format!(
+            "the store's format is `{found}`, expected a number from 1 on"
         )))),
     }
+}
+
+/// All steps from format `found` on, or none of them.
+fn migrate(conn: &Connection, dir: &Path, found: u64) -> Result<(), OpenError> {
+    let steps = MIGRATIONS[found as usize - 1..].concat();
+    let context = format!("bring the store from format {found} to {FORMAT}");
+    let steps = format!("{steps} update meta set value = '{FORMAT}' where key = 'format'");
+    in_transaction(conn, &context, || conn.execute_batch(&steps)).map_err(|error| match error {
+        StoreError::DiskFull { .. } => OpenError::DiskFull { dir: dir.to_path_buf() },
+        other => OpenError::Store(other),
+    })?;
+    tracing::info!(from = found, to = FORMAT, "the store has a new format");
+    Ok(())
 }

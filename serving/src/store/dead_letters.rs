@@ -73,6 +73,11 @@ pub struct StoredDeadLetter {
     pub contract_version: Option<i64>,
     /// The original bytes.
     pub payload: Vec<u8>,
+    /// The record's key, if it had one.
+    pub key: Option<Vec<u8>>,
+    /// The record's headers as JSON text, if it had some; see
+    /// [`pipeline::headers::Headers::to_json`].
+    pub headers: Option<String>,
 }
 
 impl Readers {
@@ -134,6 +139,7 @@ fn stored(batch: &RecordBatch) -> Vec<StoredDeadLetter> {
     let text = |column: usize, row: usize| texts(column).value(row).to_owned();
     let optional = |column: usize, row: usize| some(texts(column), row);
     let integers = |column: usize| batch.column(column).as_primitive::<Int64Type>();
+    let bytes = |column: usize| batch.column(column).as_binary::<i32>();
     let times = |column: usize| batch.column(column).as_primitive::<TimestampMicrosecondType>();
     (0..batch.num_rows())
         .map(|row| StoredDeadLetter {
@@ -152,7 +158,9 @@ fn stored(batch: &RecordBatch) -> Vec<StoredDeadLetter> {
             event_time: times(12).is_valid(row).then(|| times(12).value(row)),
             contract: optional(13, row),
             contract_version: integers(14).is_valid(row).then(|| integers(14).value(row)),
-            payload: batch.column(15).as_binary::<i32>().value(row).to_vec(),
+            payload: bytes(15).value(row).to_vec(),
+            key: bytes(16).is_valid(row).then(|| bytes(16).value(row).to_vec()),
+            headers: optional(17, row),
         })
         .collect()
 }

@@ -25,7 +25,7 @@ pub(super) const BOOKKEEPING: &str = "
     create table if not exists source_partitions (
         id bigint, name varchar, next_offset ubigint, fingerprint varchar, watermark bigint,
         updated_at bigint, received ubigint, accepted ubigint, duplicate ubigint, rejected ubigint, discarded ubigint,
-        last_seq bigint);
+        last_seq bigint, last_arrived_at bigint, last_event_at bigint);
     create table if not exists outcome_counts (
         partition bigint, outcome varchar, reason varchar, n ubigint);
     create table if not exists contract_state (

@@ -159,8 +159,10 @@ impl Writer {
         };
         let first_id = self.last_dead_letter + 1;
         let mut payload = BinaryBuilder::new();
+        let mut key = BinaryBuilder::new();
         for letter in letters {
             payload.append_value(letter.payload);
+            key.append_option(letter.key);
         }
         RecordBatch::try_new(
             dead_letter_schema(),
@@ -191,6 +193,8 @@ impl Writer {
                     l.rejection.contract.as_ref().map(|(_, version)| i64::from(*version))
                 }))),
                 Arc::new(payload.finish()),
+                Arc::new(key.finish()),
+                Arc::new(of(|l| (!l.headers.is_empty()).then(|| l.headers.to_json().to_string()))),
             ],
         )
         .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))

@@ -1,6 +1,7 @@
 //! `agentflow contracts …`: work on contracts without any data.
 
 mod check;
+mod export;
 mod graph;
 mod new;
 mod schema;
@@ -26,6 +27,8 @@ enum Action {
     Test(test::Test),
     /// Show which events move which entities and metrics.
     Graph(graph::Graph),
+    /// Print event contracts as Avro or JSON Schema, for producers and registries.
+    Export(export::Export),
     /// Print the JSON Schema of contract files, for editors.
     Schema(schema::Schema),
     /// Draft an event contract from sample events.
@@ -58,6 +61,7 @@ impl Contracts {
             Action::Check(check) => check.run(),
             Action::Test(test) => test.run(),
             Action::Graph(graph) => graph.run(),
+            Action::Export(export) => export.run(),
             Action::Schema(schema) => schema.run(),
             Action::New(new) => new.run(),
         }

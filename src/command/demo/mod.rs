@@ -13,15 +13,14 @@ use std::time::Duration;
 use clap::Args;
 use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 
+use serving::cache::CacheMode;
+
 use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
 use crate::source_spec::{Opened, TENANT};
 use crate::{domain, logging, output, signals};
 
 use board::Board;
-
-/// The contracts of the shop, as (file name, text).
-const SHOP: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shop_contracts.rs"));
 
 /// What the shop did before the demo began: without it an hour's revenue would begin with nothing.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
@@ -48,8 +47,7 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         logging::start("warn");
-        let mut domain = domain::load_texts(SHOP)?;
-        domain.name = "shop".to_owned();
+        let domain = domain::demo()?;
         let temporary = match self.data {
             Some(_) => None,
             None => Some(
@@ -72,6 +70,7 @@ impl Demo {
             listener,
             opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
             publish: Vec::new(),
+            cache: CacheMode::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -1,8 +1,9 @@
-//! `agentflow produce`: generated events of the shop, to stdout, to a file or to a server.
+//! `agentflow produce`: generated events of the shop, to stdout, to a file, to a server or to Kafka.
 //!
 //! The generator itself is a source of the pipeline ([`pipeline::source::generator`]); here are its
 //! settings and the places that its events can go to ([`to`]).
 
+mod kafka;
 mod to;
 
 use std::time::{Duration, Instant};
@@ -13,28 +14,54 @@ use serde::Serialize;
 use serving::metric::parse_as_of;
 
 use crate::failure::Failure;
+use crate::kafka_client::{KafkaClientArgs, setting};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::Bar;
 
+use kafka::RecordFormat;
 use to::{Sink, To};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   agentflow produce --events 1000000 --seed 7 --to file:events.ndjson
   agentflow produce --rate 200 --to http://127.0.0.1:8080
+  agentflow produce --rate 1000 --to kafka:127.0.0.1:9092
   agentflow produce --events 5")]
 pub(super) struct Produce {
-    /// How many events. Default: no end to a server, 1000 otherwise.
+    /// How many events. Default: no end to a server or to Kafka, 1000 otherwise.
     #[arg(long, value_name = "N")]
     events: Option<u64>,
-    /// Where to: `-` (stdout), `file:PATH` or `http://HOST:PORT` (a running server).
+    /// Where to: `-` (stdout), `file:PATH`, `http://HOST:PORT` (a running server) or
+    /// `kafka:HOST:PORT`, where every event goes to the topic that its contract names.
     #[arg(long, value_name = "WHERE", default_value = "-")]
     to: To,
+    /// To a server or Kafka: as fast as it takes them. The events' own times still go by --rate.
+    #[arg(long)]
+    unpaced: bool,
     #[command(flatten)]
     mix: Mix,
+    #[command(flatten)]
+    kafka: KafkaOptions,
     /// Form of the summary: on stdout, or on stderr when the events go to stdout.
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// How events become records of Kafka.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kafka")]
+pub(super) struct KafkaOptions {
+    /// Topic for all events, instead of those that contracts name.
+    #[arg(long, value_name = "TOPIC")]
+    topic: Option<String>,
+    /// Form of a record.
+    #[arg(long, value_enum, default_value_t = RecordFormat::Json)]
+    format: RecordFormat,
+    /// A header for every record. May be repeated.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = setting)]
+    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    client: KafkaClientArgs,
 }
 
 /// What the stream is like.
@@ -43,13 +70,14 @@ pub(super) struct Mix {
     /// Same seed and settings, same events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Events per second: to a server in real time, otherwise by the events' own times.
+    /// Events per second: to a server or Kafka in real time, otherwise by the events' own times.
     #[arg(long, default_value_t = 100.0, value_name = "N", value_parser = positive)]
     rate: f64,
     /// Seconds of event time in one second: with 60, an hour's events come in a minute.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR", value_parser = positive)]
     speed: f64,
-    /// Event time of the first event. Default: now to a server, otherwise 2026-01-01T00:00:00Z.
+    /// Event time of the first event. Default: now to a server or Kafka, otherwise
+    /// 2026-01-01T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
     /// Share of events that come late, 5 minutes to 26 hours behind.
@@ -135,10 +163,10 @@ impl From<&Summary> for Told {
 
 impl Produce {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let live = self.to.is_server();
+        let live = self.to.is_live() && !self.unpaced;
         let count = self.events.or((!live).then_some(1000));
         let options = self.mix.options(count, live)?;
-        let mut sink = Sink::open(&self.to)?;
+        let mut sink = Sink::open(&self.to, &self.kafka)?;
         let mut generator = Generator::new(options);
         let pace = Pace { started: Instant::now(), rate: live.then_some(self.mix.rate) };
         let bar = Bar::new("produce");

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::KafkaOptions;
+use super::kafka::{KafkaSink, KafkaTo};
+use crate::domain;
 use crate::failure::{Context, Failure, chain};
+use crate::kafka_client::are_brokers;
 
 /// Bytes per request to a server; well under the API's limit for a body.
 const REQUEST_BYTES: usize = 256 << 10;
@@ -20,11 +24,13 @@ pub(super) enum To {
     Stdout,
     File(PathBuf),
     Server(String),
+    Kafka(String),
 }
 
 impl To {
-    pub(super) fn is_server(&self) -> bool {
-        matches!(self, Self::Server(_))
+    /// Does it take events as they happen?
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Kafka(_))
     }
 }
 
@@ -37,9 +43,14 @@ impl FromStr for To {
             _ if text.starts_with("http://") => {
                 Ok(Self::Server(text.trim_end_matches('/').to_owned()))
             }
+            _ if text.strip_prefix("kafka:").is_some_and(are_brokers) => {
+                Ok(Self::Kafka(text["kafka:".len()..].to_owned()))
+            }
             _ => match text.strip_prefix("file:") {
                 Some(path) if !path.is_empty() => Ok(Self::File(path.into())),
-                _ => Err(format!("`{text}` is no place; write `-`, file:PATH or http://HOST:PORT")),
+                _ => Err(format!(
+                    "`{text}` is no place; write `-`, file:PATH, http://HOST:PORT or kafka:HOST:PORT"
+                )),
             },
         }
     }
@@ -49,6 +60,7 @@ impl FromStr for To {
 pub(super) enum Sink {
     Writer { name: String, writer: Box<dyn Write> },
     Server(Server),
+    Kafka(Box<KafkaSink>),
 }
 
 /// Collects events and posts them as NDJSON.
@@ -59,8 +71,20 @@ pub(super) struct Server {
 }
 
 impl Sink {
-    pub(super) fn open(to: &To) -> Result<Self, Failure> {
+    pub(super) fn open(to: &To, kafka: &KafkaOptions) -> Result<Self, Failure> {
         match to {
+            To::Kafka(brokers) => {
+                let domain = domain::demo()?;
+                let sink = KafkaSink::open(KafkaTo {
+                    brokers,
+                    settings: kafka.client.settings()?,
+                    topic: kafka.topic.clone(),
+                    headers: kafka.headers.clone(),
+                    format: kafka.format,
+                    domain: &domain,
+                })?;
+                Ok(Self::Kafka(Box::new(sink)))
+            }
             To::Stdout => Ok(Self::Writer {
                 name: "stdout".to_owned(),
                 writer: Box::new(BufWriter::new(io::stdout())),
@@ -92,6 +116,7 @@ impl Sink {
                 server.buffer.push(b'\n');
                 if server.buffer.len() >= REQUEST_BYTES { server.post() } else { Ok(()) }
             }
+            Self::Kafka(kafka) => kafka.write(line),
         }
     }
 
@@ -103,11 +128,17 @@ impl Sink {
                 writer.flush().map_err(|error| failed(name, &error))
             }
             Self::Server(server) => server.post(),
+            // The client sends in the background.
+            Self::Kafka(_) => Ok(()),
         }
     }
 
     pub(super) fn finish(mut self) -> Result<(), Failure> {
-        self.flush()
+        self.flush()?;
+        match self {
+            Self::Kafka(kafka) => kafka.finish(),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -174,6 +205,7 @@ mod tests {
         check("http://127.0.0.1:1/", Some(To::Server("http://127.0.0.1:1".to_owned())));
         check("x.ndjson", None);
         check("file:", None);
+        check("kafka:h:1,i:2", Some(To::Kafka("h:1,i:2".to_owned())));
         check("kafka:x", None);
     }
 }

@@ -87,6 +87,11 @@ impl Folds {
                 None => None,
             };
             let Some(value) = value.filter(|_| by.is_none() || order.is_some()) else {
+                if op == FoldOp::Count {
+                    // Rows of such a source were counted once; entities that hold such counts have
+                    // another hash now and are folded again.
+                    self.facts.add(&["fold", column, fold::name(op), &i.to_string(), "nothing"]);
+                }
                 args.push(None);
                 compiled_args.push(None);
                 continue;

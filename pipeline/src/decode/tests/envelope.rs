@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use contracts::model::{EventContract, Status, TimeForm, UnknownEvent, column};
 use contracts::types::Type;
 
-use super::support::{batch, contract, decode, domain, field, path, required, show};
+use super::support::{batch, contract, decode, domain, field, place, required, show};
 use crate::decode::{DecodeOptions, Decoder};
 
 #[track_caller]
@@ -21,12 +21,12 @@ fn nested() -> Vec<EventContract> {
         let mut contract = contract(&["made", "changed"], fields);
         contract.version = version;
         contract.status = status;
-        contract.envelope.type_path = path("meta.kind");
-        contract.envelope.id_path = path("meta.id");
-        contract.envelope.time_path = path("at");
+        contract.envelope.event_type = place("meta.kind");
+        contract.envelope.id = place("meta.id");
+        contract.envelope.time = place("at");
         contract.envelope.time_form = TimeForm::EpochMs;
-        contract.envelope.version_path = Some(path("meta.v"));
-        contract.envelope.tenant_path = Some(path("meta.owner"));
+        contract.envelope.version = Some(place("meta.v"));
+        contract.envelope.tenant = Some(place("meta.owner"));
         contract
     };
     vec![

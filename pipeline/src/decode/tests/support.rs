@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use contracts::model::{
-    ColumnDef, Constraints, Dedup, Domain, Envelope, EventContract, Family, Field, FieldPath,
-    Format, Ingest, OnConflict, Status, TimeForm, TimePolicy, UnknownEvent,
+    ColumnDef, Constraints, Dedup, Domain, Envelope, EventContract, Family, Field, Ingest,
+    OnConflict, Place, Status, TimeForm, TimePolicy, UnknownEvent,
 };
 use contracts::types::Type;
 
@@ -13,8 +13,9 @@ use crate::batch::{Attached, DecodedBatch, RawBatch, RawRecord};
 use crate::decode::Decoder;
 use crate::outcome::Rejection;
 
-pub(crate) fn path(text: &str) -> FieldPath {
-    text.split('.').map(str::to_owned).collect()
+/// A place in the body.
+pub(crate) fn place(path: &str) -> Place {
+    Place::Path(path.split('.').map(str::to_owned).collect())
 }
 
 pub(crate) fn decimal(precision: u8, scale: i8) -> Type {
@@ -49,15 +50,15 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         status: Status::Stable,
         owner: None,
         description: None,
-        topic: None,
+        topics: Vec::new(),
         format: Default::default(),
         envelope: Envelope {
-            type_path: path("event_type"),
-            id_path: path("event_id"),
-            time_path: path("timestamp"),
+            event_type: place("event_type"),
+            id: place("event_id"),
+            time: place("timestamp"),
             time_form: TimeForm::Rfc3339,
-            version_path: None,
-            tenant_path: None,
+            version: None,
+            tenant: None,
         },
         key: None,
         dedup: Dedup { horizon: i64::MAX, on_conflict: OnConflict::DeadLetter },
@@ -76,7 +77,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
 
 /// A domain with one family per inner list of versions.
 pub(crate) fn domain(families: Vec<Vec<EventContract>>) -> Domain {
-    let mut type_paths: Vec<FieldPath> = Vec::new();
+    let mut type_places: Vec<Place> = Vec::new();
     let mut made = Vec::new();
     for (index, versions) in families.into_iter().enumerate() {
         let mut fields: Vec<ColumnDef> = Vec::new();
@@ -88,8 +89,8 @@ pub(crate) fn domain(families: Vec<Vec<EventContract>>) -> Domain {
                     fields.push(ColumnDef { name: field.name.clone(), ty: field.ty.clone() });
                 }
             }
-            if !type_paths.contains(&version.envelope.type_path) {
-                type_paths.push(version.envelope.type_path.clone());
+            if !type_places.contains(&version.envelope.event_type) {
+                type_places.push(version.envelope.event_type.clone());
             }
             contracts.push(Arc::new(version));
         }
@@ -111,7 +112,7 @@ pub(crate) fn domain(families: Vec<Vec<EventContract>>) -> Domain {
         unknown_event: UnknownEvent::DeadLetter,
         graph: Default::default(),
         documents: Vec::new(),
-        type_paths,
+        type_places,
     }
 }
 
@@ -139,7 +140,7 @@ pub(crate) fn batch(lines: &[&[u8]]) -> RawBatch {
         next_offset: records.len() as u64,
         records,
         fingerprint: None,
-        format: Default::default(),
+        format: Format::Json,
         claim: None,
     }
 }

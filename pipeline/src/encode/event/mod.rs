@@ -1,7 +1,7 @@
 //! Journal rows as the JSON records that they came from.
 //!
 //! What always holds: decoding what is written here with the same contracts gives the same row
-//! again. Members of the envelope stand where the contract says, fields have their exact digits and
+//! again. Parts of the envelope stand where the contract says (in headers too), fields have their exact digits and
 //! the contract's form of time, a field that was absent is absent, an explicit null is null, and
 //! members that the contract does not know are there as they were sent. Order of members and space
 //! between tokens are ours.
@@ -9,16 +9,18 @@
 //! Start at [`EventWriter::new`]; [`EventRows::write`] writes one row.
 
 use std::fmt;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use contracts::model::{Envelope, EventContract, Family, TimeForm, column};
+use contracts::model::{Envelope, EventContract, Family, Place, TimeForm, column};
 use contracts::types::Type;
 use serde::Deserializer;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::encode::json;
+use crate::encode::text::time_text;
 
 /// Journal rows that are not as the family's schema says.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +39,15 @@ pub struct EventWriter {
     /// Columns of the family's fields.
     fields: Vec<String>,
     /// By version, oldest first. Never empty.
-    versions: Vec<(i64, Vec<Member>)>,
+    versions: Vec<Version>,
+}
+
+#[derive(Debug)]
+struct Version {
+    number: i64,
+    members: Vec<Member>,
+    /// Names of headers with the parts of the envelope that stand in them.
+    headers: Vec<(String, Leaf)>,
 }
 
 /// A member of the record, or of an object in it.
@@ -82,42 +92,49 @@ struct Field {
 impl EventWriter {
     /// A writer for the rows of `family`.
     pub fn new(family: &Family) -> Self {
-        let versions = family.versions.iter();
+        let version = |contract: &Arc<EventContract>| Version {
+            number: i64::from(contract.version),
+            members: members(family, contract),
+            headers: headers(&contract.envelope),
+        };
         Self {
             family: family.name.clone(),
             fields: family.fields.iter().map(|field| field.name.clone()).collect(),
-            versions: versions
-                .map(|contract| (i64::from(contract.version), members(family, contract)))
-                .collect(),
+            versions: family.versions.iter().map(version).collect(),
         }
     }
 
-    /// The members of a row of that version. The store keeps no rows of other versions than the
+    /// How rows of that version are written. The store keeps no rows of other versions than the
     /// contracts have; should it, the newest one says most.
-    fn members(&self, version: i64) -> &[Member] {
-        let found = self.versions.iter().find(|(known, _)| *known == version);
-        found.or(self.versions.last()).map_or(&[], |(_, members)| members)
+    fn version(&self, number: i64) -> Option<&Version> {
+        self.versions.iter().find(|known| known.number == number).or(self.versions.last())
     }
 }
 
 /// What a contract has in its envelope, and where.
-fn places(envelope: &Envelope) -> impl Iterator<Item = (&[String], Leaf)> {
+fn places(envelope: &Envelope) -> impl Iterator<Item = (&Place, Leaf)> {
     [
-        (Some(&envelope.type_path), Leaf::Type),
-        (Some(&envelope.id_path), Leaf::Id),
-        (Some(&envelope.time_path), Leaf::Time(envelope.time_form)),
-        (envelope.version_path.as_ref(), Leaf::Version),
-        (envelope.tenant_path.as_ref(), Leaf::Tenant),
+        (Some(&envelope.event_type), Leaf::Type),
+        (Some(&envelope.id), Leaf::Id),
+        (Some(&envelope.time), Leaf::Time(envelope.time_form)),
+        (envelope.version.as_ref(), Leaf::Version),
+        (envelope.tenant.as_ref(), Leaf::Tenant),
     ]
     .into_iter()
-    .filter_map(|(path, leaf)| Some((path?.as_slice(), leaf)))
+    .filter_map(|(place, leaf)| Some((place?, leaf)))
+}
+
+/// The parts of the envelope that stand in headers of the record.
+fn headers(envelope: &Envelope) -> Vec<(String, Leaf)> {
+    let named = |(place, leaf): (&Place, Leaf)| Some((place.header()?.to_owned(), leaf));
+    places(envelope).filter_map(named).collect()
 }
 
 /// The members of a record of one contract version.
 fn members(family: &Family, contract: &EventContract) -> Vec<Member> {
     let mut members = Vec::new();
-    for (path, leaf) in places(&contract.envelope) {
-        insert(&mut members, path, leaf);
+    for (place, leaf) in places(&contract.envelope) {
+        insert(&mut members, place.path(), leaf);
     }
     for field in &contract.fields {
         // What stands in a member that is a field is the field's value; a part of the envelope
@@ -218,7 +235,8 @@ impl<'a> EventRows<'a> {
 
     /// Appends the record of `row`.
     pub fn write(&self, row: usize, out: &mut Vec<u8>) {
-        let members = self.writer.members(self.versions[row]);
+        let version = self.writer.version(self.versions[row]);
+        let members = version.map_or(&[][..], |version| &version.members);
         let extra = match self.extra.is_valid(row) {
             true => self::extra(self.extra.value(row)),
             false => Vec::new(),
@@ -252,6 +270,28 @@ impl<'a> EventRows<'a> {
             }
         }
         object.close();
+    }
+
+    /// The headers of the record of `row`: name and value, as text.
+    pub fn headers(&self, row: usize) -> impl Iterator<Item = (&'a str, String)> {
+        let version = self.writer.version(self.versions[row]);
+        let headers = version.map_or(&[][..], |version| &version.headers);
+        headers.iter().map(move |(name, leaf)| (name.as_str(), self.leaf_text(*leaf, row)))
+    }
+
+    fn leaf_text(&self, leaf: Leaf, row: usize) -> String {
+        match leaf {
+            Leaf::Type => self.types.value(row).to_owned(),
+            Leaf::Id => self.ids.value(row).to_owned(),
+            Leaf::Tenant => self.tenants.value(row).to_owned(),
+            Leaf::Version => self.versions[row].to_string(),
+            Leaf::Time(TimeForm::Rfc3339) => time_text(self.times[row]),
+            Leaf::Time(form) => {
+                let mut out = Vec::new();
+                json::write_time(&mut out, self.times[row], form);
+                String::from_utf8_lossy(&out).into_owned()
+            }
+        }
     }
 
     fn write_leaf(&self, leaf: Leaf, row: usize, out: &mut Vec<u8>) {

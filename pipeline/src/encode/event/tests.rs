@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field as ArrowField, Schema};
-use contracts::model::{Domain, EventContract, Field, Status, TimeForm, column};
+use contracts::model::{Domain, EventContract, Field, Place, Status, TimeForm, column};
 use contracts::types::Type;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::{EventRows, EventWriter};
 use crate::batch::ContractRows;
 use crate::decode::Decoder;
-use crate::decode::support::{batch, contract, decimal, domain, field, path, required};
+use crate::decode::support::{batch, contract, decimal, domain, field, place, required};
 
 /// Decoded rows as the journal keeps them, as far as the writer looks at them.
 fn journal_rows(domain: &Domain, rows: &ContractRows) -> RecordBatch {
@@ -125,12 +125,12 @@ fn nested(fields: fn() -> Vec<Field>) -> Vec<EventContract> {
         let mut contract = contract(&["made"], fields());
         contract.version = version;
         contract.status = status;
-        contract.envelope.type_path = path("meta.kind");
-        contract.envelope.id_path = path("meta.id");
-        contract.envelope.time_path = path("at");
+        contract.envelope.event_type = place("meta.kind");
+        contract.envelope.id = place("meta.id");
+        contract.envelope.time = place("at");
         contract.envelope.time_form = TimeForm::EpochS;
-        contract.envelope.version_path = Some(path("meta.v"));
-        contract.envelope.tenant_path = Some(path("owner"));
+        contract.envelope.version = Some(place("meta.v"));
+        contract.envelope.tenant = Some(place("owner"));
         contract
     };
     vec![version(1, Status::Deprecated), version(2, Status::Stable)]
@@ -167,9 +167,30 @@ fn parts_of_the_envelope_in_a_declared_struct_are_not_lost() {
 #[test]
 fn a_field_that_is_also_the_envelope_is_written_once_as_itself() {
     let mut contract = contract(&["e"], vec![required("number", Type::Int64)]);
-    contract.envelope.id_path = path("number");
+    contract.envelope.id = place("number");
     let text = r#"{"event_type":"e","timestamp":"2026-01-31T10:00:00Z","number":5}"#;
     check(contract, text, text);
+}
+
+#[test]
+fn parts_of_the_envelope_that_were_headers_are_headers_again() {
+    let mut contract = contract(&["e"], vec![field("a", Type::Int64)]);
+    let (text, row) = {
+        let domain = Arc::new(domain(vec![vec![contract.clone()]]));
+        let record = format!(r#"{{{HEAD},"a":1}}"#);
+        written(&domain, &record).expect("a good record")
+    };
+    assert_eq!(text, format!(r#"{{{HEAD},"a":1}}"#));
+    contract.envelope.id = Place::Header("ce_id".to_owned());
+    contract.envelope.time = Place::Header("ce_time".to_owned());
+    contract.envelope.time_form = TimeForm::EpochMs;
+    let writer = EventWriter::new(&domain(vec![vec![contract]]).families[0]);
+    let rows = EventRows::new(&writer, &row).expect("the schema");
+    let mut out = Vec::new();
+    rows.write(0, &mut out);
+    assert_eq!(std::str::from_utf8(&out), Ok(r#"{"event_type":"e","a":1}"#));
+    let headers: Vec<_> = rows.headers(0).collect();
+    assert_eq!(headers, [("ce_id", "1".to_owned()), ("ce_time", "1769853600500".to_owned())]);
 }
 
 #[test]
@@ -178,7 +199,7 @@ fn a_row_is_written_by_its_own_version() {
     second.version = 2;
     let mut versions = vec![contract(&["e"], vec![field("a", Type::Int64)]), second];
     for version in &mut versions {
-        version.envelope.version_path = Some(path("v"));
+        version.envelope.version = Some(place("v"));
     }
     let domain = Arc::new(domain(vec![versions]));
     let first = format!(r#"{{{HEAD},"v":1,"a":1,"b":2}}"#);
@@ -200,7 +221,7 @@ fn any_domain() -> Arc<Domain> {
     ];
     fields[4].time_form = TimeForm::EpochNs;
     let mut contract = contract(&["a"], fields);
-    contract.envelope.id_path = path("head.id");
+    contract.envelope.id = place("head.id");
     contract.envelope.time_form = TimeForm::EpochMs;
     Arc::new(domain(vec![vec![contract]]))
 }

@@ -91,7 +91,7 @@ impl PublisherConfig {
             max_rows: 5_000,
             max_bytes: 4 << 20,
             poll_interval: Duration::from_millis(100),
-            transaction_timeout: Duration::from_secs(30),
+            transaction_timeout: Duration::from_secs(10),
             flush_timeout: Duration::from_secs(60),
             properties: BTreeMap::new(),
         }

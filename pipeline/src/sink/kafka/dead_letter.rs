@@ -21,9 +21,8 @@ pub(super) struct DeadLetters<'a> {
     sources: &'a StringArray,
     reasons: &'a StringArray,
     payloads: &'a BinaryArray,
-    /// Stores of earlier releases keep no keys and headers.
-    keys: Option<&'a BinaryArray>,
-    headers: Option<&'a StringArray>,
+    keys: &'a BinaryArray,
+    headers: &'a StringArray,
 }
 
 impl<'a> DeadLetters<'a> {
@@ -38,6 +37,10 @@ impl<'a> DeadLetters<'a> {
             column.map(|column| &**column.values()).ok_or_else(|| wrong(name))
         };
         let text = |name: &str| texts(rows, name).ok_or_else(|| wrong(name));
+        let binary = |name: &str| {
+            let column = rows.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>());
+            column.ok_or_else(|| wrong(name))
+        };
         Ok(Self {
             rows,
             ids: int64("id")?,
@@ -45,9 +48,9 @@ impl<'a> DeadLetters<'a> {
             tenants: text("tenant")?,
             sources: text("partition")?,
             reasons: text("reason")?,
-            payloads: binaries(rows, "payload").ok_or_else(|| wrong("payload"))?,
-            keys: binaries(rows, "key"),
-            headers: texts(rows, "headers"),
+            payloads: binary("payload")?,
+            keys: binary("key")?,
+            headers: text("headers")?,
         })
     }
 
@@ -76,7 +79,6 @@ impl<'a> DeadLetters<'a> {
         }
         headers = headers
             .text(header::OFFSET, &self.offsets[row].to_string())
-            .maybe(header::TIMESTAMP, self.time("written_at", row).as_deref())
             .maybe(header::ARRIVED_AT, self.time("arrived_at", row).as_deref())
             .maybe(header::STAGE, self.text("stage", row))
             .text(header::REASON, reason)
@@ -95,11 +97,10 @@ impl<'a> DeadLetters<'a> {
         // A tombstone has no payload at all, which is more than an empty one.
         let payload = self.payloads.value(row);
         let value = (reason != Reason::Tombstone.code()).then_some(payload);
-        let keys = self.keys.filter(|keys| keys.is_valid(row));
         let mut record = Record {
             position: self.ids[row],
             mark: self.mark(row),
-            key: keys.map(|keys| keys.value(row)),
+            key: self.keys.is_valid(row).then(|| self.keys.value(row)),
             value,
             headers,
         };
@@ -111,9 +112,9 @@ impl<'a> DeadLetters<'a> {
     }
 
     fn original_headers(&self, row: usize) -> Headers {
-        let json = self.headers.filter(|headers| headers.is_valid(row));
+        let json = self.headers.is_valid(row).then(|| self.headers.value(row));
         let original: Vec<Value> =
-            json.and_then(|json| serde_json::from_str(json.value(row)).ok()).unwrap_or_default();
+            json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
         let mut headers = Headers::with_capacity(original.len() + 20);
         for one in &original {
             let Some(name) = one["name"].as_str() else { continue };
@@ -145,10 +146,6 @@ fn texts<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a StringArray> {
     rows.column_by_name(name)?.as_string_opt()
 }
 
-fn binaries<'a>(rows: &'a RecordBatch, name: &str) -> Option<&'a BinaryArray> {
-    rows.column_by_name(name)?.as_binary_opt()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -156,7 +153,6 @@ mod tests {
     use arrow::array::{
         ArrayRef, BinaryArray, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array,
     };
-    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use rdkafka::message::Headers as _;
 
     use super::*;
@@ -164,21 +160,11 @@ mod tests {
 
     /// A letter with these columns; the others are null or as in every letter.
     fn letter(columns: &[(&str, ArrayRef)]) -> RecordBatch {
-        let mut fields: Vec<Field> =
-            dead_letter_schema().fields().iter().map(|field| (**field).clone()).collect();
-        let optional = [
-            Field::new("key", DataType::Binary, true),
-            Field::new("headers", DataType::Utf8, true),
-            Field::new("written_at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
-        ];
-        for field in optional {
-            if !fields.iter().any(|known| known.name() == field.name()) {
-                fields.push(field);
-            }
-        }
+        let schema = dead_letter_schema();
         let text = |text: &str| Arc::new(StringArray::from(vec![text.to_owned()])) as ArrayRef;
         let number = |number: i64| Arc::new(Int64Array::from(vec![number])) as ArrayRef;
-        let values = fields
+        let values = schema
+            .fields()
             .iter()
             .map(|field| {
                 let given = columns.iter().find(|(name, _)| name == field.name());
@@ -199,7 +185,7 @@ mod tests {
                 }
             })
             .collect();
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), values).expect("one row")
+        RecordBatch::try_new(schema, values).expect("one row")
     }
 
     fn headers(record: Record<'_>) -> Vec<(String, Option<String>)> {
@@ -254,7 +240,6 @@ mod tests {
             ("partition", Arc::new(StringArray::from(vec!["http"]))),
             ("key", Arc::new(BinaryArray::from(vec![&[0, 255][..]]))),
             ("headers", Arc::new(StringArray::from(vec![json]))),
-            ("written_at", Arc::new(TimestampMicrosecondArray::from(vec![1_000_000]))),
             ("contract_version", Arc::new(Int64Array::from(vec![2]))),
         ]);
         check(
@@ -267,7 +252,6 @@ mod tests {
                 ("agentflow.tenant", Some("acme")),
                 ("agentflow.source", Some("http")),
                 ("agentflow.offset", Some("17")),
-                ("agentflow.timestamp", Some("1970-01-01T00:00:01Z")),
                 ("agentflow.arrived_at", Some("1970-01-01T00:00:01.5Z")),
                 ("agentflow.stage", Some("decode")),
                 ("agentflow.reason", Some("not_json")),

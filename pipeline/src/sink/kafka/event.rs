@@ -115,7 +115,11 @@ impl<'a> Events<'a> {
             .filter(|keys| keys.is_valid(row))
             .map(|keys| keys.value(row).as_bytes());
         let late = if self.late.value(row) { "true" } else { "false" };
-        let headers = Headers::with_capacity(7)
+        let mut headers = Headers::with_capacity(12);
+        for (name, value) in self.rows.headers(row) {
+            headers = headers.text(name, &value);
+        }
+        let headers = headers
             .text(header::SEQ, &self.seqs[row].to_string())
             .text(header::TENANT, self.tenants.value(row))
             .text(header::CONTRACT, &self.family.name)

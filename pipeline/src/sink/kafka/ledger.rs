@@ -2,9 +2,9 @@
 //!
 //! The topic has one partition (we write to the first of it, whatever it has), is compacted and may
 //! be shared by publishers of many data directories. A reader of committed records gets no further
-//! than the first open transaction, whoever's it is: a position of ours may lie behind it. So the
-//! end is asked for without regard to transactions first, and read up to only once all
-//! transactions before it have ended.
+//! than the first open transaction, whoever's it is, and a position of ours may lie behind it. So what
+//! lies there is looked through without regard to transactions; only if a record of ours is among it
+//! are the transactions before it waited for.
 
 use std::time::{Duration, Instant};
 
@@ -50,9 +50,10 @@ pub(super) fn read(
     let committed = reader.client("read_committed")?;
     let (low, mut end) = reader.range(&committed)?;
     if up_to == UpTo::End {
-        let written = reader.range(&reader.client("read_uncommitted")?)?.1;
+        let uncommitted = reader.client("read_uncommitted")?;
+        let written = reader.range(&uncommitted)?.1;
         let since = Instant::now();
-        while end < written {
+        while end < written && reader.last(&uncommitted, end)?.is_some() {
             if is_stopped() {
                 return Err(PublishError::Stopped { topic: config.topic.clone() });
             }
@@ -64,8 +65,8 @@ pub(super) fn read(
         }
     }
     for start in stretches(low, end) {
-        if let Some(found) = reader.last(&committed, start)? {
-            return Ok(Some(found));
+        if let Some(value) = reader.last(&committed, start)? {
+            return reader.parse(value.as_deref());
         }
     }
     Ok(None)
@@ -93,8 +94,8 @@ impl Reader<'_> {
             .map_err(|error| PublishError::unreachable(&self.config.brokers, self.context, &error))
     }
 
-    /// The last position from `start` to the end.
-    fn last(&self, client: &Client, start: i64) -> Result<Option<Stored>, PublishError> {
+    /// The value of the last record under our key from `start` to the end.
+    fn last(&self, client: &Client, start: i64) -> Result<Option<Option<Vec<u8>>>, PublishError> {
         let failed =
             |error: &ClientError| PublishError::of_client("read the topic of positions", error);
         let mut partitions = TopicPartitionList::with_capacity(1);
@@ -109,21 +110,15 @@ impl Reader<'_> {
                 Some(Ok(message)) => {
                     heard_at = Instant::now();
                     if message.key() == Some(self.key.as_bytes()) {
-                        // Without a value it was taken back by a person.
-                        found = message.payload().map(<[u8]>::to_vec);
+                        found = Some(message.payload().map(<[u8]>::to_vec));
                     }
                 }
-                Some(Err(ClientError::PartitionEOF(_))) => break,
-                // The group is a name only.
-                Some(Err(ClientError::MessageConsumption(
-                    RDKafkaErrorCode::GroupAuthorizationFailed,
-                )))
-                | None => {}
+                Some(Err(ClientError::PartitionEOF(_))) => return Ok(found),
                 Some(Err(error)) if heard_at.elapsed() >= ANSWER_WITHIN => {
                     return Err(failed(&error));
                 }
-                // It tries again by itself.
-                Some(Err(_)) => {}
+                // It tries again by itself, or says something of the group, which is a name only.
+                Some(Err(_)) | None => {}
             }
             if (self.is_stopped)() {
                 return Err(PublishError::Stopped { topic: self.config.topic.clone() });
@@ -133,14 +128,15 @@ impl Reader<'_> {
                 return Err(PublishError::unreachable(&self.config.brokers, self.context, &error));
             }
         }
-        found
-            .map(|value| {
-                serde_json::from_slice(&value).map_err(|error| PublishError::UnreadablePosition {
-                    topic: self.config.positions.clone(),
-                    key: self.key.to_owned(),
-                    message: error.to_string(),
-                })
-            })
-            .transpose()
+    }
+
+    /// Without a value a position was taken back by a person.
+    fn parse(&self, value: Option<&[u8]>) -> Result<Option<Stored>, PublishError> {
+        let Some(value) = value else { return Ok(None) };
+        serde_json::from_slice(value).map(Some).map_err(|error| PublishError::UnreadablePosition {
+            topic: self.config.positions.clone(),
+            key: self.key.to_owned(),
+            message: error.to_string(),
+        })
     }
 }

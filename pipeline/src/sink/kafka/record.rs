@@ -31,9 +31,8 @@ pub mod header {
     pub const PARTITION: &str = "agentflow.partition";
     /// Of a dead letter: its offset in the source partition.
     pub const OFFSET: &str = "agentflow.offset";
-    /// Of a dead letter: the time that its source says, RFC 3339.
-    pub const TIMESTAMP: &str = "agentflow.timestamp";
-    /// Of a dead letter: when it arrived here, RFC 3339.
+    /// Of a dead letter: when it arrived, RFC 3339; of a Kafka record, the time that it carries,
+    /// unless that lay in the future.
     pub const ARRIVED_AT: &str = "agentflow.arrived_at";
     /// Of a dead letter: the stage that decided.
     pub const STAGE: &str = "agentflow.stage";

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::PartitionState;
 
 const SMALL: Limits = Limits { records: 3, bytes: 1 << 20 };
 

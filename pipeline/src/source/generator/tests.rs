@@ -172,6 +172,7 @@ fn the_shop_contracts_accept_the_good_and_name_the_bad() {
 
 #[test]
 fn a_source_goes_on_with_other_events() {
+    use crate::positions::Positions;
     use crate::source::{Limits, Next, Source};
     use crate::store::PartitionState;
     use std::time::Duration;

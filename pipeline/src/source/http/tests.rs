@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
+use crate::store::PartitionState;
 
 const LONG: Duration = Duration::from_secs(10);
 

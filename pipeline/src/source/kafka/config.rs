@@ -7,6 +7,7 @@ use std::time::Duration;
 use contracts::model::Format;
 use rdkafka::ClientConfig;
 
+use super::canary::{self, CanaryConfig};
 use super::error::KafkaError;
 use super::start::{OutOfRange, StartAt};
 
@@ -76,6 +77,8 @@ pub struct KafkaConfig {
     pub drain_within: Duration,
     /// Memory for records that were fetched and wait, over all partitions of a member.
     pub waiting_bytes: usize,
+    /// Measures freshness with records of its own; `None`: not.
+    pub canary: Option<CanaryConfig>,
     /// Settings of librdkafka: TLS, SASL and whatever else it knows.
     pub properties: BTreeMap<String, String>,
 }
@@ -94,8 +97,15 @@ impl KafkaConfig {
             until_end: false,
             drain_within: Duration::from_secs(10),
             waiting_bytes: 64 << 20,
+            canary: None,
             properties: BTreeMap::new(),
         }
+    }
+
+    /// Is it the topic of canaries?
+    pub(super) fn is_canary(&self, topic: &str) -> bool {
+        let ours = self.canary.as_ref().map_or(canary::TOPIC, |canary| canary.topic.as_str());
+        topic == ours
     }
 
     /// Settings of a client that reads `partitions` partitions.

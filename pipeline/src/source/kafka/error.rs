@@ -122,6 +122,11 @@ fn masked(key: &str, value: String) -> String {
     if is_secret { "…".to_owned() } else { value }
 }
 
+/// Does the error say that credentials or certificates are wrong, which waiting does not mend?
+pub fn is_refused(error: &ClientError) -> bool {
+    error.rdkafka_error_code().is_some_and(is_refusal)
+}
+
 /// Does the code say that credentials or certificates are wrong, which waiting does not mend?
 pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(

@@ -36,6 +36,9 @@ impl Group {
         missing: Vec<String>,
     ) -> Self {
         probe.missing(missing.clone());
+        if let Some(canary) = &config.canary {
+            probe.canary(|status| status.topic.clone_from(&canary.topic));
+        }
         Self {
             config,
             probe,

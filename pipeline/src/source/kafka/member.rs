@@ -18,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError as ClientError;
+use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
@@ -139,6 +139,11 @@ impl Member {
         };
         let config = &self.group.config;
         let offset = match choose_start(&facts, config.start, config.out_of_range) {
+            Start::Halt(_) if config.is_canary(&assigned.topic) => {
+                let oldest = facts.range.map_or(0, |(oldest, _)| oldest);
+                assigned.skip_to(oldest);
+                oldest
+            }
             Start::Halt(halt) => {
                 self.halt(&client, &[(assigned.topic.clone(), assigned.partition)], &halt);
                 return;
@@ -164,6 +169,7 @@ impl Member {
     fn skipped(&self, topic: &str, partition: i32, position: u64, offset: i64) {
         let skipped = (offset - i64::try_from(position).unwrap_or(offset)).max(0);
         METRICS.skipped_offsets.with_label_values(&[topic]).inc_by(skipped.unsigned_abs());
+        self.group.probe.moved(topic, partition, offset.max(0).unsigned_abs());
         warn!(
             topic,
             partition,
@@ -197,6 +203,10 @@ impl Member {
         for (topic, partition) in keys {
             let (start, facts) = self.start_of(client, &topic, partition, ids.get(&topic));
             let (offset, next, epoch) = match start {
+                // A canary has nothing to lose: whatever became of its topic, it goes on.
+                Start::Halt(_) if self.group.config.is_canary(&topic) => {
+                    (Offset::Beginning, 0, None)
+                }
                 Start::Halt(halt) => {
                     halted.push(((topic, partition), halt));
                     continue;
@@ -245,8 +255,14 @@ impl Member {
                 Arc::clone(&self.group.config.tenant),
             );
             info!(topic, partition, offset = ?offset, member = self.number, "partition assigned");
-            let shown = end.and_then(|end| u64::try_from(end).ok());
-            self.group.probe.assigned(&topic, partition, self.number, shown);
+            let begin = match offset {
+                Offset::Offset(offset) => Some(offset),
+                Offset::Beginning => facts.range.map(|(low, _)| low),
+                _ => end,
+            };
+            let shown = |offset: Option<i64>| offset.and_then(|offset| u64::try_from(offset).ok());
+            let range = (shown(begin), shown(end));
+            self.group.probe.assigned(&topic, partition, self.number, range);
             self.lock().assigned.insert((topic, partition), Arc::new(assigned));
         }
         self.incremental(client.incremental_assign(&wanted), "take partitions over");
@@ -332,6 +348,10 @@ impl Member {
 
     /// An error of the client as a whole. It tries again by itself unless it says otherwise.
     pub(super) fn failed(&self, error: &ClientError, reason: &str) {
+        // The end of a partition is told here too, but is no error.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         self.group.probe.failed(reason.to_owned());
         warn!(%error, reason, member = self.number, "kafka");
     }
@@ -407,6 +427,9 @@ impl Member {
         let ids = self.ids(client, topics);
         for assigned in assigned {
             let Some(is) = ids.get(&assigned.topic) else { continue };
+            if self.group.config.is_canary(&assigned.topic) {
+                continue;
+            }
             if !assigned.topic_id.is_empty() && assigned.topic_id != *is {
                 let halt = Halt::Recreated {
                     was: assigned.topic_id.clone(),

@@ -12,6 +12,7 @@
 //!
 //! Start at [`open`]; [`member`] is where the work is, [`start`] where its decisions are.
 
+mod canary;
 mod config;
 mod context;
 mod error;
@@ -32,17 +33,20 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 use tracing::warn;
 
+use crate::batch::CANARY;
 use crate::positions::Positions;
 
 use super::{Limits, Next, Progress, Source, SourceError};
+use canary::Canary;
 use context::MemberContext;
 use group::Group;
 use member::{Client, Member};
 use partition::{Assigned, Trouble};
 
+pub use canary::{CanaryConfig, CanaryStatus, TOPIC as CANARY_TOPIC};
 pub use config::{KafkaConfig, TopicSpec};
-pub use error::KafkaError;
 pub(crate) use error::is_refusal;
+pub use error::{KafkaError, is_refused};
 pub use start::{OutOfRange, StartAt};
 pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name, partition_of_name};
 
@@ -96,6 +100,7 @@ pub struct KafkaSource {
     /// Until the poll thread takes it.
     client: Option<Arc<Client>>,
     poll: Option<JoinHandle<()>>,
+    canary: Option<Canary>,
 }
 
 impl KafkaSource {
@@ -114,13 +119,16 @@ impl KafkaSource {
             member,
             client: Some(client),
             poll: None,
+            canary: None,
         })
     }
 
     fn start(&mut self) -> Result<(), KafkaError> {
         let Some(client) = self.client.take() else { return Ok(()) };
+        let config = &self.group.config;
+        let named = config.topics.iter().map(|spec| spec.text.as_str());
         let topics: Vec<&str> =
-            self.group.config.topics.iter().map(|spec| spec.text.as_str()).collect();
+            named.chain(config.canary.iter().map(|canary| canary.topic.as_str())).collect();
         let action = "subscribe to topics";
         client.subscribe(&topics).map_err(|cause| KafkaError::Client { action, cause })?;
         let member = Arc::clone(&self.member);
@@ -129,6 +137,10 @@ impl KafkaSource {
             .spawn(move || member.run(client))
             .map_err(KafkaError::Thread)?;
         self.poll = Some(thread);
+        // One for all members.
+        if let (Some(canary), 0) = (&config.canary, self.member.number) {
+            self.canary = Some(Canary::spawn(&self.group, canary.clone())?);
+        }
         Ok(())
     }
 
@@ -172,7 +184,12 @@ impl Source for KafkaSource {
         let Some(assigned) = self.member.next_ready(timeout) else {
             return Ok(Next::Idle);
         };
-        let taken = assigned.take(limits);
+        let mut taken = assigned.take(limits);
+        if let Some(batch) = &mut taken.batch
+            && self.group.config.is_canary(&assigned.topic)
+        {
+            batch.source = CANARY;
+        }
         if taken.is_full && taken.trouble.is_none() {
             // Behind the others: each partition gets its turn.
             self.member.ready(&assigned.topic, assigned.partition);
@@ -200,6 +217,7 @@ impl Source for KafkaSource {
 impl Drop for KafkaSource {
     /// Leaves the group: waits for what was handed on, up to the deadline of a revocation.
     fn drop(&mut self) {
+        self.canary = None;
         self.member.stop();
         if let Some(thread) = self.poll.take()
             && thread.join().is_err()

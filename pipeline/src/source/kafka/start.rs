@@ -40,16 +40,16 @@ pub(super) struct Mark {
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.epoch {
-            Some(epoch) => write!(f, "{}/{epoch}", self.topic_id),
+            Some(epoch) => write!(f, "{} {epoch}", self.topic_id),
             None => f.write_str(&self.topic_id),
         }
     }
 }
 
 impl Mark {
-    /// Reads what [`fmt::Display`] wrote. An id is base64 as URLs take it and has no slash.
+    /// Reads what [`fmt::Display`] wrote. An id is base64: it may have slashes, but no space.
     pub(super) fn parse(text: &str) -> Self {
-        match text.split_once('/') {
+        match text.split_once(' ') {
             Some((id, epoch)) => Self { topic_id: id.to_owned(), epoch: epoch.parse().ok() },
             None => Self { topic_id: text.to_owned(), epoch: None },
         }
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn marks_are_read_as_they_were_written() {
-        for mark in [mark("a-b_c"), Mark { topic_id: "x".to_owned(), epoch: None }] {
+        for mark in [mark("a-b_c"), mark("a/b+c"), Mark { topic_id: "x".to_owned(), epoch: None }] {
             assert_eq!(Mark::parse(&mark.to_string()), mark);
         }
     }

@@ -81,6 +81,17 @@ pub struct DeadLetterBody {
     /// The original bytes in Base64, when they are not UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload_base64: Option<String>,
+    /// The record's key, when it has one that is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The record's key in Base64, when it is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_base64: Option<String>,
+    /// The record's headers in their order, when it has some: each with its `name` and its `value`
+    /// (null for a header without one), or `value_base64` when the value is not UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<std::collections::BTreeMap<String, Option<String>>>>)]
+    pub headers: Option<serde_json::Value>,
 }
 
 /// Where a record came from.
@@ -94,10 +105,8 @@ pub struct Place {
 
 impl From<StoredDeadLetter> for DeadLetterBody {
     fn from(row: StoredDeadLetter) -> Self {
-        let (payload, payload_base64) = match String::from_utf8(row.payload) {
-            Ok(text) => (Some(text), None),
-            Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
-        };
+        let (payload, payload_base64) = text_or_base64(row.payload);
+        let (key, key_base64) = row.key.map_or((None, None), text_or_base64);
         Self {
             id: row.id,
             event_id: row.event_id,
@@ -118,7 +127,17 @@ impl From<StoredDeadLetter> for DeadLetterBody {
             place: Place { partition: row.partition, offset: row.offset },
             payload,
             payload_base64,
+            key,
+            key_base64,
+            headers: row.headers.map(|text| serde_json::from_str(&text).unwrap_or(text.into())),
         }
+    }
+}
+
+fn text_or_base64(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
+    match String::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
     }
 }
 

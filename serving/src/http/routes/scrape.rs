@@ -4,10 +4,12 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use contracts::model::Metric;
+use pipeline::source::kafka::{KafkaProbe, partition_name};
 use pipeline::store::Journal;
 
 use super::health::{self, Health};
 use crate::http::error::ApiError;
+use crate::http::freshness;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
 use crate::question::{MetricQuestion, Value};
@@ -38,6 +40,7 @@ pub(in super::super) async fn read(
 /// that fails as a whole would hide everything else.
 fn gauges(state: &AppState, caller: &Caller) -> Gauges {
     let gauges = Gauges::new();
+    let now = time::now();
     if let Ok(last_seq) = state.readers.last_seq() {
         gauges.set(JOURNAL_POSITION, last_seq as f64);
     }
@@ -47,7 +50,21 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
         }
     }
     for partition in state.readers.partitions().unwrap_or_default() {
-        gauges.partition(&partition.name, partition.next_offset);
+        gauges.partition(&partition);
+    }
+    for source in state.kafka.iter().map(KafkaProbe::status) {
+        for partition in &source.partitions {
+            let name = partition_name(&partition.topic, partition.partition);
+            gauges.kafka_partition(&name, partition);
+        }
+        let freshness = source.canary.and_then(|canary| canary.freshness(now));
+        if let Some(freshness) = freshness {
+            gauges.canary(&source.brokers, freshness);
+        }
+    }
+    for metric in freshness::of_metrics(state, now).unwrap_or_default() {
+        let age = metric.applied_at.map(|at| now.saturating_sub(at).max(0));
+        gauges.metric_freshness(&metric.name, metric.data_through, metric.last_event_at, age);
     }
     if let Some(lake) = state.lake.as_ref().map(|probe| probe()) {
         gauges.set(LAKE_LAG_EVENTS, lake.lag_events as f64);
@@ -57,21 +74,13 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
         }
     }
     gauges.cache(&state.cache.stats());
-    for component in health::components(state, time::now()) {
+    for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }
-    for metric in shown(state) {
+    for metric in freshness::answering(&state.domain).filter(|metric| metric.gauge) {
         values(state, caller, metric, &gauges);
     }
     gauges
-}
-
-/// Metrics that are gauges, each in the version that answers.
-fn shown(state: &AppState) -> impl Iterator<Item = &Metric> {
-    state.domain.metrics.iter().filter(|metric| {
-        let answers = state.domain.metric(&metric.name);
-        metric.gauge && answers.is_some_and(|answers| answers.index == metric.index)
-    })
 }
 
 fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use contracts::model::Domain;
 use pipeline::batch::RawBatch;
 use pipeline::outcome::Outcome;
+use pipeline::positions::Positions;
 use pipeline::source::http::{HttpSource, QueueLimits, queue};
 use pipeline::source::{Limits, Next, Source};
 use tower::ServiceExt;
@@ -50,7 +51,7 @@ impl World {
             unknown_event: Default::default(),
             graph: Default::default(),
             documents: Vec::new(),
-            type_paths: Vec::new(),
+            type_places: Vec::new(),
         };
         Self::of(domain, options, limits)
     }
@@ -196,7 +197,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 9] = [
+    const MASKED: [&str; 11] = [
         "hash",
         "request_id",
         "computed_at",
@@ -206,6 +207,8 @@ fn mask(value: &mut serde_json::Value) {
         "read_seconds",
         "last_event_age_seconds",
         "received_at",
+        "age_seconds",
+        "applied_at",
     ];
     match value {
         serde_json::Value::Object(members) => {

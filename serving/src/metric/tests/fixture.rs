@@ -348,7 +348,7 @@ pub(crate) fn domain(more: Vec<Metric>) -> Arc<Domain> {
         unknown_event: UnknownEvent::DeadLetter,
         graph: Graph { relations_of, ..Graph::default() },
         documents: Vec::new(),
-        type_paths: Vec::new(),
+        type_places: Vec::new(),
     })
 }
 

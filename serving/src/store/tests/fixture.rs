@@ -11,6 +11,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Field, Schema};
 use contracts::model::{Domain, column, ingest};
+use pipeline::headers::Headers;
 use pipeline::outcome::{Counts, Reason, Rejection, Stage};
 use pipeline::store::{DeadLetter, Effects, EntityKey, EntityRows, PartitionState, ServingStore};
 
@@ -238,6 +239,8 @@ impl Batch {
                 tenant: "default",
                 offset: self.partition.next_offset - 1,
                 arrived_at: 42,
+                key: None,
+                headers: Headers::new(&[]),
             }],
             ingest: ingest_row(&self.domain, self.last_seq, n),
             partition: self.partition.clone(),

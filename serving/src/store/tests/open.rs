@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use super::fixture::{self, Batch, child, parcels};
 use crate::store::data_dir::DataDir;
-use crate::store::{OpenError, Store, StoreOptions, read_dead_letters};
-use pipeline::store::ServingStore;
+use crate::store::{DeadLetterFilter, OpenError, Page, Store, StoreOptions, read_dead_letters};
+use pipeline::headers::{self, Headers};
+use pipeline::store::{Journal, ServingStore, dead_letter_schema};
 
 #[track_caller]
 fn check(dir: &Path, expected: &str) -> OpenError {
@@ -66,15 +67,17 @@ fn a_database_that_is_cut_off_is_refused() {
 #[test]
 fn a_newer_format_is_refused_with_both_versions() {
     let dir = altered("update meta set value = '99' where key = 'format'");
-    let error = check(dir.path(), "has format 99, this release reads formats up to 1");
-    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 1, .. }));
+    let error = check(dir.path(), "has format 99, this release reads formats up to 2");
+    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 2, .. }));
 }
 
 #[test]
 fn a_format_that_is_no_number_is_refused() {
-    let dir = altered("update meta set value = 'old' where key = 'format'");
-    let error = Store::open(dir.path(), parcels(), StoreOptions::default()).err().unwrap();
-    assert!(error.to_string().contains("`old`"), "{error}");
+    for found in ["old", "0"] {
+        let dir = altered(&format!("update meta set value = '{found}' where key = 'format'"));
+        let error = Store::open(dir.path(), parcels(), StoreOptions::default()).err().unwrap();
+        assert!(error.to_string().contains(&format!("`{found}`")), "{error}");
+    }
 }
 
 #[test]
@@ -140,6 +143,80 @@ fn dead_letters_can_be_read_without_contracts() {
     assert_eq!(ids(None, Some(2), 2), [3]);
     assert_eq!(ids(Some("wrong_type"), None, 10), [1, 2, 3]);
     assert!(ids(Some("late"), None, 10).is_empty());
+}
+
+/// The tables of format 1 as its releases made them, with a dead letter in it.
+const FORMAT_1: &str = "
+    create table meta (key varchar, value varchar);
+    create table source_partitions (
+        id bigint, name varchar, next_offset ubigint, fingerprint varchar, watermark bigint,
+        updated_at bigint, received ubigint, accepted ubigint, duplicate ubigint, rejected ubigint, discarded ubigint,
+        last_seq bigint);
+    create table outcome_counts (partition bigint, outcome varchar, reason varchar, n ubigint);
+    create table contract_state (
+        kind varchar, name varchar, version bigint, hash varchar, columns varchar);
+    create table contract_fill (table_name varchar, target varchar, done_seq bigint);
+    create table dead_letters (
+        id bigint, tenant varchar, arrived_at timestamp, partition varchar, \"offset\" bigint,
+        stage varchar, reason varchar, field varchar, rule varchar, detail varchar,
+        event_id varchar, event_type varchar, event_time timestamp, contract varchar,
+        contract_version bigint, payload blob);
+    insert into meta values ('format', '1');
+    insert into source_partitions values (1, 'file:test', 7, 'after 6', 6000000, 5, 7, 6, 0, 1, 0, 6);
+    insert into outcome_counts values (1, 'accepted', '', 6), (1, 'rejected', 'wrong_type', 1);
+    insert into dead_letters values (1, 'default', '2026-01-01', 'file:test', 6, 'decode',
+        'wrong_type', 'price', null, 'expected a number', null, null, null, null, null, 'old');
+";
+
+fn of_format_1() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let conn = duckdb::Connection::open(dir.path().join("serving.duckdb")).unwrap();
+    conn.execute_batch(FORMAT_1).unwrap();
+    dir
+}
+
+#[test]
+fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
+    let domain = parcels();
+    let dir = of_format_1();
+    let mut encoded = Vec::new();
+    headers::push(&mut encoded, "trace", Some(b"t"));
+    {
+        let store = fixture::open(dir.path(), &domain);
+        let mut writer = store.writer().unwrap();
+        let partition = writer.partition("file:test").unwrap().unwrap();
+        assert_eq!((partition.next_offset, partition.last_arrived_at), (7, None));
+        assert_eq!(partition.last_event_at, None);
+        assert_eq!((writer.last_seq().unwrap(), partition.counts.received), (6, 7));
+        let mut batch = Batch::after(&domain, &mut writer);
+        let mut effects = batch.next(1);
+        effects.entities[0].replaced.clear();
+        effects.partition.last_arrived_at = Some(9);
+        effects.partition.last_event_at = Some(8);
+        effects.dead_letters[0].key = Some(b"\xffkey");
+        effects.dead_letters[0].headers = Headers::new(&encoded);
+        writer.commit(&effects).unwrap();
+    }
+    // The second time there is nothing to do.
+    let store = fixture::open(dir.path(), &domain);
+    let partition = store.readers().partitions().unwrap().pop().unwrap();
+    assert_eq!((partition.next_offset, partition.last_arrived_at), (9, Some(9)));
+    assert_eq!(partition.last_event_at, Some(8));
+    let page = Page { newest_first: false, ..Page::default() };
+    let letters = store.readers().dead_letters(&DeadLetterFilter::default(), &page).unwrap();
+    let [old, new] = &letters[..] else { panic!("two dead letters: {letters:?}") };
+    assert_eq!((old.id, &*old.payload, &old.key, &old.headers), (1, &b"old"[..], &None, &None));
+    assert_eq!((new.id, new.key.as_deref()), (2, Some(&b"\xffkey"[..])));
+    assert_eq!(new.headers.as_deref(), Some(r#"[{"name":"trace","value":"t"}]"#));
+    let stream = Journal::dead_letters(&store.readers(), 0, 10).unwrap();
+    assert!(stream.iter().all(|rows| rows.schema() == dead_letter_schema()));
+}
+
+#[test]
+fn dead_letters_of_format_1_can_be_read_without_contracts() {
+    let dir = of_format_1();
+    let letters = read_dead_letters(dir.path(), None, None, 10).unwrap();
+    assert_eq!((letters.len(), &*letters[0].payload), (1, &b"old"[..]));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use pipeline::headers::Headers;
 use pipeline::outcome::Reason;
 use pipeline::store::{DeadLetter, Journal, ServingStore, StoreError};
 
@@ -112,6 +113,8 @@ fn dead_letters_come_in_pages() {
             tenant: if offset < 8 { "default" } else { "other" },
             offset,
             arrived_at: offset as i64,
+            key: None,
+            headers: Headers::new(&[]),
         })
         .collect();
     writer.commit(&effects).unwrap();

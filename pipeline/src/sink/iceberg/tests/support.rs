@@ -72,7 +72,7 @@ pub(super) fn domain_of(families: Vec<Family>) -> Arc<Domain> {
         unknown_event: UnknownEvent::DeadLetter,
         graph: Graph::default(),
         documents: Vec::new(),
-        type_paths: Vec::new(),
+        type_places: Vec::new(),
     })
 }
 

@@ -4,6 +4,8 @@
 //! status. `/health/ready` answers 503 until reads and writes work. `/health/live` asks nothing:
 //! as long as it answers, the process lives.
 
+mod kafka;
+
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -12,11 +14,15 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pipeline::outcome::Counts;
 use pipeline::sink::iceberg::LakeStatus;
+use pipeline::source::kafka::KafkaProbe;
 use pipeline::store::{Journal, PartitionState, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use kafka::KafkaBody;
+
 use crate::http::error::ApiError;
+use crate::http::freshness::{self, MetricFreshness};
 use crate::http::ledger;
 use crate::http::monitor::{PipelineMonitor, PipelineState};
 use crate::http::query::Parameters;
@@ -30,8 +36,40 @@ pub(in super::super) struct HealthBody {
     status: Health,
     /// When they were asked.
     checked_at: Time,
-    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake` where there is one.
+    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake`, `kafka` and `canary` where there
+    /// is one.
     components: Vec<Component>,
+    /// How fresh each metric is.
+    metrics: Vec<MetricHealth>,
+}
+
+/// How fresh a metric is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct MetricHealth {
+    /// Name of the metric.
+    name: String,
+    /// Every active source partition has delivered its events up to this event time.
+    data_through: Option<Time>,
+    /// Newest event time in what the metric stands on; for a metric over `ingest` the newest
+    /// arrival.
+    last_event_at: Option<Time>,
+    /// Seconds since then.
+    age_seconds: Option<f64>,
+    /// When a commit last touched what the metric stands on; null before the first one since the
+    /// server's start.
+    applied_at: Option<Time>,
+}
+
+impl MetricHealth {
+    fn new(fresh: MetricFreshness, now: i64) -> Self {
+        Self {
+            name: fresh.name,
+            data_through: fresh.data_through.map(Time),
+            last_event_at: fresh.last_event_at.map(Time),
+            age_seconds: fresh.last_event_at.map(|at| seconds_between(at, now).max(0.0)),
+            applied_at: fresh.applied_at.map(Time),
+        }
+    }
 }
 
 /// How something is, from good to bad.
@@ -60,12 +98,22 @@ pub(in super::super) struct Component {
     /// Figures behind the status.
     #[schema(value_type = std::collections::BTreeMap<String, f64>)]
     metrics: serde_json::Map<String, serde_json::Value>,
+    /// Of the component `kafka`: one entry per source that reads Kafka.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kafka: Vec<KafkaBody>,
 }
 
 impl Component {
     fn new(name: &'static str, source: &'static str) -> Self {
         let metrics = serde_json::Map::new();
-        Self { name, status: Health::Healthy, message: String::new(), source, metrics }
+        Self {
+            name,
+            status: Health::Healthy,
+            message: String::new(),
+            source,
+            metrics,
+            kafka: Vec::new(),
+        }
     }
 
     fn status(mut self, status: Health, message: impl Into<String>) -> Self {
@@ -93,13 +141,19 @@ pub(in super::super) async fn read(
 ) -> Result<Json<HealthBody>, ApiError> {
     parameters.only(&[])?;
     let checked_at = time::now();
-    let components =
-        state.blocking(move |state| Ok::<_, ApiError>(components(state, checked_at))).await?;
+    let (components, metrics) = state
+        .blocking(move |state| {
+            // A store that does not answer is told by its components.
+            let metrics = freshness::of_metrics(state, checked_at).unwrap_or_default();
+            Ok::<_, ApiError>((components(state, checked_at), metrics))
+        })
+        .await?;
     let status = components.iter().map(|component| component.status).max();
     Ok(Json(HealthBody {
         status: status.unwrap_or(Health::Healthy),
         checked_at: Time(checked_at),
         components,
+        metrics: metrics.into_iter().map(|fresh| MetricHealth::new(fresh, checked_at)).collect(),
     }))
 }
 
@@ -110,10 +164,17 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
     let mut components = vec![
         pipeline(&state.pipeline, now),
         serving(&last_seq, started.elapsed()),
-        freshness(state.readers.partitions(), now, &state.options),
+        watermarks(state.readers.partitions(), now, &state.options),
         quality(ledger::counts_since(&state.readers, now - HOUR)),
     ];
     components.extend(state.lake.as_ref().map(|probe| lake(&probe(), now)));
+    if !state.kafka.is_empty() {
+        let sources: Vec<_> = state.kafka.iter().map(KafkaProbe::status).collect();
+        let canaries = sources.iter().filter_map(|source| source.canary.as_ref());
+        let canaries: Vec<_> = canaries.map(|status| kafka::canary(status, now)).collect();
+        components.push(kafka::component(sources));
+        components.extend(canaries);
+    }
     components
 }
 
@@ -149,7 +210,7 @@ fn no_answer(component: Component, error: &StoreError) -> Component {
     component.status(Health::Unhealthy, "the store does not answer")
 }
 
-fn freshness(
+fn watermarks(
     partitions: Result<Vec<PartitionState>, StoreError>,
     now: i64,
     options: &HttpOptions,
