@@ -14,9 +14,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::failure::{Failure, chain};
+use crate::kafka_client::KafkaClientArgs;
 use crate::output::{self, Output, OutputArgs};
 use crate::publish_args::{brokers, topic};
-use crate::source_spec::KafkaClientArgs;
 use crate::{logging, signals};
 
 /// How long one wait for a record lasts at most.

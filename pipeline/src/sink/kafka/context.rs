@@ -1,6 +1,7 @@
 //! What the clients call back: log lines, errors, records that could not be delivered.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -9,7 +10,35 @@ use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tracing::{debug, info, warn};
 
+use super::error::PublishError;
 use crate::source::kafka::is_refusal;
+
+/// Longest wait for an answer of the brokers.
+pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long one question waits, so that a publisher that is to end does not wait for brokers.
+const STEP: Duration = Duration::from_secs(1);
+
+/// Asks the brokers until they answer, for [`ANSWER_WITHIN`] at most; `question` is given the time
+/// that it may take.
+pub(super) fn ask<T>(
+    brokers: &str,
+    context: &Context,
+    is_stopped: &dyn Fn() -> bool,
+    mut question: impl FnMut(Duration) -> Result<T, ClientError>,
+) -> Result<T, PublishError> {
+    let deadline = Instant::now() + ANSWER_WITHIN;
+    loop {
+        let asked_at = Instant::now();
+        match question(STEP) {
+            Ok(answer) => return Ok(answer),
+            Err(_) if Instant::now() < deadline && !is_stopped() => {
+                // Some failures come at once.
+                std::thread::sleep((STEP / 10).saturating_sub(asked_at.elapsed()));
+            }
+            Err(error) => return Err(PublishError::unreachable(brokers, context, &error)),
+        }
+    }
+}
 
 /// One context for all clients of a publisher. Cheap to clone.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::config::PublisherConfig;
-use super::context::Context;
+use super::context::{ANSWER_WITHIN, Context, ask};
 use super::error::PublishError;
 use super::position::{Stored, stretches};
 use crate::source::kafka::KafkaError;
@@ -22,8 +22,6 @@ use crate::source::kafka::KafkaError;
 /// The partition that holds all positions.
 pub(super) const PARTITION: i32 = 0;
 
-/// Longest wait for one answer of the brokers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// Longest wait for other publishers' transactions before it is told as a trouble.
 const HELD_WITHIN: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
@@ -89,9 +87,9 @@ impl Reader<'_> {
 
     /// Oldest offset and the one behind the newest that the client may see.
     fn range(&self, client: &Client) -> Result<(i64, i64), PublishError> {
-        client
-            .fetch_watermarks(&self.config.positions, PARTITION, ANSWER_WITHIN)
-            .map_err(|error| PublishError::unreachable(&self.config.brokers, self.context, &error))
+        ask(&self.config.brokers, self.context, self.is_stopped, |timeout| {
+            client.fetch_watermarks(&self.config.positions, PARTITION, timeout)
+        })
     }
 
     /// The value of the last record under our key from `start` to the end.

@@ -10,12 +10,10 @@ use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::config::{Content, PublisherConfig};
-use super::context::Context;
+use super::context::{ANSWER_WITHIN, Context};
 use super::error::PublishError;
 use crate::source::kafka::KafkaError;
 
-/// Longest wait for an answer of the brokers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often topics and partitions that came since are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 

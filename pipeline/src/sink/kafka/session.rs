@@ -74,6 +74,11 @@ impl Session {
         })
     }
 
+    /// Hears what the client has to say while there is nothing to publish.
+    pub(super) fn hear(&self) {
+        self.producer.poll(Duration::ZERO);
+    }
+
     /// Begins a transaction unless one is open.
     pub(super) fn begin(&mut self) -> Result<(), PublishError> {
         if self.open.is_none() {

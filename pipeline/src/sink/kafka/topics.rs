@@ -1,7 +1,5 @@
 //! The topics that a publisher needs: looked for, created where the brokers let us.
 
-use std::time::Duration;
-
 use futures::executor::block_on;
 use rdkafka::admin::{
     AdminClient, AdminOptions, NewTopic, OwnedResourceSpecifier, ResourceSpecifier,
@@ -11,12 +9,9 @@ use rdkafka::error::RDKafkaErrorCode;
 use tracing::{info, warn};
 
 use super::config::PublisherConfig;
-use super::context::Context;
+use super::context::{ANSWER_WITHIN, Context, ask};
 use super::error::PublishError;
 use crate::source::kafka::KafkaError;
-
-/// Longest wait for an answer of the brokers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// As many as the brokers say.
 const BROKER_DEFAULT: i32 = -1;
@@ -32,14 +27,17 @@ const AROUND: usize = 1_024;
 
 /// Makes sure that the topic and the topic of positions are there. Gives the longest record (bytes
 /// of key, value and headers) that the topic takes.
-pub(super) fn ensure(config: &PublisherConfig, context: &Context) -> Result<usize, PublishError> {
+pub(super) fn ensure(
+    config: &PublisherConfig,
+    context: &Context,
+    is_stopped: &dyn Fn() -> bool,
+) -> Result<usize, PublishError> {
     let client: AdminClient<Context> =
         config.client()?.create_with_context(context.clone()).map_err(KafkaError::of_settings)?;
     // All topics: a question for one by its name would make some brokers create it their way.
-    let metadata = client
-        .inner()
-        .fetch_metadata(None, ANSWER_WITHIN)
-        .map_err(|error| PublishError::unreachable(&config.brokers, context, &error))?;
+    let metadata = ask(&config.brokers, context, is_stopped, |timeout| {
+        client.inner().fetch_metadata(None, timeout)
+    })?;
     let is_there = |name: &str| {
         metadata.topics().iter().any(|topic| topic.name() == name && topic.error().is_none())
     };

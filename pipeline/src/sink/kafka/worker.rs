@@ -54,6 +54,8 @@ pub(super) struct Worker {
     session: Option<Session>,
     /// Everything up to here is published; `None` until the brokers told.
     position: Option<i64>,
+    /// The last position that is known to be there.
+    end: i64,
     pace: Pace,
     backoff: Backoff,
     halted: Option<String>,
@@ -87,6 +89,7 @@ impl Worker {
             },
             session: None,
             position: None,
+            end: 0,
             pace: Pace::new(config.max_rows, config.max_bytes),
             backoff: Backoff::default(),
             halted: None,
@@ -108,7 +111,10 @@ impl Worker {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     if self.halted.is_none() && self.backoff.is_over() {
+                        // Told in the status.
                         let _ = self.round();
+                    } else if self.look().is_ok() {
+                        self.show();
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -143,7 +149,7 @@ impl Worker {
                 },
             };
             if self.is_stopped() || self.halted.is_some() || Instant::now() >= deadline {
-                let (topic, until) = (self.config.topic.clone(), self.status.read().end);
+                let (topic, until) = (self.config.topic.clone(), self.end);
                 return Err(PublishError::Flush { topic, until, message });
             }
             while !self.backoff.is_over() && !self.is_stopped() {
@@ -169,9 +175,17 @@ impl Worker {
         result
     }
 
+    /// Looks at the end of the journal.
+    fn look(&mut self) -> Result<i64, PublishError> {
+        self.end = self.feed.end(self.end)?;
+        Ok(self.end)
+    }
+
     fn catch_up(&mut self) -> Result<(), PublishError> {
-        let end = self.feed.end(self.position.unwrap_or(0))?;
-        self.status.update(|status| status.end = end);
+        let end = self.look()?;
+        if let Some(session) = &self.session {
+            session.hear();
+        }
         if self.position.map_or(end == 0, |position| position >= end) {
             return Ok(());
         }
@@ -207,9 +221,9 @@ impl Worker {
         if self.is_overtaken {
             self.pause(OTHER_CLAIMS_WITHIN);
         }
-        let longest = topics::ensure(&self.config, &self.context)?;
         let (stop, context) = (Arc::clone(&self.stop), self.context.clone());
         let is_stopped = move || stop.load(Ordering::Relaxed);
+        let longest = topics::ensure(&self.config, &context, &is_stopped)?;
         let read = |this: &Self, up_to| {
             ledger::read(&this.config, &this.key, up_to, &context, &is_stopped)
         };
@@ -362,14 +376,14 @@ impl Worker {
 
     /// Brings the status up to date.
     fn show(&self) {
-        let position = self.position;
+        let (position, end) = (self.position, self.end);
         let behind_since = self.complete_at.elapsed().as_secs_f64();
         self.status.update(|status| {
             status.position = position;
-            status.owed = position.map(|position| (status.end - position).max(0));
-            let owes = status.owed.unwrap_or(status.end) > 0;
-            status.owed_seconds = if owes { behind_since } else { 0.0 };
-            let owed = status.owed.unwrap_or(status.end);
+            status.end = end;
+            status.owed = position.map(|position| (end - position).max(0));
+            let owed = status.owed.unwrap_or(end);
+            status.owed_seconds = if owed > 0 { behind_since } else { 0.0 };
             METRICS.topic_owed.with_label_values(&[&status.topic]).set(owed);
         });
     }
