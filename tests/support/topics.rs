@@ -54,13 +54,12 @@ impl Topics {
         arguments
     }
 
-    /// `serve` over some data directory, once it publishes both topics.
+    /// `serve` over some data directory with events in it, once it publishes them.
     #[track_caller]
     pub fn serve(&self, place: &Place, data: &Path) -> Server {
         let server = self.serve_whatever(place, data);
-        wait_for("the publishers", || {
-            (server.stderr().matches("publishing topic").count() >= 2).then_some(())
-        });
+        let text = format!("publishing topic=\"{}\"", self.validated);
+        wait_for("the publisher", || server.stderr().contains(&text).then_some(()));
         server
     }
 
