@@ -144,6 +144,8 @@ fn measure(broker: &str, arm: &Arm) -> Outcome {
         &group,
         "--kafka-start",
         "latest",
+        "--kafka-canary",
+        "off",
         "--cache",
         arm.cache,
     ];

@@ -51,7 +51,7 @@ pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
 }
 
 /// Reads a file of settings: `key=value` a line, `#` begins a comment.
-fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+pub(crate) fn read_properties(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
     let text = std::fs::read_to_string(path).input(|| format!("read `{}`", path.display()))?;
     let mut settings = BTreeMap::new();
     for (at, line) in text.lines().enumerate() {

@@ -13,6 +13,7 @@ mod opened;
 mod output;
 mod progress;
 mod publish_args;
+mod schema_registry;
 mod signals;
 mod source_spec;
 

@@ -19,6 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::contracts::model::Domain;
+use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
 use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
@@ -89,7 +90,7 @@ impl Node {
 
         let (ingress, http_source) = queue(QueueLimits::default());
         let telemetry = Arc::new(Telemetry::new());
-        let mut runner = runner(&store, &domain, &cache, &monitor, &telemetry)?;
+        let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -192,6 +193,7 @@ impl Node {
 fn runner(
     store: &Store,
     domain: &Arc<Domain>,
+    schemas: Option<Registry>,
     cache: &Arc<Cache>,
     monitor: &Arc<PipelineMonitor>,
     telemetry: &Arc<Telemetry>,
@@ -200,6 +202,7 @@ fn runner(
     let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
     let refused = Arc::clone(&monitor);
     let options = RunnerOptions {
+        schemas: schemas.map(|registry| Arc::new(registry) as _),
         on_refusal: Some(Box::new(move |error| {
             let what = if error.is_disk_full() { "; free some space" } else { "" };
             refused.refused(format!("{error}{what}; what comes is tried again until it is taken"));

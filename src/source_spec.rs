@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ::contracts::model::{Domain, Format, Topic};
 use clap::{Args, ValueEnum};
+use pipeline::registry::Registry;
 use pipeline::source::Source;
 use pipeline::source::file::{AtEnd, FileOptions, FileSource};
 use pipeline::source::kafka::{
@@ -16,6 +17,7 @@ use pipeline::source::kafka::{
 
 use crate::failure::{Failure, chain};
 use crate::kafka_client::{KafkaClientArgs, are_brokers};
+use crate::schema_registry::RegistryArgs;
 
 /// The tenant of records that name none.
 pub(crate) const TENANT: &str = "default";
@@ -73,6 +75,8 @@ pub(crate) struct KafkaArgs {
     canary_every: u32,
     #[command(flatten)]
     client: KafkaClientArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -150,6 +154,27 @@ fn topics_of(domain: &Domain) -> Vec<TopicSpec> {
     domain.topics().into_iter().map(spec).collect()
 }
 
+/// The schema registry, for topics of which some are in Avro.
+fn registry(
+    args: &RegistryArgs,
+    topics: &[TopicSpec],
+    domain: &Domain,
+) -> Result<Option<Registry>, Failure> {
+    let registry = args.open()?;
+    let is_avro = |format: Format| format == Format::Avro;
+    if registry.is_none() && topics.iter().any(|topic| is_avro(topic.format)) {
+        let mut contracts = domain.families.iter().flat_map(|family| &family.versions);
+        let contract = contracts.find(|contract| is_avro(contract.format));
+        let name = contract.map_or("", |contract| contract.name.as_str());
+        let message =
+            format!("contract `{name}` is in Avro: name a schema registry with --schema-registry");
+        return Err(
+            Failure::input(message).hint("for instance --schema-registry http://127.0.0.1:8081")
+        );
+    }
+    Ok(registry)
+}
+
 /// Sources that were opened.
 #[derive(Default)]
 pub(crate) struct Opened {
@@ -157,6 +182,8 @@ pub(crate) struct Opened {
     pub(crate) sources: Vec<Box<dyn Source>>,
     /// To look at those that read Kafka.
     pub(crate) kafka: Vec<KafkaProbe>,
+    /// Where the schemas of records in Avro come from.
+    pub(crate) schemas: Option<Registry>,
 }
 
 /// Opens all sources. Records count as arrived at `now` (µs) unless they say themselves.
@@ -184,6 +211,9 @@ pub(crate) fn open(
             SourceSpec::Kafka(brokers) => {
                 let until_end = at_end == AtEnd::Stop;
                 let config = kafka.config(brokers, domain, until_end)?;
+                if opened.schemas.is_none() {
+                    opened.schemas = registry(&kafka.registry, &config.topics, domain)?;
+                }
                 // A server outlives its brokers; a run that should end must not wait for them.
                 let if_absent = if until_end { IfAbsent::Fail } else { IfAbsent::Wait };
                 let (sources, probe) = kafka::open(config, if_absent)

@@ -182,6 +182,19 @@ fn only_meaning_changes_a_hash() {
 }
 
 #[test]
+fn a_decimal_default_is_a_number_unless_a_double_would_change_it() {
+    let default = |text: &str| {
+        let field = format!("price: {{type: 'decimal(20,3)', default: {text}}}");
+        let text = format!("kind: event\nnames: [a.b]\nfields: {{{field}}}\n");
+        let domain = loaded(contracts::load(&[(PathBuf::from("small.yaml"), text)]));
+        domain.families[0].versions[0].fields[0].default.clone().expect("a default").to_string()
+    };
+    assert_eq!(default("1.500"), "1.5");
+    assert_eq!(default("-7"), "-7");
+    assert_eq!(default("12345678901234567.891"), "\"12345678901234567.891\"");
+}
+
+#[test]
 fn folders_that_hold_no_contracts_are_refused_by_name() {
     let base = std::env::temp_dir().join(format!("agentflow-contracts-{}", std::process::id()));
     let empty = base.join("empty");

@@ -11,8 +11,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The source's side: one for each time that a partition is assigned.
-#[derive(Debug)]
+/// The source's side: one for each time that a partition is assigned. A clone is the same lease.
+#[derive(Debug, Clone)]
 pub struct Lease(Arc<Shared>);
 
 /// A batch's share in a lease; settled when it is dropped.
@@ -133,6 +133,14 @@ impl Claim {
     }
 }
 
+impl Claim {
+    /// Is the lease being taken away? Then work on the batch only holds up whoever gets the
+    /// partition next, and may be left: no batch of the same lease comes after it.
+    pub fn is_wanted_back(&self) -> bool {
+        self.0.lock().closing
+    }
+}
+
 impl Clone for Claim {
     fn clone(&self) -> Self {
         self.0.lock().claims += 1;
@@ -177,6 +185,16 @@ mod tests {
         drop(settled);
         assert_eq!(lease.revoke(NOW), Revoked::Abandoned(1));
         assert!(late.begin().is_none());
+    }
+
+    #[test]
+    fn a_claim_knows_that_its_lease_is_wanted_back() {
+        let lease = Lease::new();
+        let claim = lease.claim().expect("open");
+        assert!(!claim.is_wanted_back());
+        lease.close();
+        assert!(claim.is_wanted_back());
+        assert!(lease.claim().is_none());
     }
 
     #[test]

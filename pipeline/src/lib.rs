@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod positions;
 pub mod processor;
+pub mod registry;
 mod route;
 pub mod runner;
 pub mod sink;

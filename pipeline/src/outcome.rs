@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 pub enum Reason {
     /// Not a JSON object: cut off, trailing text, not UTF-8, empty, or nested too deeply.
     NotJson,
+    /// Not a record in Avro: without the frame of a schema id, cut off, followed by more, with a value
+    /// that its schema does not allow; or its id stands for a schema that is not one in Avro.
+    NotAvro,
+    /// The schema registry has no schema with the record's id.
+    UnknownSchema,
     /// Longer than the limit for one record.
     TooLarge,
     /// A member occurs twice.
@@ -53,8 +58,10 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for tables of counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NotJson,
+        Self::NotAvro,
+        Self::UnknownSchema,
         Self::TooLarge,
         Self::DuplicateKey,
         Self::MissingField,
@@ -79,6 +86,8 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::NotJson => "not_json",
+            Self::NotAvro => "not_avro",
+            Self::UnknownSchema => "unknown_schema",
             Self::TooLarge => "too_large",
             Self::DuplicateKey => "duplicate_key",
             Self::MissingField => "missing_field",

@@ -20,8 +20,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde::Serialize;
 use tracing::{info, warn};
 
-use crate::batch::DecodedBatch;
-use crate::decode::Decoder;
+use crate::batch::{DecodedBatch, RawBatch};
+use crate::decode::{Decoder, GaveUp, SchemaSource};
+use crate::lease::Claim;
 use crate::metrics;
 use crate::outcome::Counts;
 use crate::processor::{ProcessError, Processed, Processor};
@@ -69,7 +70,10 @@ pub type OnRefusal = Box<dyn Fn(&ProcessError) + Send>;
 pub struct RunnerOptions {
     /// Size that batches may grow to.
     pub limits: Limits,
-    /// How long a commit that fails for a passing reason is tried again; `None`: until stopped.
+    /// Where the schemas of records in Avro come from.
+    pub schemas: Option<Arc<dyn SchemaSource>>,
+    /// How long a commit that fails for a passing reason is tried again, and a schema that cannot be
+    /// had is asked for; `None`: until stopped.
     pub give_up_after: Option<Duration>,
     /// Called after each commit.
     pub on_commit: Option<OnCommit>,
@@ -183,10 +187,15 @@ impl Runner {
         let mut threads = Vec::new();
         for source in std::mem::take(&mut self.sources) {
             let name = source.name().to_owned();
+            let mut decoder = Decoder::new(&self.domain);
+            if let Some(schemas) = &self.options.schemas {
+                decoder = decoder.with_schemas(Arc::clone(schemas));
+            }
             let thread = SourceThread {
                 name: name.clone(),
                 source,
-                decoder: Decoder::new(&self.domain),
+                decoder,
+                give_up_after: self.options.give_up_after,
                 limits: self.options.limits,
                 out: sender.clone(),
                 stop: stop.clone(),
@@ -334,6 +343,7 @@ struct SourceThread {
     name: String,
     source: Box<dyn Source>,
     decoder: Decoder,
+    give_up_after: Option<Duration>,
     limits: Limits,
     out: Sender<FromSource>,
     stop: Stop,
@@ -357,7 +367,14 @@ impl SourceThread {
             };
             let read = Instant::now();
             limits = self.limits.after(limits, &delivery.batch);
-            let decoded = self.decoder.decode(delivery.batch);
+            let decoded = match self.decode(delivery.batch) {
+                Ok(decoded) => decoded,
+                Err(None) => continue,
+                Err(Some(error)) => {
+                    let _ = self.out.send(FromSource::Failed(self.name.clone(), error.into()));
+                    return;
+                }
+            };
             if let Ok(mut times) = self.times.lock() {
                 times.read += read - start;
                 times.decode += read.elapsed();
@@ -371,6 +388,26 @@ impl SourceThread {
             }
         }
         info!(source = self.name, "source ended");
+    }
+
+    /// Decodes a batch, waiting for the schemas that its records need. `Err` when they did not come
+    /// and the batch is left unapplied, so that its records are delivered again: with an error when
+    /// the source cannot go on, without when they are somebody else's by now or the pipeline stops.
+    ///
+    /// Nothing of the same assignment comes after a batch that was left: a stop is for good, and a
+    /// lease that is being taken away hands out no more claims.
+    fn decode(&mut self, batch: RawBatch) -> Result<DecodedBatch, Option<GaveUp>> {
+        let start = Instant::now();
+        let claim = batch.claim.clone();
+        let partition = Arc::clone(&batch.partition);
+        let is_ours = || !claim.as_ref().is_some_and(Claim::is_wanted_back);
+        let is_wanted = || !self.stop.requested() && is_ours();
+        let go_on =
+            || is_wanted() && self.give_up_after.is_none_or(|limit| start.elapsed() < limit);
+        self.decoder.try_decode(batch, &go_on).map_err(|gave_up| {
+            info!(%partition, error = %gave_up, "batch left unapplied");
+            is_wanted().then_some(gave_up)
+        })
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use pipeline::outcome::Counts;
+use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig};
 use pipeline::sink::kafka::PublisherStatus;
@@ -24,7 +25,8 @@ use crate::publish_args::{self, PublishArgs};
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, opened, signals};
 
-/// How long a commit that the disk or the store refuses is tried again before the run gives up.
+/// How long a commit that the disk or the store refuses is tried again, and a schema registry that
+/// is away waited for, before the run gives up.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Args)]
@@ -130,7 +132,7 @@ impl Run {
         let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let bar = Bar::new("run");
-        let mut runner = runner(&store, &domain, bar.clone())?;
+        let mut runner = runner(&store, &domain, opened.schemas, bar.clone())?;
         for source in opened.sources {
             runner.add_source(source).map_err(|error| {
                 Failure::input(chain(&error))
@@ -191,10 +193,12 @@ impl Run {
 fn runner(
     store: &Store,
     domain: &Arc<::contracts::model::Domain>,
+    schemas: Option<Registry>,
     bar: Bar,
 ) -> Result<Runner, Failure> {
     let writer = store.writer().ours(|| "open the store for writing".to_owned())?;
     let options = RunnerOptions {
+        schemas: schemas.map(|registry| Arc::new(registry) as _),
         give_up_after: Some(GIVE_UP_AFTER),
         on_progress: Some(Box::new(move |progress, counts| bar.advance(progress, counts))),
         ..Default::default()

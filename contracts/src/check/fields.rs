@@ -280,8 +280,9 @@ fn default_value(json: &Json, ty: &Type, form: TimeForm) -> Option<Value> {
                 .checked_pow((scale.unsigned_abs() as u32).checked_sub(digits)?)?
                 .checked_mul(value)?;
             let fits = lifted.unsigned_abs() < 10_u128.pow(u32::from(*precision));
-            // A number goes through a double; its text is used when that would change digits.
-            let exact = json.value == text?;
+            // A number goes through a double; its text is used when that would change its value.
+            let double = json.value.as_number().and_then(|n| parse_decimal(&n.to_string()));
+            let exact = double.is_some_and(|n| compare(n, (value, digits)) == Ordering::Equal);
             let value = if exact { json.value.clone() } else { Value::String(text?.to_owned()) };
             fits.then_some(value)
         }

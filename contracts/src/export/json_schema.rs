@@ -1,7 +1,8 @@
 //! An event contract as a JSON Schema, draft 2020-12.
 //!
-//! What the schema accepts, the decoder reads: it asks for the plainest way of writing each value
-//! (a decimal as a number, an epoch time as a whole number), of which the decoder takes some more.
+//! It asks for the plainest way of writing each value (an epoch time as a whole number), of which
+//! the decoder takes some more. It leaves to the decoder what JSON Schema says badly or not at all:
+//! how many digits a decimal may have (`multipleOf` goes through doubles), the range of an int64.
 //! Members that the contract does not name are allowed, as they are in a record.
 
 use serde_json::{Map, Number, Value, json};

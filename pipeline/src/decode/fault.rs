@@ -56,6 +56,27 @@ impl Fault {
         Self::plain(Reason::NotJson, "", detail)
     }
 
+    /// Bytes that are no record in Avro.
+    pub(super) fn not_avro(detail: impl Into<String>) -> Box<Self> {
+        Self::plain(Reason::NotAvro, "", detail)
+    }
+
+    /// A record whose writer's schema nobody knows.
+    pub(super) fn unknown_schema(detail: impl Into<String>) -> Box<Self> {
+        Self::plain(Reason::UnknownSchema, "", detail)
+    }
+
+    /// A value that JSON has no form for that its type could be.
+    pub(super) fn odd(reason: Reason, expected: &str, found: String) -> Box<Self> {
+        Box::new(Self { reason, path: String::new(), expected: expected.to_owned(), found })
+    }
+
+    /// A record in Avro whose text in JSON would be too long.
+    pub(super) fn too_long_as_json(limit: usize) -> Box<Self> {
+        let detail = format!("as JSON longer than {limit} bytes, the limit for one record");
+        Self::plain(Reason::TooLarge, "", detail)
+    }
+
     /// A record that is not read because of its size.
     pub(super) fn too_large(len: usize, limit: usize) -> Box<Self> {
         let detail = format!("{len} bytes, the limit for one record is {limit}");

@@ -108,6 +108,12 @@ pub(super) fn members<'a>(record: &'a str, into: &mut Vec<Member<'a>>) -> Result
     members.cursor.end()
 }
 
+/// Is the text one value, which may stand where `depth` objects and arrays are open around it?
+pub(super) fn is_value(text: &str, depth: u32) -> bool {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.value(depth).is_ok() && cursor.end().is_ok()
+}
+
 /// The members of an object, one by one.
 pub(super) struct Members<'a> {
     cursor: Cursor<'a>,
@@ -473,6 +479,22 @@ fn special(word: u64) -> u64 {
     let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
     let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
     (equal(b'"') | equal(b'\\') | below(word, 0x20)) & (ONES << 7)
+}
+
+/// Length of the beginning that a JSON string can hold as it is.
+#[inline]
+pub(super) fn plain_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + 8) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(word);
+        match special(u64::from_le_bytes(eight)) {
+            0 => at += 8,
+            special => return at + special.trailing_zeros() as usize / 8,
+        }
+    }
+    let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+    at + bytes[at..].iter().take_while(|byte| plain(byte)).count()
 }
 
 fn hex4(digits: &[u8]) -> Option<u16> {

@@ -10,14 +10,20 @@
 //! is reported: not JSON, a member twice, event type, version, id, time, tenant, then absent or
 //! ill-typed fields in the contract's order, then bounds in the contract's order, then rules.
 //!
+//! Records in Avro ([`avro`]) become the JSON text that stands for them and are judged like any
+//! other; a value that no JSON stands for is reported after the version. Their schemas come from
+//! outside, so [`Decoder::try_decode`] may wait.
+//!
 //! Decisions: `3.0` and `3e0` are the integer 3, for JSON has one kind of number; a decimal with
 //! more digits than its scale (`1.005` in `decimal(12,2)`) is `wrong_type`, one that is too large is
 //! `out_of_range`; numbers in quotes are texts, except epoch times.
 
+mod avro;
 mod column;
 mod fault;
 mod json;
 mod number;
+mod outside;
 mod plan;
 mod rows;
 mod texts;
@@ -28,23 +34,28 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::support;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::compute::filter_record_batch;
-use contracts::model::{Domain, EventContract, UnknownEvent};
+use contracts::model::{Domain, EventContract, Format, UnknownEvent};
 use hashbrown::HashSet;
 
 use crate::batch::{CANARY, ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
+use crate::headers::Headers;
 use crate::outcome::{Reason, Rejection, Stage};
 use crate::validate::Validator;
 
+use avro::Avro;
 use fault::Fault;
 use json::{Kind, Member};
+use outside::Outside;
 use plan::{Found, Plan, TypeIndex, at_path};
 use rows::{Rows, Scratch};
 use texts::Texts;
 
+pub use avro::{GaveUp, SchemaSource, WriterSchema};
 pub(crate) use fault::clip;
 pub(crate) use number::around;
 
@@ -71,6 +82,7 @@ pub struct Decoder {
     plans: Vec<(Plan, Validator)>,
     /// Rows of each plan in the last batch: how much room to make for the next.
     last_rows: Vec<usize>,
+    avro: Avro,
 }
 
 /// A record that did not become a row.
@@ -99,11 +111,37 @@ impl Decoder {
             types: TypeIndex::new(domain, &contracts),
             last_rows: vec![0; plans.len()],
             plans,
+            avro: Avro::default(),
         }
     }
 
-    /// Decodes and validates a batch.
+    /// The same decoder, which asks for the schemas of records in Avro there. Without it such
+    /// records are rejected as `unknown_schema`.
+    pub fn with_schemas(mut self, source: Arc<dyn SchemaSource>) -> Self {
+        self.avro = Avro::new(source);
+        self
+    }
+
+    /// Decodes and validates a batch, however long the schemas of its records take.
     pub fn decode(&mut self, raw: RawBatch) -> DecodedBatch {
+        self.try_decode(raw, &|| true).expect("nobody calls the wait off")
+    }
+
+    /// Decodes and validates a batch. Where the schemas of records in Avro cannot be had it waits as
+    /// long as `go_on` says so; then nothing is known about any record of the batch, and it must not
+    /// be taken for read.
+    pub fn try_decode(
+        &mut self,
+        raw: RawBatch,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<DecodedBatch, GaveUp> {
+        if raw.format == Format::Avro && raw.source != CANARY {
+            self.avro.prepare(&raw, go_on)?;
+        }
+        Ok(self.judge(raw))
+    }
+
+    fn judge(&mut self, raw: RawBatch) -> DecodedBatch {
         let mut run = Run {
             rows: self.plans.iter().map(|_| None).collect(),
             full: Vec::new(),
@@ -112,28 +150,44 @@ impl Decoder {
         };
         let mut rejected = Vec::new();
         let mut ignored = Vec::new();
-        let mut texts = Texts::new(&raw.bytes);
-        let mut members = Vec::with_capacity(32);
-        let is_canary = raw.source == CANARY;
-        for ordinal in 0..raw.records.len() as u32 {
-            if is_canary {
-                let (reason, event_type) = (Reason::Canary, String::new());
+        let mut sort = |ordinal, refused| match refused {
+            Refused::Ignored(reason, event_type) => {
                 ignored.push(Ignored { ordinal, reason, event_type });
-                continue;
             }
-            members.clear();
-            match self.record(
-                &raw.records[ordinal as usize],
-                ordinal,
-                &mut texts,
-                &mut members,
-                &mut run,
-            ) {
-                Ok(()) => {}
-                Err(Refused::Ignored(reason, event_type)) => {
-                    ignored.push(Ignored { ordinal, reason, event_type });
+            Refused::Rejected(rejection) => rejected.push(*rejection),
+        };
+        let ordinals = 0..raw.records.len() as u32;
+        match raw.format {
+            _ if raw.source == CANARY => {
+                ordinals.for_each(|ordinal| {
+                    sort(ordinal, Refused::Ignored(Reason::Canary, String::new()));
+                });
+            }
+            Format::Json => {
+                let mut texts = Texts::new(&raw.bytes);
+                let mut members = Vec::with_capacity(32);
+                for ordinal in ordinals {
+                    members.clear();
+                    let record = &raw.records[ordinal as usize];
+                    let result = match Outside::of(raw.headers(ordinal), &self.types.headers) {
+                        None => {
+                            self.json_record(record, ordinal, &mut texts, &mut members, &mut run)
+                        }
+                        Some(outside) => self.wrapped_record(outside, &raw, ordinal, &mut run),
+                    };
+                    if let Err(refused) = result {
+                        sort(ordinal, refused);
+                    }
                 }
-                Err(Refused::Rejected(rejection)) => rejected.push(*rejection),
+            }
+            Format::Avro => {
+                let mut avro = std::mem::take(&mut self.avro);
+                for ordinal in ordinals {
+                    if let Err(refused) = self.avro_record(&mut avro, &raw, ordinal, &mut run) {
+                        sort(ordinal, refused);
+                    }
+                }
+                self.avro = avro;
             }
         }
         let mut rows = Vec::new();
@@ -156,7 +210,7 @@ impl Decoder {
         decoded
     }
 
-    fn record<'a>(
+    fn json_record<'a>(
         &mut self,
         record: &RawRecord,
         ordinal: u32,
@@ -164,59 +218,137 @@ impl Decoder {
         members: &mut Vec<Member<'a>>,
         run: &mut Run,
     ) -> Result<(), Refused> {
-        let reject = |fault: &Fault, members: &[Member<'_>], plan: Option<&Plan>, types| {
-            Err(Refused::Rejected(rejection(ordinal, fault, members, plan, types)))
+        self.gate(record, ordinal)?;
+        let text = texts
+            .get(record.start..record.start + record.len)
+            .map_err(|fault| self.refused(ordinal, &fault, members, None))?;
+        let (plan, event_type) = self.read(text, ordinal, None, members, run)?;
+        self.push(run, plan, members, &event_type, ordinal, record, text.len())
+    }
+
+    /// A record whose envelope stands outside of its body.
+    #[cold]
+    fn wrapped_record(
+        &mut self,
+        outside: Outside,
+        raw: &RawBatch,
+        ordinal: u32,
+        run: &mut Run,
+    ) -> Result<(), Refused> {
+        let record = &raw.records[ordinal as usize];
+        self.gate(record, ordinal)?;
+        let text = Texts::new(raw.payload(ordinal))
+            .get(0..record.len)
+            .and_then(|payload| self.with_outside(outside, payload, raw.headers(ordinal)))
+            .map_err(|fault| self.refused(ordinal, &fault, &[], None))?;
+        let mut members = Vec::with_capacity(32);
+        let (plan, event_type) = self.read(&text, ordinal, None, &mut members, run)?;
+        self.push(run, plan, &members, &event_type, ordinal, record, text.len())
+    }
+
+    /// The text that stands for a record with what stands outside of it.
+    fn with_outside(
+        &self,
+        outside: Outside,
+        payload: &str,
+        headers: Headers<'_>,
+    ) -> Result<String, Box<Fault>> {
+        let envelope_of = |event_type: &str| {
+            let plan = self.types.plan_of(event_type)?;
+            Some(&self.plans[plan].0.contract.envelope)
         };
+        outside::text(outside, payload, headers, &self.types.headers, envelope_of)
+    }
+
+    /// What is decided without a look at the payload.
+    #[inline]
+    fn gate(&self, record: &RawRecord, ordinal: u32) -> Result<(), Refused> {
         if record.attached.is_tombstone {
             return Err(Refused::Ignored(Reason::Tombstone, String::new()));
         }
         if record.len > self.options.max_record_bytes {
             let fault = Fault::too_large(record.len, self.options.max_record_bytes);
-            return reject(&fault, members, None, &self.types);
+            return Err(self.refused(ordinal, &fault, &[], None));
         }
-        let text = match texts.get(record.start..record.start + record.len) {
-            Ok(text) => text,
-            Err(fault) => return reject(&fault, members, None, &self.types),
-        };
+        Ok(())
+    }
+
+    /// The members of a record, the plan for it and its event type, which `record_name` stands for
+    /// where no member does.
+    #[inline]
+    fn read<'a>(
+        &self,
+        text: &'a str,
+        ordinal: u32,
+        record_name: Option<[&'a str; 2]>,
+        members: &mut Vec<Member<'a>>,
+        run: &mut Run,
+    ) -> Result<(usize, Cow<'a, str>), Refused> {
         if let Err(syntax) = json::members(text, members) {
             members.clear();
-            return reject(&Box::<Fault>::from(syntax), members, None, &self.types);
+            return Err(self.refused(ordinal, &Box::<Fault>::from(syntax), members, None));
         }
         if let Some(name) = run.twice(members) {
             let fault = Fault::twice(name);
-            return reject(&fault, members, None, &self.types);
+            return Err(self.refused(ordinal, &fault, members, None));
         }
-        let (versions, event_type) = match self.types.find(members) {
+        let (versions, event_type) = match self.types.find(members, record_name) {
             Ok(Found::Contract(versions, event_type)) => (versions, event_type),
             Ok(Found::Unknown(event_type)) => {
                 if self.unknown_event == UnknownEvent::Ignore {
                     return Err(Refused::Ignored(Reason::UnknownEventType, clip(&event_type)));
                 }
                 let fault = Fault::unknown_type(&event_type);
-                return reject(&fault, members, None, &self.types);
+                return Err(self.refused(ordinal, &fault, members, None));
             }
-            Err(fault) => return reject(&fault, members, None, &self.types),
+            Err(fault) => return Err(self.refused(ordinal, &fault, members, None)),
         };
-        let plan = match versions.choose(members) {
-            Ok(Ok(plan)) => plan,
+        let fault = match versions.choose(members) {
+            Ok(Ok(plan)) => return Ok((plan, event_type)),
             Ok(Err((path, version))) => {
                 let known = versions.list();
-                let fault = Fault::unknown_version(&path, &version, &event_type, &known);
-                return reject(&fault, members, None, &self.types);
+                Fault::unknown_version(&path, &version, &event_type, &known)
             }
-            Err(fault) => return reject(&fault, members, None, &self.types),
+            Err(fault) => fault,
         };
-        let (plan_at, plan) = (plan, &mut self.plans[plan].0);
+        Err(self.refused(ordinal, &fault, members, None))
+    }
+
+    /// Makes a row of a record.
+    #[allow(clippy::too_many_arguments)] // What is known of the record, all by name below.
+    #[inline]
+    fn push(
+        &mut self,
+        run: &mut Run,
+        plan_at: usize,
+        members: &[Member<'_>],
+        event_type: &str,
+        ordinal: u32,
+        record: &RawRecord,
+        text_len: usize,
+    ) -> Result<(), Refused> {
+        let plan = &mut self.plans[plan_at].0;
         let room = self.last_rows[plan_at];
         let rows = run.rows[plan_at].get_or_insert_with(|| Rows::new(&plan.contract, room));
         if rows.is_full() {
             let full = std::mem::replace(rows, Rows::new(&plan.contract, 0));
             run.full.push((plan_at, full));
         }
-        match rows.push(plan, members, &mut run.scratch, &event_type, ordinal, record) {
-            Ok(()) => Ok(()),
-            Err(fault) => reject(&fault, members, Some(plan), &self.types),
-        }
+        rows.push(plan, members, &mut run.scratch, event_type, ordinal, record, text_len)
+            .map_err(|fault| self.refused(ordinal, &fault, members, Some(plan_at)))
+    }
+
+    /// The rejection for a fault, as it is handed on.
+    #[cold]
+    fn refused(
+        &self,
+        ordinal: u32,
+        fault: &Fault,
+        members: &[Member<'_>],
+        plan: Option<usize>,
+    ) -> Refused {
+        let plan = plan.map(|at| &self.plans[at].0);
+        Refused::Rejected(rejection(ordinal, fault, members, plan, &self.types))
     }
 }
 
@@ -281,8 +413,8 @@ fn rejection(
     let envelope = plan.map(|plan| &plan.contract.envelope);
     let (event_id, event_time) = match envelope {
         Some(envelope) => (
-            id(envelope.id.path()),
-            value(envelope.time.path())
+            id(&outside::path(&envelope.id)),
+            value(&outside::path(&envelope.time))
                 .and_then(|raw| column::timestamp(raw, envelope.time_form).ok()),
         ),
         None => (

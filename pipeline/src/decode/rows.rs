@@ -17,8 +17,8 @@ use super::plan::{Place, Plan, UNKNOWN, within};
 
 /// Most characters of an event id or a tenant.
 const MAX_ID: usize = 256;
-/// Bytes of records in one row set. Arrow counts text bytes with 31 bits; no value is longer than
-/// its text in the record or its default.
+/// Bytes of records' texts in one row set. Arrow counts text bytes with 31 bits; no value is longer
+/// than its text in the record or its default.
 const MAX_BYTES: usize = 1 << 30;
 
 /// Columns of one contract version, in step with `ordinals`.
@@ -69,7 +69,8 @@ impl Rows {
         self.bytes >= MAX_BYTES
     }
 
-    /// Appends one record. After an error the row set is as before.
+    /// Appends one record, whose text has `text_len` bytes. After an error the row set is as before.
+    #[allow(clippy::too_many_arguments)] // What a record is, and what is reused from the one before.
     pub(super) fn push(
         &mut self,
         plan: &mut Plan,
@@ -78,6 +79,7 @@ impl Rows {
         event_type: &str,
         ordinal: u32,
         record: &RawRecord,
+        text_len: usize,
     ) -> Result<(), Box<Fault>> {
         plan.sort(members, &mut scratch.at, &mut scratch.extra);
         let record_members = RecordMembers { members, at: &scratch.at };
@@ -89,7 +91,7 @@ impl Rows {
         self.event_type.push(event_type);
         self.push_extra(members, &scratch.extra);
         self.ordinals.push(ordinal);
-        self.bytes += record.len + plan.defaults_len;
+        self.bytes += text_len + plan.defaults_len;
         Ok(())
     }
 
@@ -100,11 +102,11 @@ impl Rows {
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
         let envelope = &self.contract.envelope;
-        let id = members.required(&plan.id, envelope.id.path())?;
-        push_id(id, &mut self.id).map_err(|fault| fault.inside(&envelope.id.to_string()))?;
-        let time = members.required(&plan.time, envelope.time.path())?;
+        let id = members.required(&plan.id)?;
+        push_id(id, &mut self.id).map_err(|fault| fault.inside(&plan.id.at.join(".")))?;
+        let time = members.required(&plan.time)?;
         let time = column::timestamp(time, envelope.time_form)
-            .map_err(|fault| fault.inside(&envelope.time.to_string()))?;
+            .map_err(|fault| fault.inside(&plan.time.at.join(".")))?;
         self.time.push(time);
         self.push_tenant(plan, members, record)?;
 
@@ -140,11 +142,11 @@ impl Rows {
         members: &RecordMembers<'_, '_>,
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
-        let tenant = self.contract.envelope.tenant.as_ref().map(|place| place.path());
-        let (Some(place), Some(path)) = (&plan.tenant, tenant) else {
+        let Some(place) = &plan.tenant else {
             self.tenant.push(&record.tenant);
             return Ok(());
         };
+        let path = &place.at;
         let raw = members.at(place).map_err(|fault| fault.inside(&path[0]))?;
         let Some(raw) = raw.filter(|raw| raw.kind != Kind::Null) else {
             self.tenant.push(&record.tenant);
@@ -238,7 +240,8 @@ impl<'a> RecordMembers<'_, 'a> {
     }
 
     /// A value of the envelope that every record must have.
-    fn required(&self, place: &Place, path: &[String]) -> Result<Raw<'a>, Box<Fault>> {
+    fn required(&self, place: &Place) -> Result<Raw<'a>, Box<Fault>> {
+        let path = &place.at;
         let first = path.first().map_or("", String::as_str);
         match self.at(place).map_err(|fault| fault.inside(first))? {
             None => Err(Fault::missing(&path.join("."), false)),

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::batch::RawBatch;
+use crate::decode::GaveUp;
 use crate::positions::Positions;
 
 /// Delivers records.
@@ -193,6 +194,9 @@ pub enum SourceError {
     /// Kafka cannot be read.
     #[error(transparent)]
     Kafka(#[from] kafka::KafkaError),
+    /// Records in Avro whose schema could not be had for too long.
+    #[error("records cannot be read: {0}")]
+    Schemas(#[from] GaveUp),
 }
 
 #[cfg(test)]

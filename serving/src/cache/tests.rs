@@ -55,7 +55,11 @@ impl World {
 
     fn tell(&self, relations: &[Relation], tenant: &str) {
         let touched = relations.iter().map(|r| (*r, vec![tenant.to_owned()])).collect();
-        self.cache.committed(&Committed { last_seq: self.seq as i64, touched });
+        self.cache.committed(&Committed {
+            last_seq: self.seq as i64,
+            touched,
+            ..Default::default()
+        });
     }
 
     fn value(&self, question: &MetricQuestion) -> Value {
@@ -150,7 +154,7 @@ fn a_fill_overtaken_by_a_commit_does_not_stay() {
                 && armed.swap(false, Ordering::Relaxed)
             {
                 let touched = vec![(TRIPS, vec![TENANT.to_owned()])];
-                cache.committed(&Committed { last_seq: 1, touched });
+                cache.committed(&Committed { last_seq: 1, touched, ..Default::default() });
             }
             NOW
         }

@@ -140,7 +140,7 @@ pub(crate) fn batch(lines: &[&[u8]]) -> RawBatch {
         next_offset: records.len() as u64,
         records,
         fingerprint: None,
-        format: Format::Json,
+        format: Default::default(),
         claim: None,
     }
 }

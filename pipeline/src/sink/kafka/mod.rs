@@ -16,7 +16,7 @@
 //! Start at [`Publisher::spawn`] (`publisher`) and `worker`; `position` has the decisions after a start, `ledger`
 //! reads what they rest on, `session` is one Kafka client with its transactions, `feed` what is
 //! published. Why positions stand in a topic of ours and not among the offsets of a consumer group:
-//! `docs/adr/0012-topics-from-the-journal.md`.
+//! `docs/adr/0013-topics-from-the-journal.md`.
 
 mod config;
 mod context;

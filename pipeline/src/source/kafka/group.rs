@@ -1,8 +1,9 @@
 //! What the members of this process share: settings, what is known of topics, the end of a bounded
 //! run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::config::KafkaConfig;
 use super::error::KafkaError;
@@ -10,6 +11,7 @@ use super::member::Client;
 use super::native;
 use super::start::Halt;
 use super::status::KafkaProbe;
+use crate::lease::Lease;
 use crate::positions::Positions;
 
 /// Shared by all members.
@@ -18,6 +20,7 @@ pub(super) struct Group {
     pub(super) probe: KafkaProbe,
     positions: OnceLock<Positions>,
     state: Mutex<State>,
+    leases: Mutex<HashMap<(String, i32), Lease>>,
 }
 
 struct State {
@@ -44,6 +47,7 @@ impl Group {
             probe,
             positions: OnceLock::new(),
             state: Mutex::new(State { missing, unfinished: partitions, halted: Vec::new() }),
+            leases: Mutex::default(),
         }
     }
 
@@ -65,6 +69,26 @@ impl Group {
     /// The encoding of a topic's records.
     pub(super) fn format(&self, topic: &str) -> contracts::model::Format {
         self.config.format(topic)
+    }
+
+    /// Takes a partition away from whichever member of this process still believes to have it. The
+    /// broker has given it to another one, and a member that was not heard of for a while learns
+    /// of that last: until then its batches would count beside those of the new one.
+    pub(super) fn take_over(&self, topic: &str, partition: i32) {
+        let key = (topic.to_owned(), partition);
+        let before = self.leases().remove(&key);
+        if let Some(before) = before {
+            before.revoke(Duration::ZERO);
+        }
+    }
+
+    /// Keeps the lease of a partition that was taken over.
+    pub(super) fn holds(&self, topic: &str, partition: i32, lease: Lease) {
+        self.leases().insert((topic.to_owned(), partition), lease);
+    }
+
+    fn leases(&self) -> MutexGuard<'_, HashMap<(String, i32), Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks whether topics that were missing are there now.

@@ -201,6 +201,8 @@ impl Member {
         let mut wanted = TopicPartitionList::with_capacity(keys.len());
         let mut halted = Vec::new();
         for (topic, partition) in keys {
+            // Before its position is looked up.
+            self.group.take_over(&topic, partition);
             let (start, facts) = self.start_of(client, &topic, partition, ids.get(&topic));
             let (offset, next, epoch) = match start {
                 // A canary has nothing to lose: whatever became of its topic, it goes on.
@@ -263,6 +265,7 @@ impl Member {
             let shown = |offset: Option<i64>| offset.and_then(|offset| u64::try_from(offset).ok());
             let range = (shown(begin), shown(end));
             self.group.probe.assigned(&topic, partition, self.number, range);
+            self.group.holds(&topic, partition, assigned.lease.clone());
             self.lock().assigned.insert((topic, partition), Arc::new(assigned));
         }
         self.incremental(client.incremental_assign(&wanted), "take partitions over");

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::monitor::PipelineState;
 use crate::http::query::Parameters;
 use crate::http::split::{SplitError, split};
 use crate::http::state::{AppState, Caller};
@@ -75,7 +76,7 @@ struct EventResult {
         (status = 200, description = "An answer per event.", body = EventsBody),
         (status = 400, description = "The body holds no events.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
-        (status = 503, description = "The pipeline is full; nothing was taken.", body = ErrorBody,
+        (status = 503, description = "The pipeline is full, or the store refuses; nothing was taken.", body = ErrorBody,
             headers(("Retry-After" = u64, description = "Seconds to wait"))),
     ),
 )]
@@ -89,6 +90,13 @@ pub(in super::super) async fn post(
     parameters.only(&[])?;
     let bytes = read(body, &headers, state.options.max_body_bytes).await?;
     let records = split(&bytes, says_lines(&headers), state.options.max_events_per_request)?;
+    // They would wait behind a batch that the store does not take, for nobody knows how long.
+    if let PipelineState::Refused(why) = state.pipeline.state() {
+        return Err(ApiError::busy(format!(
+            "the store takes nothing now, nor these events: {why}"
+        ))
+        .hint("send the same events again after `Retry-After` seconds"));
+    }
     let records = records.into_iter().map(<[u8]>::to_vec).collect();
     let outcomes = state.ingress.submit(caller.tenant, records, time::now())?;
     match outcomes.await {
