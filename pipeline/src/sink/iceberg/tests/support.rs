@@ -233,6 +233,12 @@ impl Journal for MemoryJournal {
         let batches = self.dead_letters.lock().expect("no test panics with the lock");
         Ok(select(&batches, "id", after, i64::MAX, max_rows))
     }
+
+    fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {
+        let batches = self.dead_letters.lock().expect("no test panics with the lock");
+        let ids = batches.iter().flat_map(|batch| int64(batch, "id"));
+        Ok(ids.max().unwrap_or(0).max(known))
+    }
 }
 
 fn select(
