@@ -148,8 +148,7 @@ fn run(place: &Place, kafka: &Kafka, more: &[&str]) -> Finished {
 
 #[track_caller]
 fn sales(place: &Place) -> Value {
-    let question =
-        ["sales", "--window", "1h", "--as-of", "2026-01-01T12:50:00Z", "--output", "json"];
+    let question = ["sales", "--window", "1h", "--as-of", "2026-01-01T12:50:00Z"];
     place.read(&question).json()["value"].clone()
 }
 
