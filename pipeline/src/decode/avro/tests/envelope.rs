@@ -337,7 +337,7 @@ fields:
     let batch = decode(domain, Schemas::of(&[&schema]), &[record]);
     assert_eq!(
         show(&batch, 0),
-        "parcel v1 _type=parcel.sent _id=7 _time=1970-01-01T00:00:01.500 _tenant=default name=n \
+        "parcel.sent v1 _type=parcel.sent _id=7 _time=1970-01-01T00:00:01.500 _tenant=default name=n \
          weight=1.234 ok=true size=0.1 at_s=1970-01-01T00:00:01 at_us=1970-01-01T00:00:00.000001 \
          at_ns=1970-01-01T00:00:00.000001 at_text=1970-01-01T00:00:01 day=1970-01-02 \
          note={\"a\":1} items=[{sku: a, pieces: null, at: 1970-01-01T00:00:01.500}] _absent=0 \
