@@ -116,6 +116,40 @@ fn kills_at_random_moments_lose_nothing_and_double_nothing() {
     topics.check(&kafka, &[&sample]);
 }
 
+/// The brokers give up a transaction that takes too long. To librdkafka that looks as if another
+/// process had taken over.
+#[test]
+fn a_transaction_that_took_too_long_is_published_anew() {
+    let kafka = Kafka::shared();
+    let (topics, place) = (Topics::new(&kafka), Place::of("flights"));
+    let sample = Sample::new(226, 2_000, 3);
+    let file = place.file("events.ndjson", &sample.lines);
+    let child = command(topics.run_arguments(&place, &file, &place.data()))
+        // The first two are those with which the publishers say that it is them.
+        .env("AGENTFLOW_FAIL_POINT", "topic_before_commit:4:freeze")
+        .env("AGENTFLOW_LOG", "info")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let state = format!("/proc/{}/stat", child.id());
+    wait_for("the freeze", || {
+        let state = std::fs::read_to_string(&state).ok()?;
+        state.rsplit_once(") ")?.1.starts_with('T').then_some(())
+    });
+    // Readers of committed records get no further than the open transaction.
+    let before = kafka.ends(&topics.positions);
+    wait_for("the brokers to give the transaction up", || {
+        (kafka.ends(&topics.positions) != before).then_some(())
+    });
+    signal(&child, "CONT");
+    let output = child.wait_with_output().expect("the end of the process");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("falls behind") && !stderr.contains("halted"), "{stderr}");
+    topics.check(&kafka, &[&sample]);
+}
+
 #[test]
 fn a_second_process_with_the_same_identity_fences_the_first() {
     let kafka = Kafka::shared();

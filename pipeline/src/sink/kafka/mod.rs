@@ -37,7 +37,7 @@ mod worker;
 
 pub use config::{Content, PublisherConfig};
 pub use error::PublishError;
-pub use publisher::{Publisher, PublisherHandle};
+pub use publisher::{Publisher, PublisherHandle, PublisherProbe};
 pub use reader::{Published, ReadFrom, TopicReader};
 pub use record::header;
 pub use status::PublisherStatus;

@@ -66,6 +66,11 @@ impl PublisherHandle {
         self.status.read()
     }
 
+    /// A way to look at it that does not keep it alive.
+    pub fn probe(&self) -> PublisherProbe {
+        PublisherProbe(self.status.clone())
+    }
+
     /// Asks for the end without waiting for it, so that several publishers end side by side.
     pub fn ask_to_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -83,5 +88,16 @@ impl Drop for PublisherHandle {
         {
             tracing::error!("a publisher ended with a panic");
         }
+    }
+}
+
+/// Handle to look at a publisher from outside. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PublisherProbe(SharedStatus);
+
+impl PublisherProbe {
+    /// How it goes.
+    pub fn status(&self) -> PublisherStatus {
+        self.0.read()
     }
 }

@@ -7,6 +7,8 @@
 //! Nothing waits for this thread. A failure is kept in the status and tried again with growing
 //! pauses; it halts where going on could lose or double records.
 
+mod takeover;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,20 +22,15 @@ use super::config::PublisherConfig;
 use super::context::Context;
 use super::error::{PublishError, Retry, chain};
 use super::feed::Feed;
-use super::ledger::{self, UpTo};
 use super::pace::Pace;
-use super::position::{Claim, Facts, Start, Stored, choose_position};
+use super::position::{Claim, Stored};
 use super::record::Record;
 use super::session::Session;
 use super::status::SharedStatus;
-use super::topics;
 use crate::clock;
 use crate::metrics::METRICS;
 use crate::sink::backoff::Backoff;
 use crate::store::Journal;
-
-/// A newer process needs a moment to say in the topic of positions that it publishes.
-const OTHER_CLAIMS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Asks for an answer once everything is published that the journal has now.
 #[derive(Debug)]
@@ -215,66 +212,6 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes the topic over and finds out up to where it is published.
-    fn open(&mut self) -> Result<Session, PublishError> {
-        self.context.clear();
-        if self.is_overtaken {
-            self.pause(OTHER_CLAIMS_WITHIN);
-        }
-        let (stop, context) = (Arc::clone(&self.stop), self.context.clone());
-        let is_stopped = move || stop.load(Ordering::Relaxed);
-        let longest = topics::ensure(&self.config, &context, &is_stopped)?;
-        let read = |this: &Self, up_to| {
-            ledger::read(&this.config, &this.key, up_to, &context, &is_stopped)
-        };
-        // First without fencing anybody: a directory that must not publish takes nothing from the
-        // one that does.
-        let seen = read(self, UpTo::Visible)?;
-        if let Some(other) = seen.as_ref().filter(|stored| stored.claim != self.claim)
-            && self.is_overtaken
-        {
-            let by = other.claim.clone();
-            return Err(PublishError::Fenced { topic: self.config.topic.clone(), by });
-        }
-        self.start_behind(seen)?;
-        let mut session =
-            Session::open(&self.config, &self.key, longest, &self.context, &is_stopped)?;
-        let stored = read(self, UpTo::End)?;
-        let mark = stored.as_ref().and_then(|stored| stored.mark.clone());
-        let position = self.start_behind(stored)?;
-        // Says that it is us who publish now, before there is anything to publish.
-        session.begin()?;
-        session.commit(&self.stored(position, mark), &is_stopped)?;
-        self.is_overtaken = false;
-        self.position = Some(position);
-        tracing::info!(topic = self.config.topic, position, "publishing");
-        Ok(session)
-    }
-
-    /// Where to begin, given what the topic of positions says.
-    fn start_behind(&self, stored: Option<Stored>) -> Result<i64, PublishError> {
-        let end = self.feed.end(0)?;
-        let mark = match &stored {
-            Some(stored) if (1..=end).contains(&stored.position) => {
-                self.feed.mark(stored.position)?
-            }
-            _ => None,
-        };
-        let facts = Facts {
-            stored: stored.map(|stored| (stored.position, stored.mark)),
-            remembered: self.position,
-            end,
-            mark,
-        };
-        match choose_position(&facts) {
-            Start::Beginning => Ok(0),
-            Start::After(position) => Ok(position),
-            Start::Halt(halt) => {
-                Err(PublishError::Halted { topic: self.config.topic.clone(), halt })
-            }
-        }
-    }
-
     fn stored(&self, position: i64, mark: Option<String>) -> Stored {
         Stored {
             position,
@@ -365,13 +302,6 @@ impl Worker {
             status.last_error = Some(message);
             status.halted = halted;
         });
-    }
-
-    fn pause(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !self.is_stopped() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
     }
 
     /// Brings the status up to date.
