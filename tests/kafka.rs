@@ -321,6 +321,8 @@ fn cloud_events_are_the_same_events() {
             "--seed",
             "5",
             "--unpaced",
+            "--bad",
+            "0",
             "--format",
             format,
             "--header",

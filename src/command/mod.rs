@@ -123,9 +123,12 @@ mod tests {
     #[test]
     fn every_subcommand_and_every_flag_has_a_help_text() {
         fn check(command: &clap::Command) {
+            // clap notices two arguments with one id in debug builds only.
+            let mut ids = std::collections::BTreeSet::new();
             assert!(command.get_about().is_some(), "`{}` has no text", command.get_name());
             for argument in command.get_arguments() {
                 let id = argument.get_id();
+                assert!(ids.insert(id.clone()), "`{}` has two of {id}", command.get_name());
                 assert!(argument.get_help().is_some(), "`{}` {id} has no text", command.get_name());
             }
             command.get_subcommands().for_each(check);
