@@ -114,3 +114,56 @@ fn event_contracts_are_exported_for_producers() {
     agentflow(["contracts", "export", "--format", "avro", "--contracts", &folder])
         .failed(1, &["`event-id`", "hint:"]);
 }
+
+#[test]
+fn records_in_avro_need_a_schema_registry() {
+    let contract = "kind: event\nnames: [e]\ntopic: t\nformat: avro\nfields: {a: int64}\n";
+    let place = Place::with_contracts(&[("e.yaml", contract)]);
+    let run = |command: &str, more: &[&str], environment: &[(&str, &str)]| {
+        let mut all = vec![command.to_owned()];
+        all.extend(["--contracts".to_owned(), place.contracts.display().to_string()]);
+        all.extend(["--data".to_owned(), place.data().display().to_string()]);
+        // Nothing is asked of the broker before that is settled.
+        all.extend(["--from", "kafka:127.0.0.1:1"].map(str::to_owned));
+        all.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let mut command = support::command(all);
+        command.envs(environment.iter().copied());
+        let output = command.output().expect("the binary starts");
+        support::Finished {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    };
+    let missing = "error: contract `e` is in Avro: name a schema registry with --schema-registry";
+    run("run", &["--until-end"], &[]).failed(1, &[missing, "hint: "]);
+    run("serve", &["--listen", "127.0.0.1:0"], &[]).failed(1, &[missing]);
+    run("run", &["--until-end"], &[("AGENTFLOW_SCHEMA_REGISTRY", "")]).failed(1, &[missing]);
+    assert!(!place.data().exists());
+
+    let url = ["--until-end", "--schema-registry"];
+    let with = |value: &str| run("run", &[url[0], url[1], value], &[]);
+    with("localhost:8081").failed(1, &["`localhost:8081` is no address", "hint: write it as"]);
+    let secret = with("http://me:secret@r.example");
+    secret.failed(1, &["would be seen by everybody"]);
+    assert!(!secret.stderr.contains("secret"), "{secret:?}");
+    // Once it is named the broker is asked.
+    with("http://a.example,http://b.example/v7").failed(1, &["127.0.0.1:1"]);
+    run("run", &["--until-end"], &[("AGENTFLOW_SCHEMA_REGISTRY", "http://a.example")])
+        .failed(1, &["127.0.0.1:1"]);
+
+    let bad = [
+        ("AGENTFLOW_SCHEMA_REGISTRY", "http://a.example"),
+        ("AGENTFLOW_SCHEMA_REGISTRY_AUTH", "two secret words"),
+    ];
+    let refused = run("run", &["--until-end"], &bad);
+    refused.failed(1, &["`AGENTFLOW_SCHEMA_REGISTRY_AUTH`", "neither user:password nor a token"]);
+    assert!(!refused.stderr.contains("secret"), "{refused:?}");
+    let file = place.file("registry.properties", &[b"basic.auth.user=secret".to_vec()]);
+    let file = file.display().to_string();
+    let properties = ["--schema-registry-properties", &file];
+    let more = [url[0], url[1], "http://a.example", properties[0], properties[1]];
+    let refused = run("run", &more, &[]);
+    refused.failed(1, &["`basic.auth.user`", "hint: known are basic.auth.user.info"]);
+    assert!(!refused.stderr.contains("secret"), "{refused:?}");
+}

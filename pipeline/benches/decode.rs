@@ -3,10 +3,13 @@
 //! Shop events from the generator (fixed seed, with its usual share of bad ones) in batches of the
 //! size that a file source delivers. What the numbers do not cover: reading, deduplication, storing.
 
+#[path = "support/avro.rs"]
+mod avro;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use contracts::model::Domain;
+use contracts::model::{Domain, Format};
 use criterion::{BatchSize, Criterion, Throughput};
 use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
@@ -74,6 +77,33 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The good ones of the same events as JSON and in Avro, by the schemas that the contracts export.
+fn decode_avro(criterion: &mut Criterion) {
+    let domain = shop();
+    let json = avro::good_ones(&domain, one_batch(&mut generator()));
+    let schemas = Arc::new(avro::Schemas::of(&domain));
+    let in_avro = schemas.written(&domain, &json);
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(json.records.len() as u64));
+    for (name, batch) in [("shop/good/json", json), ("shop/good/avro", in_avro)] {
+        let mut decoder = Decoder::new(&domain).with_schemas(schemas.clone());
+        let decoded = decoder.decode(batch.clone());
+        let rejected =
+            decoded.rejected.first().map(|one| format!("{}: {}", one.reason, one.detail));
+        assert_eq!(rejected, None);
+        group.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                || batch.clone(),
+                |batch| decoder.decode(batch),
+                BatchSize::LargeInput,
+            );
+        });
+        let form = if batch.format == Format::Avro { "Avro" } else { "JSON" };
+        eprintln!("{form}: {} bytes a record", batch.bytes.len() / batch.records.len());
+    }
+    group.finish();
+}
+
 fn generate(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("generate");
     group.throughput(Throughput::Elements(Limits::default().records as u64));
@@ -86,6 +116,7 @@ fn generate(criterion: &mut Criterion) {
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     decode(&mut criterion);
+    decode_avro(&mut criterion);
     generate(&mut criterion);
     criterion.final_summary();
 }

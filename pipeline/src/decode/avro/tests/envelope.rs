@@ -299,7 +299,7 @@ fields:
   at_text: timestamp
   day: date
   note: json
-  items: {type: 'list<struct<sku: string, pieces: int64, at: timestamp>>', form: epoch_us}
+  items: {type: 'list<struct<sku: string, pieces: int64, at: timestamp>>'}
 "#;
     let domain = match contracts::load(&[("parcels.yaml".into(), contracts.to_owned())]) {
         Ok(domain) => domain,
@@ -316,7 +316,7 @@ fields:
     let item = Value::Record(vec![
         member("sku", some(1, text("a"))),
         member("pieces", some(0, Value::Null)),
-        member("at", some(1, Value::TimestampMicros(1_500_000))),
+        member("at", some(1, text("1970-01-01T00:00:01.5Z"))),
     ]);
     let record = Value::Record(vec![
         member("meta", meta),

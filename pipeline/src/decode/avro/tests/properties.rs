@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use apache_avro::types::Value;
+use arrow::array::AsArray;
+use arrow::datatypes::Float64Type;
 use contracts::model::TimeForm;
 use contracts::types::Type;
 use proptest::prelude::*;
@@ -27,6 +29,11 @@ fn typed(ty: serde_json::Value, value: Value, json: impl Into<serde_json::Value>
     Typed { ty, value, json: json.into() }
 }
 
+/// As `serde_json` reads it, which is not always the same number.
+fn parsed(number: &str) -> serde_json::Value {
+    serde_json::from_str(number).expect("JSON")
+}
+
 fn leaf() -> impl Strategy<Value = Typed> {
     let logical = |ty: &str, logical: &str| json!({"type": ty, "logicalType": logical});
     prop_oneof![
@@ -37,12 +44,13 @@ fn leaf() -> impl Strategy<Value = Typed> {
         any::<f64>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| typed(
             json!("double"),
             Value::Double(n),
-            n
+            parsed(&format!("{n:?}"))
         )),
-        any::<f32>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| {
-            let shortest: serde_json::Value = serde_json::from_str(&json!(n).to_string()).unwrap();
-            typed(json!("float"), Value::Float(n), shortest)
-        }),
+        any::<f32>().prop_filter("finite", |n| n.is_finite()).prop_map(|n| typed(
+            json!("float"),
+            Value::Float(n),
+            parsed(&format!("{n:?}"))
+        )),
         "(\\PC|[\\x00-\\x1f\"\\\\]){0,12}".prop_map(|text| typed(
             json!("string"),
             Value::String(text.clone()),
@@ -144,6 +152,16 @@ proptest! {
         let text = text.ok_or_else(|| TestCaseError::fail(shown.clone()))?;
         let is: serde_json::Value = serde_json::from_str(text).expect("JSON");
         prop_assert_eq!(is, json!({"v": value.json}));
+    }
+
+    #[test]
+    fn doubles_come_back(number in any::<f64>().prop_filter("finite", |n| n.is_finite())) {
+        let schema = event_schema(r#"{"name":"v","type":"double"}"#);
+        let record = written(1, &schema, event(vec![("v", Value::Double(number))]));
+        let fields = vec![field("v", Type::Float64)];
+        let batch = decode(events(fields), Schemas::of(&[&schema]), &[record]);
+        let column = batch.rows[0].columns.column_by_name("v").expect("declared");
+        prop_assert_eq!(column.as_primitive::<Float64Type>().value(0), number);
     }
 
     #[test]

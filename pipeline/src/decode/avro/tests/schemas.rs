@@ -146,5 +146,5 @@ fn what_is_no_schema() {
     check(r#"{"type":"enum","name":"e","symbols":[1]}"#, Err("a symbol that is no text"));
     check(r#"[["null"]]"#, Err("a union directly in a union"));
     let deep = format!("{}\"int\"{}", "{\"type\":".repeat(200), "}".repeat(200));
-    check(&deep, Err("not JSON: recursion limit exceeded at line 1 column 1024"));
+    check(&deep, Err("not JSON: recursion limit exceeded at line 1 column 1017"));
 }

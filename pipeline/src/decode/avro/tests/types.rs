@@ -9,9 +9,14 @@ use crate::decode::tests::support::{decimal, field, show};
 
 /// The member `v` of that type in Avro, read as `field`.
 fn read(ty: &str, value: Value, field: Field) -> String {
-    let schema = event_schema(&format!(r#"{{"name":"v","type":{ty}}}"#));
-    let record = written(1, &schema, event(vec![("v", value)]));
-    show(&decode(events(vec![field]), Schemas::of(&[&schema]), &[record]), 0)
+    read_as(ty, ty, value, field)
+}
+
+/// The same where the schema that is told is not quite the one that wrote.
+fn read_as(wrote: &str, told: &str, value: Value, field: Field) -> String {
+    let schema = |ty: &str| event_schema(&format!(r#"{{"name":"v","type":{ty}}}"#));
+    let record = written(1, &schema(wrote), event(vec![("v", value)]));
+    show(&decode(events(vec![field]), Schemas::of(&[&schema(told)]), &[record]), 0)
 }
 
 #[track_caller]
@@ -67,7 +72,7 @@ fn primitive_types() {
     check("\"float\"", Value::Float(-16_777_216.0), "-16777216.0");
     check("\"double\"", Value::Double(0.1 + 0.2), "0.30000000000000004");
     check("\"double\"", Value::Double(5e-324), "5e-324");
-    check("\"double\"", Value::Double(1e300), "1e300");
+    check("\"double\"", Value::Double(1e300), "1e+300");
     check("\"double\"", Value::Double(f64::NAN), "\"NaN\"");
     check("\"float\"", Value::Float(f32::INFINITY), "\"Infinity\"");
     check("\"double\"", Value::Double(f64::NEG_INFINITY), "\"-Infinity\"");
@@ -147,7 +152,7 @@ fn decimals_are_exact() {
         DECIMAL,
         value(&huge),
         field("v", decimal(38, 2)),
-        "out_of_range: does not fit decimal(38,2), found 871122859317602466462942351784808868…",
+        "out_of_range: does not fit decimal(38,2), found 871122859317602466466238995025326621327.…",
     );
     // A decimal without a precision is no decimal, so the specification.
     check(&logical("bytes", "decimal"), Value::Bytes(vec![1]), "\"AQ==\"");
@@ -245,9 +250,23 @@ fn days_times_and_the_rest() {
     check(&logical("long", "time-micros"), value, "\"23:59:59.999999\"");
     let id = "00112233-4455-6677-8899-aabbccddeeff";
     let uuid = uuid::Uuid::parse_str(id).expect("a UUID");
-    check_as(&logical("string", "uuid"), text(id), Type::String, id);
-    let ty = fixed(16, r#","logicalType":"uuid""#);
-    check_as(&ty, Value::Fixed(16, uuid.as_bytes().to_vec()), Type::String, id);
+    check_as(&logical("string", "uuid"), Value::Uuid(uuid), Type::String, id);
+    // `apache-avro` knows no UUIDs of 16 bytes, and checks the texts of the others.
+    let told = fixed(16, r#","logicalType":"uuid""#);
+    let value = Value::Fixed(16, uuid.as_bytes().to_vec());
+    let shown = read_as(&fixed(16, ""), &told, value, field("v", Type::String));
+    assert!(shown.contains(&format!(" v={id} ")), "{shown}");
+    let told = logical("string", "uuid");
+    let shown = read_as("\"string\"", &told, text("not one"), field("v", Type::String));
+    assert!(shown.contains(" v=not one "), "{shown}");
+    let told = fixed(12, r#","logicalType":"duration""#);
+    let value = Value::Fixed(12, vec![1, 0, 0, 0, 2, 0, 0, 0, 0xDC, 5, 0, 0]);
+    let shown = read_as(&fixed(12, ""), &told, value, field("v", Type::String));
+    assert!(shown.contains(" v=P1M2DT1.500S "), "{shown}");
+    let told = logical("bytes", "big-decimal");
+    let value = Value::Bytes(vec![4, 0x04, 0xD2, 4]);
+    let shown = read_as("\"bytes\"", &told, value, field("v", decimal(12, 2)));
+    assert!(shown.contains(" v=12.34 "), "{shown}");
     // What says of itself something that is not known, or does not fit, is what it is underneath.
     check(&logical("long", "furlongs"), Value::Long(1), "1");
     check(&logical("int", "timestamp-millis"), Value::Int(1), "1");
@@ -279,7 +298,7 @@ fn what_does_not_fit_the_contract_is_rejected_with_its_field() {
         "\"double\"",
         Value::Double(1e300),
         wanted(Type::Int64),
-        "out_of_range: does not fit int64, found 1e300",
+        "out_of_range: does not fit int64, found 1e+300",
     );
     check_rejected(
         "\"bytes\"",
