@@ -13,20 +13,20 @@ use crate::failure::{Context, Failure};
 pub(crate) struct KafkaClientArgs {
     /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
     #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
-    settings: Vec<(String, String)>,
+    kafka_settings: Vec<(String, String)>,
     /// File with settings of librdkafka, `key=value` a line: the place for secrets.
     #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
-    properties: Option<PathBuf>,
+    kafka_properties: Option<PathBuf>,
 }
 
 impl KafkaClientArgs {
     /// The file's settings, then those of the command line.
     pub(crate) fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
-        let mut settings = match &self.properties {
+        let mut settings = match &self.kafka_properties {
             None => BTreeMap::new(),
             Some(path) => read_properties(path)?,
         };
-        settings.extend(self.settings.iter().cloned());
+        settings.extend(self.kafka_settings.iter().cloned());
         Ok(settings)
     }
 }

@@ -12,6 +12,7 @@ mod node;
 mod opened;
 mod output;
 mod progress;
+mod publish_args;
 mod schema_registry;
 mod signals;
 mod source_spec;

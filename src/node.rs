@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! sources, POST /v1/events → runner (its own thread) → store ─┬→ cache → HTTP
-//!                                                             └→ lake follower (its own thread)
+//!                                                             └→ lake follower, topic publishers
+//!                                                                (a thread each)
 //! ```
 //!
 //! What always holds: the directory is ours before the store opens and until everything has ended;
 //! the address stands in its lock file only once questions can be answered; at the end the API
-//! stops first (so that posted events still get their answers), then the pipeline, then the lake.
+//! stops first (so that posted events still get their answers), then the pipeline, then the lake and
+//! the publishers.
 //! Start at [`Node::start`].
 
 use std::net::{SocketAddr, TcpListener};
@@ -20,6 +22,7 @@ use ::contracts::model::Domain;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
+use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
@@ -33,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure, chain};
 use crate::source_spec::Opened;
-use crate::{opened, progress};
+use crate::{opened, progress, publish_args};
 
 /// What a node is started with.
 pub(crate) struct Plan<'a> {
@@ -47,6 +50,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) listener: TcpListener,
     /// Sources besides HTTP.
     pub(crate) opened: Opened,
+    /// Topics to publish.
+    pub(crate) publish: Vec<PublisherConfig>,
     /// When answers in the cache are good.
     pub(crate) cache: CacheMode,
 }
@@ -62,6 +67,7 @@ pub(crate) struct Node {
     pipeline: JoinHandle<Result<RunReport, RunError>>,
     stop: Stop,
     lake: Arc<LakeHandle>,
+    publishers: Vec<PublisherHandle>,
     // Fields are dropped in this order: the store closes before the directory is let go.
     _store: Store,
     _directory: DataDir,
@@ -70,7 +76,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from, cache } = plan;
+        let Plan { role, domain, data, listener, opened: from, publish, cache } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -90,6 +96,7 @@ impl Node {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
         }
         let journal: Arc<dyn Journal> = Arc::new(readers.clone());
+        let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
         let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, Arc::clone(&domain))
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
@@ -135,6 +142,7 @@ impl Node {
             pipeline,
             stop,
             lake,
+            publishers,
             _store: store,
             _directory: directory,
         })
@@ -165,7 +173,8 @@ impl Node {
         let api = self.api.join();
         self.stop.request();
         let pipeline = self.pipeline.join();
-        // The follower finishes a commit under way; the rest follows at the next start.
+        // The followers finish a commit under way; the rest follows at the next start.
+        publish_args::stop(self.publishers);
         drop(self.lake);
         let panicked = || Failure::ours("a thread panicked; see above");
         let report = pipeline.map_err(|_| panicked())?.map_err(|error| {

@@ -32,7 +32,7 @@ pub(crate) struct RegistryArgs {
         value_name = "FILE",
         env = "AGENTFLOW_SCHEMA_REGISTRY_PROPERTIES"
     )]
-    properties: Option<PathBuf>,
+    registry_properties: Option<PathBuf>,
 }
 
 impl RegistryArgs {
@@ -45,7 +45,7 @@ impl RegistryArgs {
         let urls = self.urls.iter().map(|url| url.trim()).filter(|url| !url.is_empty());
         let urls = urls.map(str::parse::<BaseUrl>).collect::<Result<_, _>>().map_err(failed)?;
         let mut config = RegistryConfig::new(urls);
-        if let Some(path) = &self.properties {
+        if let Some(path) = &self.registry_properties {
             for (key, value) in read_properties(path)? {
                 config.set(&key, &value).map_err(failed)?;
             }

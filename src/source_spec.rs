@@ -1,5 +1,6 @@
 //! `--from`: where events come from, as text, and what is opened for it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -97,25 +98,33 @@ enum Policy {
 }
 
 impl KafkaArgs {
+    /// Settings of librdkafka.
+    pub(crate) fn settings(&self) -> Result<BTreeMap<String, String>, Failure> {
+        self.client.settings()
+    }
+
+    /// The topics to read.
+    pub(crate) fn topics(&self, domain: &Domain) -> Vec<TopicSpec> {
+        let declared = topics_of(domain);
+        if self.topics.is_empty() {
+            return declared;
+        }
+        let format_of =
+            |text: &String| declared.iter().find(|spec| spec.text == *text || spec.matches(text));
+        let spec = |text: &String| TopicSpec {
+            text: text.clone(),
+            format: format_of(text).map(|spec| spec.format).unwrap_or_default(),
+        };
+        self.topics.iter().map(spec).collect()
+    }
+
     fn config(
         &self,
         brokers: &str,
         domain: &Domain,
         until_end: bool,
     ) -> Result<KafkaConfig, Failure> {
-        let declared = topics_of(domain);
-        let topics = if self.topics.is_empty() {
-            declared
-        } else {
-            let format_of = |text: &String| {
-                declared.iter().find(|spec| spec.text == *text || spec.matches(text))
-            };
-            let spec = |text: &String| TopicSpec {
-                text: text.clone(),
-                format: format_of(text).map(|spec| spec.format).unwrap_or_default(),
-            };
-            self.topics.iter().map(spec).collect()
-        };
+        let topics = self.topics(domain);
         let group = self.group.clone().unwrap_or_else(|| format!("agentflow-{}", domain.name));
         let mut config = KafkaConfig::new(brokers.to_owned(), group, topics, Arc::from(TENANT));
         config.members = usize::from(self.members);

@@ -306,3 +306,42 @@ fn the_ledger_holds_for_each_partition() {
     let report = run(&place, &kafka, &topic, &[]).json();
     check_ledger(&report, &kafka, &topic);
 }
+
+#[test]
+fn cloud_events_are_the_same_events() {
+    let kafka = Kafka::shared();
+    let mut totals = Vec::new();
+    for format in ["json", "cloudevents", "cloudevents-structured"] {
+        let place = Place::of("shop");
+        let topic = kafka.topic("shop", 2);
+        let produced = agentflow([
+            "produce",
+            "--events",
+            "2000",
+            "--seed",
+            "5",
+            "--unpaced",
+            "--bad",
+            "0",
+            "--format",
+            format,
+            "--header",
+            "trace=1",
+            "--topic",
+            &topic,
+            "--to",
+            &kafka.source(),
+        ]);
+        produced.succeeded();
+        let report = run(&place, &kafka, &topic, &[]).json();
+        check_ledger(&report, &kafka, &topic);
+        let total = &report["total"];
+        totals.push((
+            total["accepted"].clone(),
+            total["duplicate"].clone(),
+            total["rejected"].clone(),
+        ));
+    }
+    assert_eq!(totals[0], totals[1]);
+    assert_eq!(totals[0], totals[2]);
+}

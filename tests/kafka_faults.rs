@@ -3,7 +3,8 @@
 //!
 //! A schedule is told from its seed: a stream of numbered events with repeats, late and faulty ones
 //! goes into a topic in pieces, and between the pieces faults happen to the process and its group.
-//! At the end the oracle of the stream judges counts, metrics, dead letters and the lake.
+//! At the end the oracle of the stream judges counts, metrics, dead letters, the lake and the published
+//! topics.
 //!
 //! `AGENTFLOW_FAULT_SEEDS=FIRST..LAST` runs other schedules than the usual ones (`make soak`); a
 //! schedule that fails names its seed, and `AGENTFLOW_FAULT_SEEDS=N..N+1` repeats it.
@@ -23,6 +24,7 @@ use support::flights::Sample;
 use support::kafka::{ForeignMember, Kafka, Record, flight_records};
 use support::proxy::Network;
 use support::server::{Server, wait_for_end};
+use support::topics::Topics;
 use support::{Place, agentflow, command};
 
 /// Schedules of an ordinary run.
@@ -57,12 +59,14 @@ enum Fault {
 }
 
 /// Places beside every commit.
-const POINTS: [&str; 5] = [
+const POINTS: [&str; 7] = [
     "store_before_commit",
     "store_after_commit",
     "lake_files_written",
     "lake_before_commit",
     "lake_after_commit",
+    "topic_before_commit",
+    "topic_after_commit",
 ];
 
 impl Fault {
@@ -92,6 +96,7 @@ struct Schedule<'a> {
     source: String,
     place: Place,
     topic: String,
+    topics: Topics,
     members: String,
 }
 
@@ -107,6 +112,7 @@ impl Schedule<'_> {
         let session = format!("session.timeout.ms={SESSION_MS}");
         arguments.extend(["--kafka-set".to_owned(), session]);
         arguments.extend(["--kafka-set".to_owned(), "heartbeat.interval.ms=300".to_owned()]);
+        arguments.extend(self.topics.flags().into_iter().map(str::to_owned));
         arguments
     }
 
@@ -214,6 +220,7 @@ impl Schedule<'_> {
         assert_eq!(total["duplicate"], json!(sample.duplicates), "{total}");
         assert_eq!(total["rejected"], json!(sample.rejected_count()), "{total}");
         support::kafka::check_ledger(&report, &self.kafka(), &self.topic);
+        self.topics.check(&self.kafka(), &[sample]);
         support::flights::check_all(&self.place, sample, self.seed);
     }
 }
@@ -223,13 +230,13 @@ fn run(seed: u64, kafka: &Mutex<Kafka>, own_broker: bool) {
     let mut rng = SmallRng::seed_from_u64(seed);
     let partitions = rng.random_range(1..5);
     let sample = Sample::new(1_000 + seed, rng.random_range(300..900), 4);
-    let (topic, source) = {
+    let (topic, source, topics) = {
         let kafka = kafka.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (kafka.topic("faults", partitions), kafka.source())
+        (kafka.topic("faults", partitions), kafka.source(), Topics::new(&kafka))
     };
     let members = rng.random_range(1..3).to_string();
     let place = Place::of("flights");
-    let mut schedule = Schedule { seed, rng, kafka, source, place, topic, members };
+    let mut schedule = Schedule { seed, rng, kafka, source, place, topic, topics, members };
     let records = flight_records(&sample.lines, partitions);
     let faults = schedule.rng.random_range(2..5);
     let piece = records.len().div_ceil(faults + 1);

@@ -1,7 +1,9 @@
-//! Named places where a test can kill the process.
+//! Named places where a test can kill the process, or freeze it.
 //!
 //! `AGENTFLOW_FAIL_POINT=store_before_commit:3` aborts the process, as a power cut would, when the
-//! place of that name is reached for the third time; several points are separated by commas.
+//! place of that name is reached for the third time; several points are separated by commas. With
+//! `store_before_commit:3:freeze` it stands still there, as a machine that was put to sleep, until
+//! somebody sends it `SIGCONT`.
 //! Without the variable a point costs one atomic load, so the points are always compiled in and
 //! the tests kill the same binary that people run.
 
@@ -13,17 +15,18 @@ pub const VARIABLE: &str = "AGENTFLOW_FAIL_POINT";
 
 struct Point {
     name: String,
-    /// Hits still to come before the process aborts.
+    /// Hits still to come before it happens.
     remaining: AtomicU64,
+    freezes: bool,
 }
 
-/// Aborts the process if the point `name` is armed and this is the hit it waits for.
+/// Aborts or freezes the process if the point `name` is armed and this is the hit it waits for.
 pub fn hit(name: &str) {
     static POINTS: OnceLock<Vec<Point>> = OnceLock::new();
     let points = POINTS.get_or_init(|| match std::env::var(VARIABLE) {
         // A mistyped point would let a kill test pass without a kill.
         Ok(text) => parse(&text).unwrap_or_else(|| {
-            eprintln!("{VARIABLE}: expected `name:count[,name:count]`, found `{text}`");
+            eprintln!("{VARIABLE}: expected `name:count[:freeze][,…]`, found `{text}`");
             std::process::abort()
         }),
         Err(_) => Vec::new(),
@@ -33,8 +36,21 @@ pub fn hit(name: &str) {
     }
     for point in points.iter().filter(|point| point.name == name) {
         if point.remaining.fetch_sub(1, Ordering::SeqCst) == 1 {
-            std::process::abort();
+            match point.freezes {
+                true => freeze(),
+                false => std::process::abort(),
+            }
         }
+    }
+}
+
+/// Returns once the process goes on.
+fn freeze() {
+    let process = std::process::id().to_string();
+    // A freeze that does not come would let a test pass without it.
+    match std::process::Command::new("kill").args(["-STOP", &process]).status() {
+        Ok(status) if status.success() => {}
+        _ => std::process::abort(),
     }
 }
 
@@ -42,8 +58,13 @@ fn parse(text: &str) -> Option<Vec<Point>> {
     text.split(',')
         .map(|item| {
             let (name, count) = item.trim().split_once(':')?;
+            let (count, freezes) = match count.split_once(':') {
+                None => (count, false),
+                Some((count, "freeze")) => (count, true),
+                Some(_) => return None,
+            };
             let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
-            Some(Point { name: name.to_owned(), remaining: AtomicU64::new(count) })
+            Some(Point { name: name.to_owned(), remaining: AtomicU64::new(count), freezes })
         })
         .collect()
 }
@@ -53,22 +74,23 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(text: &str, expected: Option<&[(&str, u64)]>) {
+    fn check(text: &str, expected: Option<&[(&str, u64, bool)]>) {
         let found = parse(text).map(|points| {
             points
                 .into_iter()
-                .map(|point| (point.name, point.remaining.into_inner()))
+                .map(|point| (point.name, point.remaining.into_inner(), point.freezes))
                 .collect::<Vec<_>>()
         });
-        let expected = expected
-            .map(|all| all.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect::<Vec<_>>());
+        let owned = |(name, n, freezes): &(&str, u64, bool)| ((*name).to_owned(), *n, *freezes);
+        let expected = expected.map(|all| all.iter().map(owned).collect::<Vec<_>>());
         assert_eq!(found, expected, "{text}");
     }
 
     #[test]
     fn points_are_named_and_counted() {
-        check("a:1", Some(&[("a", 1)]));
-        check("a:1, b:20", Some(&[("a", 1), ("b", 20)]));
+        check("a:1", Some(&[("a", 1, false)]));
+        check("a:1, b:20:freeze", Some(&[("a", 1, false), ("b", 20, true)]));
+        check("a:1:melt", None);
         check("a", None);
         check("a:0", None);
         check("a:x", None);

@@ -11,6 +11,7 @@ pub mod batch;
 pub mod clock;
 pub mod decode;
 pub mod deduplicate;
+pub mod encode;
 pub mod entity;
 pub mod fail_point;
 pub mod headers;

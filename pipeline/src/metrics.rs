@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
 
 use crate::batch::{DecodedBatch, RawBatch};
 use crate::clock;
@@ -37,6 +39,10 @@ pub struct Metrics {
     pub unapplied_records: IntCounterVec,
     /// Offsets of a Kafka topic that a declared policy skipped.
     pub skipped_offsets: IntCounterVec,
+    /// Records published, by topic.
+    pub topic_records: IntCounterVec,
+    /// Records that a topic is owed.
+    pub topic_owed: IntGaugeVec,
 }
 
 /// All of them. One process has one pipeline.
@@ -124,6 +130,19 @@ impl Metrics {
                 "Offsets of a Kafka topic that the policy for offsets out of range skipped.",
                 &["topic"],
             ),
+            topic_records: counter(
+                "pipeline_topic_records_total",
+                "Records published from the journal, by topic.",
+                &["topic"],
+            ),
+            topic_owed: IntGaugeVec::new(
+                Opts::new(
+                    "pipeline_topic_owed_records",
+                    "Records of the journal that are not in their topic yet.",
+                ),
+                &["topic"],
+            )
+            .expect("name and labels are valid"),
         }
     }
 
@@ -139,7 +158,9 @@ impl Metrics {
         registry.register(Box::new(self.canary_seconds.clone()))?;
         registry.register(Box::new(self.unapplied_batches.clone()))?;
         registry.register(Box::new(self.unapplied_records.clone()))?;
-        registry.register(Box::new(self.skipped_offsets.clone()))
+        registry.register(Box::new(self.skipped_offsets.clone()))?;
+        registry.register(Box::new(self.topic_records.clone()))?;
+        registry.register(Box::new(self.topic_owed.clone()))
     }
 }
 

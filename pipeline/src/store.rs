@@ -265,6 +265,10 @@ pub trait Journal: Send + Sync {
     /// Dead letters with `after < id`, ascending by id, at most `max_rows`; see
     /// [`dead_letter_schema`].
     fn dead_letters(&self, after: i64, max_rows: usize) -> Result<Vec<RecordBatch>, StoreError>;
+
+    /// Highest id of all dead letters, or `known` when none is higher. Cheap when `known` is an id
+    /// that was the highest not long ago.
+    fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError>;
 }
 
 /// Columns of stored dead letters, in the serving store and in the lake.

@@ -1,94 +1,28 @@
 //! Columns as JSON: one value of an Arrow column as JSON text, with all its digits.
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType,
-};
+use arrow::array::Array;
+use contracts::model::TimeForm;
 use contracts::types::Type;
+use pipeline::encode::json;
 use serde_json::value::RawValue;
 
-use crate::value::{date_text, decimal_text, time_text};
-
-/// The value in `row` of a column that holds values of `ty`.
+/// The value in `row` of a column that holds values of `ty`; times are RFC 3339.
 pub(crate) fn value(ty: &Type, column: &dyn Array, row: usize) -> Box<RawValue> {
-    let mut text = String::new();
-    write(&mut text, ty, column, row);
-    RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    raw(|out| json::write(out, ty, TimeForm::Rfc3339, column, row))
 }
 
 /// A text as JSON.
 pub(crate) fn text(text: &str) -> Box<RawValue> {
-    let mut out = String::new();
-    write_text(&mut out, text);
-    RawValue::from_string(out).unwrap_or_else(|_| RawValue::NULL.to_owned())
+    raw(|out| json::write_text(out, text))
 }
 
-fn write(out: &mut String, ty: &Type, column: &dyn Array, row: usize) {
-    if column.is_null(row) {
-        return out.push_str("null");
-    }
-    match (ty, column.data_type()) {
-        (Type::Bool, DataType::Boolean) => {
-            out.push_str(if column.as_boolean().value(row) { "true" } else { "false" });
-        }
-        (Type::Int64, DataType::Int64) => {
-            out.push_str(&column.as_primitive::<Int64Type>().value(row).to_string());
-        }
-        (Type::Float64, DataType::Float64) => {
-            // NaN and infinities have no JSON form; `to_string` writes them as null.
-            let value = column.as_primitive::<Float64Type>().value(row);
-            out.push_str(&serde_json::to_string(&value).unwrap_or_else(|_| "null".to_owned()));
-        }
-        (Type::Decimal { .. }, DataType::Decimal128(_, scale)) => {
-            let digits = column.as_primitive::<Decimal128Type>().value(row);
-            out.push_str(&decimal_text(digits, *scale));
-        }
-        (Type::Timestamp, DataType::Timestamp(..)) => {
-            let micros = column.as_primitive::<TimestampMicrosecondType>().value(row);
-            write_text(out, &time_text(micros));
-        }
-        (Type::Date, DataType::Date32) => {
-            write_text(out, &date_text(column.as_primitive::<Date32Type>().value(row)));
-        }
-        (Type::String, DataType::Utf8) => write_text(out, column.as_string::<i32>().value(row)),
-        (Type::Json, DataType::Utf8) => {
-            let stored = column.as_string::<i32>().value(row);
-            match serde_json::from_str::<&RawValue>(stored) {
-                Ok(raw) => out.push_str(raw.get()),
-                Err(_) => write_text(out, stored),
-            }
-        }
-        (Type::List(inner), DataType::List(_)) => {
-            let items = column.as_list::<i32>().value(row);
-            out.push('[');
-            for item in 0..items.len() {
-                if item > 0 {
-                    out.push(',');
-                }
-                write(out, inner, &items, item);
-            }
-            out.push(']');
-        }
-        (Type::Struct(members), DataType::Struct(_)) => {
-            let columns = column.as_struct().columns();
-            out.push('{');
-            for (i, ((name, ty), column)) in members.iter().zip(columns).enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_text(out, name);
-                out.push(':');
-                write(out, ty, column, row);
-            }
-            out.push('}');
-        }
-        // The store holds every type as `Type::arrow` says.
-        _ => out.push_str("null"),
-    }
-}
-
-fn write_text(out: &mut String, text: &str) {
-    out.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "null".to_owned()));
+fn raw(write: impl FnOnce(&mut Vec<u8>)) -> Box<RawValue> {
+    let mut out = Vec::new();
+    write(&mut out);
+    String::from_utf8(out)
+        .ok()
+        .and_then(|text| RawValue::from_string(text).ok())
+        .unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
 #[cfg(test)]
@@ -100,7 +34,7 @@ mod tests {
         TimestampMicrosecondArray,
     };
     use arrow::buffer::OffsetBuffer;
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
 

@@ -8,6 +8,7 @@ mod produce;
 mod read;
 mod run;
 mod serve;
+mod tail;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Read(read::Read),
     /// Print rejected events with their original bytes, reason and place.
     Deadletters(deadletters::Deadletters),
+    /// Show published events and dead letters live, one a line.
+    Tail(tail::Tail),
     /// Look at the Iceberg tables.
     Lake(lake::Lake),
     /// Check, test, show, export or draft contracts.
@@ -98,6 +101,7 @@ impl Command {
             Self::Run(run) => run.run(),
             Self::Read(read) => read.run(),
             Self::Deadletters(deadletters) => deadletters.run(),
+            Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
             Self::Contracts(contracts) => contracts.run(),
             Self::Produce(produce) => produce.run(),
@@ -119,9 +123,12 @@ mod tests {
     #[test]
     fn every_subcommand_and_every_flag_has_a_help_text() {
         fn check(command: &clap::Command) {
+            // clap notices two arguments with one id in debug builds only.
+            let mut ids = std::collections::BTreeSet::new();
             assert!(command.get_about().is_some(), "`{}` has no text", command.get_name());
             for argument in command.get_arguments() {
                 let id = argument.get_id();
+                assert!(ids.insert(id.clone()), "`{}` has two of {id}", command.get_name());
                 assert!(argument.get_help().is_some(), "`{}` {id} has no text", command.get_name());
             }
             command.get_subcommands().for_each(check);

@@ -10,6 +10,7 @@ use pipeline::outcome::Counts;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{Lake, LakeConfig};
+use pipeline::sink::kafka::PublisherStatus;
 use pipeline::source::file::AtEnd;
 use pipeline::store::{CountsByReason, Journal, PartitionState};
 use serde::Serialize;
@@ -20,6 +21,7 @@ use super::{ContractsArg, DataArg};
 use crate::failure::{Context, Failure, chain};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::{self, Bar};
+use crate::publish_args::{self, PublishArgs};
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, opened, signals};
 
@@ -47,6 +49,8 @@ pub(super) struct Run {
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
+    publish: PublishArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -57,7 +61,7 @@ struct Report {
     counts: Counts,
     rejected_by_reason: BTreeMap<String, u64>,
     events_per_second: f64,
-    /// From the start of the process to the last commit of the lake.
+    /// From the start of the process to the last commit of the lake and the topics.
     seconds: f64,
     /// Did every source come to its end?
     complete: bool,
@@ -65,6 +69,17 @@ struct Report {
     position: i64,
     stages: Stages,
     total: Total,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<Published>,
+}
+
+/// What was published by this run.
+#[derive(Debug, Serialize)]
+struct Published {
+    topic: String,
+    records: u64,
+    /// Position up to which the topic is complete.
+    position: Option<i64>,
 }
 
 /// Since the data directory was made.
@@ -93,6 +108,7 @@ struct Stages {
     commit_checkpoint: f64,
     waiting: f64,
     lake_after_the_end: f64,
+    topics_after_the_end: f64,
     batches: u64,
 }
 
@@ -104,6 +120,7 @@ impl Run {
         let now = chrono::Utc::now().timestamp_micros();
         let at_end = if self.until_end { AtEnd::Stop } else { AtEnd::Follow };
         // Before the data directory is made or taken: a typing error should leave nothing behind.
+        let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let opened = source_spec::open(&self.from, &self.kafka, &domain, at_end, now)?;
 
         // Before the directory is taken: from here on an end is a clean one.
@@ -123,6 +140,7 @@ impl Run {
             })?;
         }
         let journal: Arc<dyn Journal> = Arc::new(store.readers());
+        let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
         let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, domain)
             .ours(|| "start the lake".to_owned())?;
 
@@ -143,7 +161,10 @@ impl Run {
                 .hint("the events are safe in the journal: run again to bring the lake up to date")
         })?;
         lake.stop();
-        let flushing = processed_at.elapsed();
+        let lake_flushed_at = Instant::now();
+        publish_args::flush(&publishers)?;
+        let topics = publish_args::stop(publishers).into_iter().map(Published::from).collect();
+        let flushing = [lake_flushed_at - processed_at, lake_flushed_at.elapsed()];
         let totals = store.readers().counts_by_reason().ours(|| "read the counts".to_owned())?;
         let partitions = store.readers().partitions().ours(|| "read the counts".to_owned())?;
         let complete = !stop.requested() && report.failed_sources.is_empty();
@@ -156,6 +177,7 @@ impl Run {
             position: report.last_seq,
             stages: Stages::new(&report.times, flushing),
             total: Total::new(&totals, partitions),
+            topics,
         })?;
         ended(&report, &stop, self.until_end)
     }
@@ -205,6 +227,12 @@ fn ended(report: &RunReport, stop: &Stop, until_end: bool) -> Result<(), Failure
     Ok(())
 }
 
+impl From<PublisherStatus> for Published {
+    fn from(status: PublisherStatus) -> Self {
+        Self { topic: status.topic, records: status.records, position: status.position }
+    }
+}
+
 impl Total {
     fn new(counts: &CountsByReason, partitions: Vec<PartitionState>) -> Self {
         let sum = |outcome: &str| -> u64 {
@@ -229,7 +257,7 @@ impl Total {
 }
 
 impl Stages {
-    fn new(times: &RunTimes, flushing: Duration) -> Self {
+    fn new(times: &RunTimes, [lake, topics]: [Duration; 2]) -> Self {
         Self {
             read: round(times.read),
             decode_validate: round(times.decode),
@@ -242,7 +270,8 @@ impl Stages {
             commit_log: round(times.commit.log),
             commit_checkpoint: round(times.commit.checkpoint),
             waiting: round(times.writer.waiting),
-            lake_after_the_end: round(flushing),
+            lake_after_the_end: round(lake),
+            topics_after_the_end: round(topics),
             batches: times.writer.batches,
         }
     }
@@ -264,6 +293,9 @@ impl Report {
         ]);
         for (reason, count) in &self.rejected_by_reason {
             text.push_str(&format!("rejected as {reason}: {count}\n"));
+        }
+        for Published { topic, records, .. } in &self.topics {
+            text.push_str(&format!("published to {topic}: {records}\n"));
         }
         text.push_str(&format!(
             "{:.0} events/s over {:.1} s, lake included\n",

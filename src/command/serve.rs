@@ -10,6 +10,7 @@ use serving::http::check_listen_addr;
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
 use crate::node::{Node, Plan};
+use crate::publish_args::PublishArgs;
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, signals};
 
@@ -30,6 +31,8 @@ pub(super) struct Serve {
     from: Vec<SourceSpec>,
     #[command(flatten)]
     kafka: KafkaArgs,
+    #[command(flatten)]
+    publish: PublishArgs,
     /// When a cached answer is good: `invalidated` (until an event touches what it stands on), or
     /// for comparison `off` or `ttl:SECONDS`.
     #[arg(long, value_name = "MODE", default_value = "invalidated", value_parser = cache_mode)]
@@ -41,6 +44,7 @@ impl Serve {
         logging::start("info");
         let listener = listen(self.listen)?;
         let domain = domain::load(&self.contracts.contracts)?;
+        let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let now = chrono::Utc::now().timestamp_micros();
         let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
         let plan = Plan {
@@ -49,6 +53,7 @@ impl Serve {
             data: &self.data.data,
             listener,
             opened,
+            publish,
             cache: self.cache,
         };
         let node = Node::start(plan)?;

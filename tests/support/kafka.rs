@@ -279,8 +279,11 @@ impl Kafka {
         let partitions = metadata.topics()[0].partitions().iter().map(|p| p.id());
         partitions
             .map(|partition| {
-                let range = reader.fetch_watermarks(topic, partition, ANSWER_WITHIN);
-                (partition, range.expect("watermarks").1)
+                // A topic that was made just now may have no leader yet.
+                let range = super::wait_for("watermarks", || {
+                    reader.fetch_watermarks(topic, partition, ANSWER_WITHIN).ok()
+                });
+                (partition, range.1)
             })
             .collect()
     }

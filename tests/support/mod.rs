@@ -10,6 +10,7 @@ pub mod flights;
 pub mod kafka;
 pub mod proxy;
 pub mod server;
+pub mod topics;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

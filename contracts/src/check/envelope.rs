@@ -13,7 +13,7 @@ const MAX_HEADER: usize = 200;
 
 /// The envelope with its defaults filled in. What is wrong is reported.
 pub(crate) fn envelope(raw: Option<&raw::Envelope>, report: &mut Report) -> Envelope {
-    let member = |name: &str| Place::Path(vec![name.to_owned()]);
+    let default = Envelope::default();
     let mut place = |raw: Option<&raw::EnvelopePlace>| raw.map(|raw| place(raw, report));
     let event_type = place(raw.and_then(|e| e.type_.as_ref()));
     let id = place(raw.and_then(|e| e.id.as_ref()));
@@ -21,9 +21,9 @@ pub(crate) fn envelope(raw: Option<&raw::Envelope>, report: &mut Report) -> Enve
     let tenant = place(raw.and_then(|e| e.tenant.as_ref()));
     let time = raw.and_then(|e| e.time.as_ref());
     let envelope = Envelope {
-        event_type: event_type.unwrap_or_else(|| member("event_type")),
-        id: id.unwrap_or_else(|| member("event_id")),
-        time: time.and_then(|raw| time_place(raw, report)).unwrap_or_else(|| member("timestamp")),
+        event_type: event_type.unwrap_or(default.event_type),
+        id: id.unwrap_or(default.id),
+        time: time.and_then(|raw| time_place(raw, report)).unwrap_or(default.time),
         time_form: match time {
             Some(raw::EnvelopeTime::Form(details)) => details.form.map(time_form),
             Some(raw::EnvelopeTime::Path(_)) | None => None,

@@ -4,7 +4,7 @@
 //! written from one view of the record: what the contract declares, and what its envelope needs.
 //! They say what a record must look like, not what it must mean: rules stay in the contract.
 //!
-//! Start at [`avro`] and [`json_schema`]. No I/O.
+//! Start at [`avro()`] and [`json_schema()`]. No I/O.
 
 mod avro;
 mod json_schema;

@@ -303,6 +303,21 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where records keep it unless their contract says otherwise.
+impl Default for Envelope {
+    fn default() -> Self {
+        let member = |name: &str| Place::Path(vec![name.to_owned()]);
+        Self {
+            event_type: member("event_type"),
+            id: member("event_id"),
+            time: member("timestamp"),
+            time_form: TimeForm::default(),
+            version: None,
+            tenant: None,
+        }
+    }
+}
+
 impl Envelope {
     /// All places with what stands there, as messages and documents call it.
     pub fn places(&self) -> impl Iterator<Item = (&'static str, &Place)> {

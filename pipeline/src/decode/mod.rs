@@ -23,6 +23,7 @@ mod column;
 mod fault;
 mod json;
 mod number;
+mod outside;
 mod plan;
 mod rows;
 mod texts;
@@ -42,12 +43,14 @@ use contracts::model::{Domain, EventContract, Format, UnknownEvent};
 use hashbrown::HashSet;
 
 use crate::batch::{CANARY, ContractRows, DecodedBatch, Ignored, RawBatch, RawRecord};
+use crate::headers::Headers;
 use crate::outcome::{Reason, Rejection, Stage};
 use crate::validate::Validator;
 
 use avro::Avro;
 use fault::Fault;
 use json::{Kind, Member};
+use outside::Outside;
 use plan::{Found, Plan, TypeIndex, at_path};
 use rows::{Rows, Scratch};
 use texts::Texts;
@@ -166,8 +169,12 @@ impl Decoder {
                 for ordinal in ordinals {
                     members.clear();
                     let record = &raw.records[ordinal as usize];
-                    let result =
-                        self.json_record(record, ordinal, &mut texts, &mut members, &mut run);
+                    let result = match Outside::of(raw.headers(ordinal), &self.types.headers) {
+                        None => {
+                            self.json_record(record, ordinal, &mut texts, &mut members, &mut run)
+                        }
+                        Some(outside) => self.wrapped_record(outside, &raw, ordinal, &mut run),
+                    };
                     if let Err(refused) = result {
                         sort(ordinal, refused);
                     }
@@ -217,6 +224,40 @@ impl Decoder {
             .map_err(|fault| self.refused(ordinal, &fault, members, None))?;
         let (plan, event_type) = self.read(text, ordinal, None, members, run)?;
         self.push(run, plan, members, &event_type, ordinal, record, text.len())
+    }
+
+    /// A record whose envelope stands outside of its body.
+    #[cold]
+    fn wrapped_record(
+        &mut self,
+        outside: Outside,
+        raw: &RawBatch,
+        ordinal: u32,
+        run: &mut Run,
+    ) -> Result<(), Refused> {
+        let record = &raw.records[ordinal as usize];
+        self.gate(record, ordinal)?;
+        let text = Texts::new(raw.payload(ordinal))
+            .get(0..record.len)
+            .and_then(|payload| self.with_outside(outside, payload, raw.headers(ordinal)))
+            .map_err(|fault| self.refused(ordinal, &fault, &[], None))?;
+        let mut members = Vec::with_capacity(32);
+        let (plan, event_type) = self.read(&text, ordinal, None, &mut members, run)?;
+        self.push(run, plan, &members, &event_type, ordinal, record, text.len())
+    }
+
+    /// The text that stands for a record with what stands outside of it.
+    fn with_outside(
+        &self,
+        outside: Outside,
+        payload: &str,
+        headers: Headers<'_>,
+    ) -> Result<String, Box<Fault>> {
+        let envelope_of = |event_type: &str| {
+            let plan = self.types.plan_of(event_type)?;
+            Some(&self.plans[plan].0.contract.envelope)
+        };
+        outside::text(outside, payload, headers, &self.types.headers, envelope_of)
     }
 
     /// What is decided without a look at the payload.
@@ -372,8 +413,8 @@ fn rejection(
     let envelope = plan.map(|plan| &plan.contract.envelope);
     let (event_id, event_time) = match envelope {
         Some(envelope) => (
-            id(envelope.id.path()),
-            value(envelope.time.path())
+            id(&outside::path(&envelope.id)),
+            value(&outside::path(&envelope.time))
                 .and_then(|raw| column::timestamp(raw, envelope.time_form).ok()),
         ),
         None => (

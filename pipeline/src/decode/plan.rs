@@ -13,6 +13,7 @@ use crate::outcome::Reason;
 
 use super::fault::Fault;
 use super::json::{Kind, Member, Members, Raw};
+use super::outside;
 
 /// Marks a member that the contract does not name.
 pub(super) const UNKNOWN: u32 = u32::MAX;
@@ -25,6 +26,8 @@ pub(super) struct TypeIndex {
     /// Where ids and times may stand, for records whose contract is not known.
     pub(super) ids: Vec<FieldPath>,
     pub(super) times: Vec<(FieldPath, TimeForm)>,
+    /// Headers that contracts name.
+    pub(super) headers: Vec<String>,
 }
 
 /// The versions of one event type, as indices of plans.
@@ -47,17 +50,23 @@ pub(super) enum Found<'i, 'a> {
 impl TypeIndex {
     /// The index over `contracts`, whose positions are the indices of their plans.
     pub(super) fn new(domain: &Domain, contracts: &[Arc<EventContract>]) -> Self {
-        let mut index = Self { places: Vec::new(), ids: Vec::new(), times: Vec::new() };
+        let mut index =
+            Self { places: Vec::new(), ids: Vec::new(), times: Vec::new(), headers: Vec::new() };
         // The domain's order decides which place is looked at first.
         for place in &domain.type_places {
-            index.place(place.path());
+            index.place(&outside::path(place));
         }
         for (at, contract) in contracts.iter().enumerate() {
             let envelope = &contract.envelope;
-            add(&mut index.ids, envelope.id.path().clone());
-            add(&mut index.times, (envelope.time.path().clone(), envelope.time_form));
+            add(&mut index.ids, outside::path(&envelope.id));
+            add(&mut index.times, (outside::path(&envelope.time), envelope.time_form));
+            for (_, place) in envelope.places() {
+                if let Some(name) = place.header() {
+                    add(&mut index.headers, name.to_owned());
+                }
+            }
             for name in &contract.names {
-                let types = index.place(envelope.event_type.path());
+                let types = index.place(&outside::path(&envelope.event_type));
                 let versions = types.entry(name.as_str().into()).or_insert_with(|| Versions {
                     default: at,
                     by_version: Vec::new(),
@@ -72,7 +81,7 @@ impl TypeIndex {
                 }
                 versions.by_version.push((contract.version, at));
                 if let Some(place) = &envelope.version {
-                    add(&mut versions.paths, place.path().clone());
+                    add(&mut versions.paths, outside::path(place));
                 }
             }
         }
@@ -134,6 +143,11 @@ impl TypeIndex {
             let versions = self.places.iter().find_map(|(_, types)| types.get(name))?;
             Some(Found::Contract(versions, Cow::Borrowed(name)))
         })
+    }
+
+    /// The plan for records of a type that name no version, wherever they say their type.
+    pub(super) fn plan_of(&self, event_type: &str) -> Option<usize> {
+        self.places.iter().find_map(|(_, types)| Some(types.get(event_type)?.default))
     }
 
     /// The event type of a record as far as one can be read.
@@ -243,6 +257,8 @@ pub(super) struct Plan {
 pub(super) struct Place {
     pub(super) slot: u32,
     pub(super) path: FieldPath,
+    /// The whole path, for messages.
+    pub(super) at: FieldPath,
 }
 
 /// A declared field.
@@ -262,8 +278,8 @@ impl Plan {
         let bit = |at: usize| if at < 64 { 1_i64 << at } else { 0 };
         let mut plan = Self {
             contract: Arc::clone(contract),
-            id: Place { slot: UNKNOWN, path: Vec::new() },
-            time: Place { slot: UNKNOWN, path: Vec::new() },
+            id: Place { slot: UNKNOWN, path: Vec::new(), at: Vec::new() },
+            time: Place { slot: UNKNOWN, path: Vec::new(), at: Vec::new() },
             tenant: None,
             fields: Vec::with_capacity(contract.fields.len()),
             never_there: 0,
@@ -290,21 +306,21 @@ impl Plan {
             }
         }
         let envelope = &contract.envelope;
-        plan.place(envelope.event_type.path());
-        plan.id = plan.place(envelope.id.path());
-        plan.time = plan.place(envelope.time.path());
+        plan.place(outside::path(&envelope.event_type));
+        plan.id = plan.place(outside::path(&envelope.id));
+        plan.time = plan.place(outside::path(&envelope.time));
         if let Some(place) = &envelope.version {
-            plan.place(place.path());
+            plan.place(outside::path(place));
         }
-        plan.tenant = envelope.tenant.as_ref().map(|place| plan.place(place.path()));
+        plan.tenant = envelope.tenant.as_ref().map(|place| plan.place(outside::path(place)));
         plan
     }
 
-    fn place(&mut self, path: &FieldPath) -> Place {
-        match path.split_first() {
-            None => Place { slot: UNKNOWN, path: Vec::new() },
+    fn place(&mut self, at: FieldPath) -> Place {
+        match at.split_first() {
+            None => Place { slot: UNKNOWN, path: Vec::new(), at },
             Some((first, rest)) => {
-                Place { slot: self.slot(first, rest.is_empty()), path: rest.to_vec() }
+                Place { slot: self.slot(first, rest.is_empty()), path: rest.to_vec(), at }
             }
         }
     }

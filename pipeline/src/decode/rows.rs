@@ -102,11 +102,11 @@ impl Rows {
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
         let envelope = &self.contract.envelope;
-        let id = members.required(&plan.id, envelope.id.path())?;
-        push_id(id, &mut self.id).map_err(|fault| fault.inside(&envelope.id.to_string()))?;
-        let time = members.required(&plan.time, envelope.time.path())?;
+        let id = members.required(&plan.id)?;
+        push_id(id, &mut self.id).map_err(|fault| fault.inside(&plan.id.at.join(".")))?;
+        let time = members.required(&plan.time)?;
         let time = column::timestamp(time, envelope.time_form)
-            .map_err(|fault| fault.inside(&envelope.time.to_string()))?;
+            .map_err(|fault| fault.inside(&plan.time.at.join(".")))?;
         self.time.push(time);
         self.push_tenant(plan, members, record)?;
 
@@ -142,11 +142,11 @@ impl Rows {
         members: &RecordMembers<'_, '_>,
         record: &RawRecord,
     ) -> Result<(), Box<Fault>> {
-        let tenant = self.contract.envelope.tenant.as_ref().map(|place| place.path());
-        let (Some(place), Some(path)) = (&plan.tenant, tenant) else {
+        let Some(place) = &plan.tenant else {
             self.tenant.push(&record.tenant);
             return Ok(());
         };
+        let path = &place.at;
         let raw = members.at(place).map_err(|fault| fault.inside(&path[0]))?;
         let Some(raw) = raw.filter(|raw| raw.kind != Kind::Null) else {
             self.tenant.push(&record.tenant);
@@ -240,7 +240,8 @@ impl<'a> RecordMembers<'_, 'a> {
     }
 
     /// A value of the envelope that every record must have.
-    fn required(&self, place: &Place, path: &[String]) -> Result<Raw<'a>, Box<Fault>> {
+    fn required(&self, place: &Place) -> Result<Raw<'a>, Box<Fault>> {
+        let path = &place.at;
         let first = path.first().map_or("", String::as_str);
         match self.at(place).map_err(|fault| fault.inside(first))? {
             None => Err(Fault::missing(&path.join("."), false)),

@@ -4,4 +4,6 @@
 //! outside system, next to the data. So nothing here stands between an event and its metric, and a
 //! sink that is down only falls behind.
 
+mod backoff;
 pub mod iceberg;
+pub mod kafka;

@@ -12,9 +12,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use contracts::model::{Domain, Example, Expectation, Metric};
+use contracts::model::{Domain, Example, Expectation, GivenEvent, Metric};
 use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
+use pipeline::headers;
 use pipeline::processor::{ProcessError, Processor};
 use pipeline::store::StoreError;
 use serde::Serialize;
@@ -202,15 +203,11 @@ impl World {
         let mut processor = Processor::new(Arc::clone(domain), Box::new(store.writer()?))?;
         let times = example.expect.iter().map(|expect| expect.as_of);
         let (first, last) = (times.clone().min().unwrap_or(0), times.max().unwrap_or(0));
-        let lines: Vec<Vec<u8>> = example
-            .given
-            .iter()
-            .filter(|event| wanted(&event.event_type))
-            .map(|event| event.record.to_string().into_bytes())
-            .collect();
-        if !lines.is_empty() {
+        let given: Vec<&GivenEvent> =
+            example.given.iter().filter(|event| wanted(&event.event_type)).collect();
+        if !given.is_empty() {
             let mut decoder = Decoder::new(domain);
-            processor.process(&decoder.decode(raw(&lines, first - 1)))?;
+            processor.process(&decoder.decode(raw(&given, first - 1)))?;
         }
         // Read a moment after the last question, so that none of them lies in the future.
         let clock = Arc::new(move || last);
@@ -230,25 +227,30 @@ impl World {
     }
 }
 
-fn raw(lines: &[Vec<u8>], arrived_at: i64) -> RawBatch {
+fn raw(given: &[&GivenEvent], arrived_at: i64) -> RawBatch {
     let mut bytes = Vec::new();
-    let mut records = Vec::with_capacity(lines.len());
-    for line in lines {
+    let mut records = Vec::with_capacity(given.len());
+    for event in given {
+        let start = bytes.len();
+        bytes.extend_from_slice(event.record.to_string().as_bytes());
+        let end = bytes.len();
+        for (name, text) in &event.headers {
+            headers::push(&mut bytes, name, Some(text.as_bytes()));
+        }
         records.push(RawRecord {
-            start: bytes.len(),
-            len: line.len(),
+            start,
+            len: end - start,
             offset: records.len() as u64,
             arrived_at,
             tenant: Arc::from(TENANT),
             tenant_fixed: true,
-            attached: Attached::default(),
+            attached: Attached { headers_len: (bytes.len() - end) as u32, ..Attached::default() },
         });
-        bytes.extend_from_slice(line);
     }
     RawBatch {
         partition: Arc::from("example"),
         source: "example",
-        next_offset: lines.len() as u64,
+        next_offset: given.len() as u64,
         bytes,
         records,
         fingerprint: None,

@@ -57,3 +57,29 @@ fn both_edges_are_walked_by_one_example() {
     let found = failures("[meter.read, meter.reset]", "[meter.read, meter.reset]", &example);
     assert_eq!(found, Vec::<String>::new());
 }
+
+#[test]
+fn an_envelope_in_headers_is_filled_in_there() {
+    let event = "\
+kind: event
+names: [meter.read, meter.reset]
+envelope: {type: {header: ce_type}, id: {header: ce_id}, time: {header: ce_time, form: epoch_ms}}
+fields: {amount: int64}
+---
+kind: metric
+name: consumption
+from: {event: [meter.read, meter.reset]}
+measure: sum(amount)
+windows: [1h]
+moved_by: [meter.read, meter.reset]
+examples:
+  - given:
+      - {event: meter.read, amount: 1, headers: {ce_id: a}}
+      - {event: meter.read, amount: 1, headers: {CE_ID: a}, at: '2025-01-01T12:00:00Z'}
+      - {event: meter.reset, amount: 2}
+    expect: {window: 1h, value: 3}
+";
+    let domain = contracts::load(&[(PathBuf::from("headers.yaml"), event.to_owned())]);
+    let findings = run(&Arc::new(domain.unwrap_or_else(|found| panic!("{found:?}")))).unwrap();
+    assert!(findings.iter().all(|finding| finding.passed), "{findings:?}");
+}

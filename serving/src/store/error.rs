@@ -71,6 +71,14 @@ pub enum OpenError {
         /// The table that is half-way.
         table: String,
     },
+    /// The file with the directory's identity holds none.
+    #[error("`{}` holds no identity: {message}", file.display())]
+    NoIdentity {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// No space left on the device.
     #[error("data directory `{}`: no space left on the device", dir.display())]
     DiskFull {
@@ -108,6 +116,11 @@ impl OpenError {
             Self::ChangeInterrupted { .. } => {
                 Some("start once with the contracts of that change, then change them again".into())
             }
+            Self::NoIdentity { .. } => Some(
+                "put it back from a backup; without it the directory gets a new identity, and \
+                 publishes everything once more"
+                    .into(),
+            ),
             Self::DiskFull { .. } => Some("free some space and start again".into()),
             Self::Store(_) => None,
         }

@@ -40,6 +40,15 @@ impl Journal for Readers {
         })?;
         Ok(if batch.num_rows() == 0 { Vec::new() } else { vec![batch] })
     }
+
+    fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {
+        // The bound stands in the text because DuckDB skips row groups by constants.
+        let table = quoted(&self.tables().dead_letters.name);
+        let sql = format!("select coalesce(max(id), {known}) from {table} where id > {known}");
+        self.with("read the end of the dead letters", |conn| {
+            conn.query_row(&sql, [], |row| row.get(0))
+        })
+    }
 }
 
 /// Rows of a family with `after < _seq <= until` in batches of ascending `_seq`.

@@ -6,7 +6,8 @@
 //! block it; the write-ahead log stays small enough for a quick restart. Expressions never reach
 //! DuckDB: rows come with their computed columns.
 //!
-//! A data directory holds `serving.duckdb` (this module), `LOCK` ([`data_dir`]) and `lake/`.
+//! A data directory holds `serving.duckdb` (this module), `LOCK` ([`data_dir`]), `identity.json`
+//! ([`identity`]) and `lake/`.
 //! Start at [`Store::open`]; `schema.rs` says which tables there are, `contract_state.rs` and
 //! `follow.rs` what happens when the contracts are no longer those the directory was written with.
 
@@ -20,6 +21,7 @@ mod error;
 mod extra;
 mod fill;
 mod follow;
+mod identity;
 mod journal;
 mod keys;
 mod lookup;

@@ -69,6 +69,7 @@ impl Demo {
             data: &data,
             listener,
             opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
+            publish: Vec::new(),
             cache: CacheMode::default(),
         })?;
         let ending = node.ending();

@@ -37,6 +37,7 @@ use tracing::warn;
 use crate::batch::RawBatch;
 
 use super::fault::{Fault, clip};
+use super::outside::Outside;
 use super::{Decoder, Refused, Run};
 use program::Program;
 use render::{Odd, render};
@@ -197,6 +198,17 @@ impl Decoder {
                 let fault = Fault::not_avro("a string that is not UTF-8");
                 self.refused(ordinal, &fault, &[], None)
             })?;
+            let headers = raw.headers(ordinal);
+            let joined;
+            let text = match Outside::of(headers, &self.types.headers) {
+                None => text,
+                Some(outside) => {
+                    joined = self
+                        .with_outside(outside, text, headers)
+                        .map_err(|fault| self.refused(ordinal, &fault, &[], None))?;
+                    &joined
+                }
+            };
             let names = [written.name.full.as_str(), written.name.short()];
             let mut members = Vec::with_capacity(32);
             let read = self.read(text, ordinal, Some(names), &mut members, run);

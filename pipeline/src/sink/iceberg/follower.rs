@@ -26,10 +26,8 @@ use super::schema::{RowSource, sanitise, tables};
 use super::status::{LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
 use crate::clock;
+use crate::sink::backoff::Backoff;
 use crate::store::Journal;
-
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The lake of a data directory.
 pub struct Lake;
@@ -348,32 +346,4 @@ pub(super) fn summary(metadata: &TableMetadata, key: &str) -> u64 {
         .current_snapshot()
         .and_then(|snapshot| snapshot.summary().additional_properties.get(key)?.parse().ok())
         .unwrap_or(0)
-}
-
-/// Pause after failures, twice as long each time.
-#[derive(Debug, Default)]
-struct Backoff {
-    pause: Option<Duration>,
-    until: Option<Instant>,
-}
-
-impl Backoff {
-    fn fail(&mut self) {
-        let pause = self.pause.map_or(FIRST_BACKOFF, |pause| (pause * 2).min(LONGEST_BACKOFF));
-        self.pause = Some(pause);
-        self.until = Some(Instant::now() + pause);
-    }
-
-    fn reset(&mut self) {
-        *self = Self::default();
-    }
-
-    /// Was the last round a failure?
-    fn is_running(&self) -> bool {
-        self.pause.is_some()
-    }
-
-    fn is_over(&self) -> bool {
-        self.until.is_none_or(|until| Instant::now() >= until)
-    }
 }

@@ -9,6 +9,10 @@
 //! Field ids are given when a column is created and never change. A table only ever gains optional
 //! columns: a contract that drops a field leaves the column in place, filled with nulls from then
 //! on, and a field that changes its type is refused.
+//!
+//! A limit of the library (0.10.1), not of the tables: its own reader cannot put nulls for a column of
+//! bytes that a file does not have, so it cannot select `key` of a table of dead letters that an
+//! earlier release began. Other engines can.
 
 use std::sync::Arc;
 

@@ -245,7 +245,7 @@ impl Work {
         let offset = self
             .acknowledged(producer, kept.sent, sent)
             .map_err(|error| format!("produce to `{topic}`: {error}"))?;
-        self.visible(offset, sent);
+        self.visible(offset, sent_at, sent);
         Ok(sent.elapsed())
     }
 
@@ -257,7 +257,8 @@ impl Work {
         sent: Instant,
     ) -> Result<i64, String> {
         while sent.elapsed() < SENT_WITHIN && !self.stop.requested() {
-            producer.poll(Duration::from_millis(50));
+            // It polls for the whole time, whatever comes: the step is an error of the measurement.
+            producer.poll(Duration::from_millis(1));
             let reports = producer.context();
             let report = reports.0.lock().unwrap_or_else(PoisonError::into_inner).take();
             // A report that comes after we gave up is of an earlier record.
@@ -269,12 +270,15 @@ impl Work {
     }
 
     /// Waits until the store has committed `offset`, up to a limit.
-    fn visible(&self, offset: i64, sent: Instant) {
+    fn visible(&self, offset: i64, sent_at: i64, sent: Instant) {
         let name = partition_name(&self.config.topic, PARTITION);
         let wanted = u64::try_from(offset).unwrap_or(0);
         loop {
             let committed = self.group.positions().with(|partitions| {
-                partitions.get(&name).is_some_and(|state| state.next_offset > wanted)
+                // A position from before is that of a topic that was made anew since.
+                partitions
+                    .get(&name)
+                    .is_some_and(|state| state.next_offset > wanted && state.updated_at >= sent_at)
             });
             let waited = sent.elapsed();
             if committed || waited >= VISIBLE_WITHIN {

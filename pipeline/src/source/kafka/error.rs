@@ -105,7 +105,7 @@ impl KafkaError {
     }
 
     /// From the making of a client.
-    pub(super) fn of_settings(error: ClientError) -> Self {
+    pub(crate) fn of_settings(error: ClientError) -> Self {
         match error {
             ClientError::ClientConfig(_, message, key, value) => {
                 Self::Setting { value: masked(&key, value), key, message }
@@ -128,7 +128,7 @@ pub fn is_refused(error: &ClientError) -> bool {
 }
 
 /// Does the code say that credentials or certificates are wrong, which waiting does not mend?
-pub(super) fn is_refusal(code: RDKafkaErrorCode) -> bool {
+pub(crate) fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,
         RDKafkaErrorCode::Authentication

@@ -38,6 +38,8 @@ use crate::metrics::METRICS;
 pub(super) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How often topic ids are compared and positions told.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same trouble is logged again after this long.
+const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) type Client = BaseConsumer<MemberContext>;
@@ -61,6 +63,8 @@ struct State {
     /// Partitions that have records, each once, in the order in which they got them.
     ready: VecDeque<Key>,
     failure: Option<KafkaError>,
+    /// The last trouble that was logged.
+    logged: Option<(String, Instant)>,
 }
 
 impl Member {
@@ -337,7 +341,8 @@ impl Member {
             }
         }
         if !lost {
-            self.tell(client, &revoked, CommitMode::Sync);
+            // Not waited for: it is for displays alone, and the brokers may be away.
+            self.tell(client, &revoked);
         }
         drop(revoked);
         self.incremental(client.incremental_unassign(&ours), "give partitions back");
@@ -356,7 +361,17 @@ impl Member {
             return;
         }
         self.group.probe.failed(reason.to_owned());
-        warn!(%error, reason, member = self.number, "kafka");
+        // While brokers are away the client says so many times a second.
+        let mut state = self.lock();
+        let is_news = state
+            .logged
+            .as_ref()
+            .is_none_or(|(said, at)| *said != reason || at.elapsed() >= SAY_AGAIN_AFTER);
+        if is_news {
+            state.logged = Some((reason.to_owned(), Instant::now()));
+            drop(state);
+            warn!(%error, reason, member = self.number, "kafka");
+        }
     }
 
     pub(super) fn statistics(&self, statistics: &Statistics) {
@@ -424,7 +439,7 @@ impl Member {
     /// Compares topic ids and tells the brokers how far we are.
     fn look(&self, client: &Client) {
         let assigned: Vec<Arc<Assigned>> = self.lock().assigned.values().cloned().collect();
-        self.tell(client, &assigned, CommitMode::Async);
+        self.tell(client, &assigned);
         self.group.look_for_topics(client);
         let topics: BTreeSet<String> = assigned.iter().map(|a| a.topic.clone()).collect();
         let ids = self.ids(client, topics);
@@ -488,7 +503,7 @@ impl Member {
 
     /// Commits positions to the brokers, for displays of lag only: the store's are the ones that
     /// count.
-    fn tell(&self, client: &Client, assigned: &[Arc<Assigned>], mode: CommitMode) {
+    fn tell(&self, client: &Client, assigned: &[Arc<Assigned>]) {
         let mut list = TopicPartitionList::new();
         for assigned in assigned {
             let Some(state) = self.group.positions().get(&assigned.name) else { continue };
@@ -502,7 +517,7 @@ impl Member {
         if list.count() == 0 {
             return;
         }
-        if let Err(error) = client.commit(&list, mode) {
+        if let Err(error) = client.commit(&list, CommitMode::Async) {
             info!(%error, "positions not told to the brokers; displays of lag are behind");
         }
     }

@@ -45,9 +45,10 @@ use partition::{Assigned, Trouble};
 
 pub use canary::{CanaryConfig, CanaryStatus, TOPIC as CANARY_TOPIC};
 pub use config::{KafkaConfig, TopicSpec};
+pub(crate) use error::is_refusal;
 pub use error::{KafkaError, is_refused};
 pub use start::{OutOfRange, StartAt};
-pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name};
+pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name, partition_of_name};
 
 /// What to do when brokers or topics are not there yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

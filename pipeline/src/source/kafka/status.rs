@@ -80,6 +80,12 @@ pub fn partition_name(topic: &str, partition: i32) -> String {
     format!("kafka:{topic}/{partition}")
 }
 
+/// Topic and number of a partition by its name in the store; `None` when it is not one of Kafka.
+pub fn partition_of_name(name: &str) -> Option<(&str, i32)> {
+    let (topic, number) = name.strip_prefix("kafka:")?.rsplit_once('/')?;
+    Some((topic, number.parse().ok()?))
+}
+
 /// Handle to look at a source from outside. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct KafkaProbe(Arc<Shared>);
@@ -282,6 +288,16 @@ impl KafkaProbe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_partition_is_found_again_by_its_name() {
+        for (topic, number) in [("orders.raw", 0), ("a-b_c", 17)] {
+            assert_eq!(partition_of_name(&partition_name(topic, number)), Some((topic, number)));
+        }
+        for other in ["http", "file:/data/kafka:x/1", "kafka:orders", "kafka:orders/x"] {
+            assert_eq!(partition_of_name(other), None, "{other}");
+        }
+    }
 
     const NOW: i64 = 1_000_000_000;
 

@@ -185,3 +185,47 @@ fn reason(code: &str) -> Result<Reason, ApiError> {
         ..ApiError::invalid(format!("`reason` names no reason: `{code}`"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_and_headers_are_shown_where_there_are_any() {
+        #[track_caller]
+        fn check(key: Option<&[u8]>, headers: Option<&str>, expected: serde_json::Value) {
+            let letter = StoredDeadLetter {
+                id: 1,
+                tenant: "default".into(),
+                arrived_at: 0,
+                partition: "kafka:t/0".into(),
+                offset: 3,
+                stage: "decode".into(),
+                reason: "not_json".into(),
+                field: None,
+                rule: None,
+                detail: "empty line".into(),
+                event_id: None,
+                event_type: None,
+                event_time: None,
+                contract: None,
+                contract_version: None,
+                payload: Vec::new(),
+                key: key.map(<[u8]>::to_vec),
+                headers: headers.map(str::to_owned),
+            };
+            let mut body = serde_json::to_value(DeadLetterBody::from(letter)).unwrap();
+            let body = body.as_object_mut().unwrap();
+            body.retain(|name, _| name.starts_with("key") || name == "headers");
+            assert_eq!(serde_json::Value::Object(body.clone()), expected);
+        }
+        check(None, None, serde_json::json!({}));
+        check(Some(b""), None, serde_json::json!({"key": ""}));
+        check(Some(&[255]), None, serde_json::json!({"key_base64": "/w=="}));
+        check(
+            Some(b"k"),
+            Some(r#"[{"name":"a","value":null}]"#),
+            serde_json::json!({"key": "k", "headers": [{"name": "a", "value": null}]}),
+        );
+    }
+}

@@ -1,6 +1,5 @@
 //! The bodies of every route, over a real store that a real pipeline filled from posted events.
 
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::http::Method;
@@ -32,9 +31,13 @@ impl Running {
         let file = ("sales/contracts.yaml".into(), include_str!("contracts.yaml").to_owned());
         let domain = contracts::load(&[file]).unwrap_or_else(|errors| panic!("{errors:#?}"));
         let (world, source) = World::of(domain, HttpOptions::default(), Default::default());
-        let cache = Arc::clone(&world.state.cache);
+        let state = world.state.clone();
         let options = RunnerOptions {
-            on_commit: Some(Box::new(move |committed| cache.committed(committed))),
+            on_commit: Some(Box::new(move |committed| {
+                state.cache.committed(committed);
+                state.pipeline.committed(committed);
+                state.telemetry.committed(&state.domain, committed, pipeline::clock::now());
+            })),
             ..Default::default()
         };
         let writer = Box::new(world.store.writer().unwrap());
@@ -196,4 +199,16 @@ async fn health_and_gauges_show_what_was_applied() {
         .filter(|line| line.starts_with("agentflow_") && !line.contains("_seconds"))
         .collect();
     check_golden("metrics.txt", &(lines.join("\n") + "\n"));
+    for line in [
+        "agentflow_metric_data_through_seconds{metric=\"takings\"} 1769853000\n",
+        "agentflow_metric_last_event_seconds{metric=\"takings\"} 1769853000\n",
+        "agentflow_metric_age_seconds{metric=\"takings\"} 0.",
+        "agentflow_metric_freshness_seconds_count{metric=\"takings\"} 1\n",
+        "agentflow_source_applied_seconds{partition=\"http\"} ",
+        "pipeline_watermark_seconds{partition=\"http\"} 1769853000\n",
+        "pipeline_last_event_seconds{partition=\"http\"} 1769853000\n",
+        "pipeline_append_to_applied_seconds_count{source=\"http\"} ",
+    ] {
+        assert!(reply.text.contains(line), "{line} is missing:\n{}", reply.text);
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::Method;
 use pipeline::sink::iceberg::LakeStatus;
+use pipeline::source::kafka::KafkaProbe;
 
 use super::support::{World, check_golden, masked};
 use crate::http::router;
@@ -59,6 +60,28 @@ async fn a_lake_in_trouble_is_degraded_and_keeps_its_cause() {
 
     let reply = world.send_to(api, Method::GET, "/metrics", &[], "").await;
     assert!(reply.text.contains("\nagentflow_lake_lag_seconds 3.5\n"), "{}", reply.text);
+}
+
+#[tokio::test]
+async fn a_source_that_reads_kafka_is_a_component() {
+    let (world, _source) = World::empty();
+    let mut state = world.state.clone();
+    state.kafka = vec![KafkaProbe::default()];
+    let api = router(state);
+    let reply = world.send_to(api.clone(), Method::GET, "/v1/health", &[], "").await;
+    let kafka = component(&reply.json(), "kafka").clone();
+    assert_eq!(
+        (&kafka["status"], &kafka["metrics"]["partitions"]),
+        (&"degraded".into(), &0.into())
+    );
+    assert_eq!(kafka["message"], "no partition is assigned yet");
+    assert_eq!(kafka["kafka"][0]["missing_topics"], serde_json::json!([]));
+    let others = reply.json()["components"].as_array().unwrap().len();
+    assert_eq!(others, 5, "no canary where there is none");
+
+    let reply = world.send_to(api, Method::GET, "/metrics", &[], "").await;
+    let line = "agentflow_component_healthy{component=\"kafka\"} 0\n";
+    assert!(reply.text.contains(line), "{}", reply.text);
 }
 
 #[tokio::test]

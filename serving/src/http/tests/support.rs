@@ -197,7 +197,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 11] = [
+    const MASKED: [&str; 13] = [
         "hash",
         "request_id",
         "computed_at",
@@ -206,9 +206,11 @@ fn mask(value: &mut serde_json::Value) {
         "freshness_seconds",
         "read_seconds",
         "last_event_age_seconds",
+        "last_commit_age_seconds",
         "received_at",
         "age_seconds",
         "applied_at",
+        "last_event_at",
     ];
     match value {
         serde_json::Value::Object(members) => {

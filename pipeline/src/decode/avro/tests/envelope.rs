@@ -320,7 +320,7 @@ fields:
     ]);
     let record = Value::Record(vec![
         member("meta", meta),
-        member("v", Value::Long(1)),
+        member("v", some(1, Value::Long(1))),
         member("name", text("n")),
         member("weight", some(1, Value::Decimal(vec![0x04, 0xD2].into()))),
         member("ok", Value::Boolean(true)),

@@ -5,10 +5,11 @@ use contracts::model::Domain;
 use contracts::types::Type;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::super::schema::{sanitise, tables};
+use super::super::schema::{DEAD_LETTERS, sanitise, tables};
+use super::super::table::TableFollower;
 use super::support::{
-    MemoryJournal, NOON, block_on, config, decimal, domain_of, family, files, int64, list_of, load,
-    purchase_fields, rows_of, spawn,
+    MemoryJournal, NOON, block_on, config, decimal, domain_of, family, files, follower, int64,
+    list_of, load, namespace, open_catalog, purchase_fields, rows_of, spawn,
 };
 
 fn with_fields(fields: &[(&str, Type)]) -> Arc<Domain> {
@@ -67,6 +68,45 @@ fn a_new_version_adds_columns_and_members() {
     journal.append(&first.families[0], &[(5, NOON)]);
     spawn(config(dir.path()), &journal, &first).flush(5).expect("flushed");
     assert_eq!(rows_of(dir.path(), "purchase_made", "_seq").num_rows(), 5);
+}
+
+#[test]
+fn dead_letters_from_before_keys_and_headers_stay_readable() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let domain = with_fields(&purchase_fields());
+    let journal = Arc::new(MemoryJournal::default());
+    journal.append_dead_letters(1..4);
+    // As a release that knew neither made the table.
+    let mut before = tables(&domain).into_iter().find(|table| table.name == DEAD_LETTERS);
+    let columns = &mut before.as_mut().expect("the table").columns;
+    columns.retain(|column| !["key", "headers"].contains(&column.name.as_str()));
+    assert_eq!(columns.len(), 16);
+    block_on(async {
+        let catalog = open_catalog(dir.path()).await;
+        let (shared, _) = follower(config(dir.path()), &journal, &domain, DEAD_LETTERS);
+        let mut table = TableFollower::new(&namespace(), before.expect("the table"));
+        table.advance(&shared, &catalog, 0).await.expect("followed");
+    });
+    assert!(rows_of(dir.path(), DEAD_LETTERS, "id").column_by_name("key").is_none());
+
+    journal.append_dead_letters(4..6);
+    spawn(config(dir.path()), &journal, &domain).flush(0).expect("flushed");
+    let rows = rows_of(dir.path(), DEAD_LETTERS, "id");
+    assert_eq!(int64(&rows, "id"), [1, 2, 3, 4, 5]);
+    assert!(rows.column_by_name("headers").expect("the new column").is_null(0));
+    // Every reader of Iceberg takes a column that a file lacks as null.
+    let mut keys: Vec<_> = files(dir.path(), "parquet").iter().map(|file| keys_in(file)).collect();
+    keys.sort();
+    assert_eq!(keys, [None, Some(2)], "one file is from before");
+}
+
+/// How many rows of the file have a key; nothing for a file without that column.
+fn keys_in(file: &std::path::Path) -> Option<usize> {
+    let file = std::fs::File::open(file).expect("a file");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+    let rows = reader.build().expect("a reader").next()?.expect("rows");
+    let keys = rows.column_by_name("key")?;
+    Some(keys.len() - keys.null_count())
 }
 
 /// Is the member `gift` of the first item of the last row null? Nothing for a file without it.
