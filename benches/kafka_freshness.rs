@@ -125,11 +125,14 @@ fn main() {
         eprintln!("{}: done", arm.name);
     }
     let mut shown = figures.clone();
-    for (name, arm) in &mut shown {
+    for arm in shown.values_mut() {
         arm.as_object_mut().expect("an object").remove("samples_ms");
-        println!("{name}: {arm}");
     }
-    tell("kafka_freshness", &Value::Object(figures));
+    tell("kafka_freshness", &Value::Object(shown.clone()));
+    let samples: serde_json::Map<String, Value> =
+        figures.into_iter().map(|(name, arm)| (name, arm["samples_ms"].clone())).collect();
+    let file = results().join("kafka_freshness_samples.json");
+    std::fs::write(&file, Value::Object(samples).to_string()).expect("write the samples");
     page(&series, &shown);
 }
 
@@ -286,9 +289,13 @@ fn page(series: &[Series], figures: &serde_json::Map<String, Value>) {
         run("git", &["rev-parse", "--short", "HEAD"]),
         chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
     );
-    let folder = std::env::var_os("AGENTFLOW_BENCH_RESULTS")
-        .map_or_else(|| PathBuf::from("target/bench-results"), PathBuf::from);
-    let file = folder.join("kafka_freshness.html");
+    let file = results().join("kafka_freshness.html");
     std::fs::write(&file, page).expect("write the page");
     eprintln!("→ {}", file.display());
+}
+
+/// Where results are kept.
+fn results() -> PathBuf {
+    std::env::var_os("AGENTFLOW_BENCH_RESULTS")
+        .map_or_else(|| PathBuf::from("target/bench-results"), PathBuf::from)
 }

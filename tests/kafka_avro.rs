@@ -77,11 +77,11 @@ struct Ticket {
 }
 
 fn ticket(n: usize) -> Ticket {
-    let kind = if n % 3 == 0 { "ticket.returned" } else { "ticket.sold" };
+    let kind = if n.is_multiple_of(3) { "ticket.returned" } else { "ticket.sold" };
     let cents = 100 + (n * 7_919) % 10_000;
     let at = NOON + n as i64 * 1_000;
     let price = format!("{}.{:02}", cents / 100, cents % 100);
-    let note = (n % 2 == 0).then(|| json!({"n": n}));
+    let note = (n.is_multiple_of(2)).then(|| json!({"n": n}));
     let mut record = json!({
         "event_type": kind, "event_id": format!("id-{n}"), "at": at, "ticket": format!("t-{n}"),
         "price": 0, "seats": [{"row": n, "name": "ä"}],
@@ -148,8 +148,7 @@ fn run(place: &Place, kafka: &Kafka, more: &[&str]) -> Finished {
 
 #[track_caller]
 fn sales(place: &Place) -> Value {
-    let question =
-        ["sales", "--window", "1h", "--as-of", "2026-01-01T12:50:00Z", "--output", "json"];
+    let question = ["sales", "--window", "1h", "--as-of", "2026-01-01T12:50:00Z"];
     place.read(&question).json()["value"].clone()
 }
 

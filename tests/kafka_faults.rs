@@ -112,6 +112,8 @@ impl Schedule<'_> {
         let session = format!("session.timeout.ms={SESSION_MS}");
         arguments.extend(["--kafka-set".to_owned(), session]);
         arguments.extend(["--kafka-set".to_owned(), "heartbeat.interval.ms=300".to_owned()]);
+        // How long a rebalance waits for a member that does not answer: minutes by default.
+        arguments.extend(["--kafka-set".to_owned(), "max.poll.interval.ms=10000".to_owned()]);
         arguments.extend(self.topics.flags().into_iter().map(str::to_owned));
         arguments
     }
@@ -256,8 +258,8 @@ fn run(seed: u64, kafka: &Mutex<Kafka>, own_broker: bool) {
         let received = server.received();
         assert!(received <= produced, "seed {seed} {told:?}: {received} of {produced} received");
         assert!(
-            started.elapsed() < Duration::from_secs(60),
-            "seed {seed} {told:?}: {received} of {produced} after a minute\n{}\n{}",
+            started.elapsed() < Duration::from_secs(120),
+            "seed {seed} {told:?}: {received} of {produced} after two minutes\n{}\n{}",
             server.get("/v1/health").1,
             server.stderr(),
         );

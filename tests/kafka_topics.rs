@@ -137,8 +137,11 @@ fn a_transaction_that_took_too_long_is_published_anew() {
         let state = std::fs::read_to_string(&state).ok()?;
         state.rsplit_once(") ")?.1.starts_with('T').then_some(())
     });
-    // Ten seconds, and one or two until the brokers look.
-    std::thread::sleep(Duration::from_secs(13));
+    // Readers of committed records get no further than the open transaction.
+    let before = kafka.ends(&topics.positions);
+    wait_for("the brokers to give the transaction up", || {
+        (kafka.ends(&topics.positions) != before).then_some(())
+    });
     signal(&child, "CONT");
     let output = child.wait_with_output().expect("the end of the process");
     let stderr = String::from_utf8_lossy(&output.stderr);

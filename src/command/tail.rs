@@ -64,7 +64,8 @@ impl Tail {
             (both || self.dead_letters, &self.dead_letter_topic),
         ]
         .into_iter()
-        .filter_map(|(is_wanted, topic)| is_wanted.then(|| topic.clone()))
+        .filter(|(is_wanted, _)| *is_wanted)
+        .map(|(_, topic)| topic.clone())
         .collect();
         let ended = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&ended);

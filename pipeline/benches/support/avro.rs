@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// The schemas of a domain: of each contract version one.
 #[derive(Debug)]
-pub struct Schemas {
+pub(crate) struct Schemas {
     texts: Vec<Arc<str>>,
     parsed: Vec<Schema>,
     /// By event type and version: index of the schema.
@@ -28,7 +28,7 @@ impl SchemaSource for Schemas {
 }
 
 /// Only those records of a batch that are accepted.
-pub fn good_ones(domain: &Arc<Domain>, batch: RawBatch) -> RawBatch {
+pub(crate) fn good_ones(domain: &Arc<Domain>, batch: RawBatch) -> RawBatch {
     let decoded = Decoder::new(domain).decode(batch);
     let mut ordinals: Vec<u32> =
         decoded.rows.iter().flat_map(|rows| rows.ordinals.iter().copied()).collect();
@@ -49,7 +49,7 @@ fn push(batch: &mut RawBatch, like: &RawRecord, payload: &[u8]) {
 }
 
 impl Schemas {
-    pub fn of(domain: &Domain) -> Self {
+    pub(crate) fn of(domain: &Domain) -> Self {
         let mut all = Self { texts: Vec::new(), parsed: Vec::new(), by_type: HashMap::new() };
         for contract in domain.families.iter().flat_map(|family| &family.versions) {
             let text = export::avro(domain, contract).expect("exported").to_string();
@@ -63,7 +63,7 @@ impl Schemas {
     }
 
     /// The batch in Avro.
-    pub fn written(&self, domain: &Domain, json: &RawBatch) -> RawBatch {
+    pub(crate) fn written(&self, domain: &Domain, json: &RawBatch) -> RawBatch {
         let mut batch = RawBatch {
             bytes: Vec::new(),
             records: Vec::new(),

@@ -27,6 +27,8 @@ fn syntax() {
     check("i = 1 && b", "is not part", "1:7", "`and`");
     check("$1", "is not part", "1:1", "name a field");
     check("'abc", "unterminated", "1:1", "single quotes");
+    // Found by fuzzing: the tokenizer names a place behind the text.
+    check("i > 0\nand s = $tag$ x\n", "unterminated", "2:16", "single quotes");
     check("1 < i < 3", "unexpected `<`", "1:7", "join two of them with `and`");
     check("i in ()", "empty list", "1:1", "");
     check("(1, 2)", "expected `)`, found `,`", "1:3", "only after `in`");

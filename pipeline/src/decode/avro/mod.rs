@@ -3,7 +3,7 @@
 //! A record is turned into the JSON text that stands for it, by the schema of its writer, and judged
 //! by the decoder for JSON: there is one set of rules for what a contract accepts. [`wire`] takes the
 //! frame off, [`schema`] reads the schema, [`program`] works out how its records become the text that
-//! a contract reads, [`render`] writes it, byte by byte and without a tree in between.
+//! a contract reads, [`render()`] writes it, byte by byte and without a tree in between.
 //!
 //! What stands for what: `int` and `long` their digits; `float` and `double` the shortest number that
 //! reads back as the same; `decimal` and `big-decimal` their exact digits; `string`, `enum` and `uuid`

@@ -27,14 +27,14 @@ fn members_that_one_side_does_not_know() {
     let record =
         written(1, &schema, event(vec![("more", more), ("at", Value::TimestampMillis(0))]));
     let fields = || vec![field("may", Type::String)];
-    let batch = decode(events(fields()), Schemas::of(&[&schema]), &[record.clone()]);
+    let batch = decode(events(fields()), Schemas::of(&[&schema]), std::slice::from_ref(&record));
     assert_eq!(
         show(&batch, 0),
         "e v1 _type=e _id=1 _time=2026-01-31T10:00:00 _tenant=default may=null _absent=1 \
          _extra={\"more\":{\"a\":1},\"at\":\"1970-01-01T00:00:00.000Z\"}"
     );
     let must = vec![required("must", Type::String)];
-    let batch = decode(events(must), Schemas::of(&[&schema]), &[record.clone()]);
+    let batch = decode(events(must), Schemas::of(&[&schema]), std::slice::from_ref(&record));
     assert_eq!(
         show(&batch, 0),
         "rejected missing_field field=must id=1 type=e time=1769853600000000 contract=e v1: \
@@ -337,7 +337,7 @@ fields:
     let batch = decode(domain, Schemas::of(&[&schema]), &[record]);
     assert_eq!(
         show(&batch, 0),
-        "parcel v1 _type=parcel.sent _id=7 _time=1970-01-01T00:00:01.500 _tenant=default name=n \
+        "parcel.sent v1 _type=parcel.sent _id=7 _time=1970-01-01T00:00:01.500 _tenant=default name=n \
          weight=1.234 ok=true size=0.1 at_s=1970-01-01T00:00:01 at_us=1970-01-01T00:00:00.000001 \
          at_ns=1970-01-01T00:00:00.000001 at_text=1970-01-01T00:00:01 day=1970-01-02 \
          note={\"a\":1} items=[{sku: a, pieces: null, at: 1970-01-01T00:00:01.500}] _absent=0 \
