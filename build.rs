@@ -19,7 +19,8 @@ fn main() {
 }
 
 /// Writes `shop.rs` into OUT_DIR: `&[(file name, text)]` of all contracts in `folder`, so that
-/// `agentflow demo` works wherever the binary is.
+/// `agentflow demo` works wherever the binary is. The texts themselves and no paths to them: build
+/// products are shared by clones in other folders.
 fn embed_contracts(folder: &str) {
     println!("cargo::rerun-if-changed={folder}");
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -32,7 +33,8 @@ fn embed_contracts(folder: &str) {
     let mut out = String::from("&[\n");
     for path in &files {
         let name = path.file_name().and_then(|name| name.to_str()).expect("an ASCII file name");
-        writeln!(out, "    ({name:?}, include_str!({path:?})),").expect("writes to a string");
+        let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        writeln!(out, "    ({name:?}, {text:?}),").expect("writes to a string");
     }
     out.push_str("]\n");
     let to = Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join("shop_contracts.rs");

@@ -3,6 +3,7 @@
 # and a page with the plot under target/bench-results.
 #
 #   AGENTFLOW_BENCH_SAMPLES=2000 AGENTFLOW_BENCH_LOAD=10000 infra/bench-freshness.sh
+#   AGENTFLOW_BENCH_ARM=idle infra/bench-freshness.sh        one of idle, load, no_cache, ttl_only
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,4 +1,4 @@
-//! The built-in source `ingest`: each record received, with its outcome, counted per batch.
+//! The built-in source `ingest`: each record received, with its outcome, counted per commit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub(crate) struct IngestKey {
     pub outcome: &'static str,
     /// Reason code; empty when accepted or duplicate.
     pub reason: &'static str,
+    /// Short name of the source.
+    pub source: &'static str,
     /// Event type; empty when it could not be read or is unknown.
     pub event_type: Arc<str>,
     /// Was it late?
@@ -29,7 +31,6 @@ pub(crate) struct IngestKey {
 /// Rows in [`Ingest::schema`], one per key, with the number of records it stands for.
 pub(crate) fn rows(
     ingest: &Ingest,
-    source: &str,
     seq: i64,
     counts: &BTreeMap<IngestKey, i64>,
 ) -> Result<RecordBatch, ArrowError> {
@@ -42,7 +43,7 @@ pub(crate) fn rows(
         Arc::new(StringArray::from_iter_values(keys().map(|key| key.outcome))),
         Arc::new(StringArray::from_iter(keys().map(|key| some(key.reason)))),
         Arc::new(StringArray::from_iter(keys().map(|key| some(&key.event_type)))),
-        Arc::new(StringArray::from_iter_values(keys().map(|_| source))),
+        Arc::new(StringArray::from_iter_values(keys().map(|key| key.source))),
         Arc::new(BooleanArray::from_iter(keys().map(|key| Some(key.late)))),
         Arc::new(Int64Array::from_iter_values(counts.values().copied())),
     ];

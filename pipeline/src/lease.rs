@@ -41,7 +41,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     claims: usize,
-    applying: bool,
+    /// Batches that are being applied.
+    applying: usize,
     /// No new claims.
     closing: bool,
     /// The claims that are left are worthless.
@@ -106,7 +107,7 @@ impl Lease {
             state = self.0.wait(state, Some(deadline));
         }
         state.revoked = true;
-        while state.applying {
+        while state.applying > 0 {
             state = self.0.wait(state, None);
         }
         match state.claims {
@@ -121,14 +122,10 @@ impl Claim {
     /// no longer ours: then nothing of the batch may be applied.
     pub fn begin(&self) -> Option<Applying<'_>> {
         let mut state = self.0.lock();
-        // One writer applies one batch at a time; a second one waits like a revocation does.
-        while state.applying {
-            state = self.0.wait(state, None);
-        }
         if state.revoked {
             return None;
         }
-        state.applying = true;
+        state.applying += 1;
         Some(Applying(&self.0))
     }
 }
@@ -157,7 +154,7 @@ impl Drop for Claim {
 
 impl Drop for Applying<'_> {
     fn drop(&mut self) {
-        self.0.lock().applying = false;
+        self.0.lock().applying -= 1;
         self.0.changed.notify_all();
     }
 }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod positions;
 pub mod processor;
+mod queue;
 pub mod registry;
 mod route;
 pub mod runner;

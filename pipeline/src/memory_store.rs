@@ -9,7 +9,9 @@ use arrow::datatypes::{DataType, Int64Type};
 use contracts::model::{Domain, column};
 use hashbrown::{HashMap, HashSet};
 
-use crate::store::{Effects, EntityKey, IdHash, PartitionState, Seen, ServingStore, StoreError};
+use crate::store::{
+    Effects, EntityKey, IdHash, PartitionEffects, PartitionState, Seen, ServingStore, StoreError,
+};
 
 /// All tables.
 #[derive(Debug, Default)]
@@ -187,9 +189,10 @@ impl ServingStore for Shared {
                 store.attached.push((letter.key.map(<[u8]>::to_vec), headers));
             }
             store.ingest.push(effects.ingest.clone());
-            let partition = effects.partition.clone();
-            assert!(partition.counts.balanced(), "{:?}", partition.counts);
-            store.partitions.insert(partition.name.clone(), partition);
+            for PartitionEffects { state, .. } in &effects.partitions {
+                assert!(state.counts.balanced(), "{:?}", state.counts);
+                store.partitions.insert(state.name.clone(), state.clone());
+            }
             store.last_seq = effects.last_seq;
             Ok(())
         })

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -22,7 +21,7 @@ pub struct Metrics {
     pub dropped: IntCounterVec,
     /// Seconds per stage and batch.
     pub stage_seconds: HistogramVec,
-    /// Seconds from the first stage of the writer to the commit.
+    /// Seconds from the first stage of the writer to the commit, of each transaction.
     pub apply_seconds: Histogram,
     /// Seconds from a record's arrival (of a Kafka record: from the time that it carries) to the
     /// commit that made it visible, by source.
@@ -77,7 +76,7 @@ impl Metrics {
             apply_seconds: Histogram::with_opts(
                 HistogramOpts::new(
                     "pipeline_apply_seconds",
-                    "Seconds from a batch's first stage in the writer to its commit.",
+                    "Seconds of a transaction, from the writer's first stage to the commit.",
                 )
                 .buckets(seconds),
             )
@@ -201,7 +200,6 @@ pub(crate) fn count_batch(
     batch: &DecodedBatch,
     counts: &Counts,
     rejected: &BTreeMap<&'static str, u64>,
-    elapsed: Duration,
 ) {
     let source = batch.raw.source;
     let stage = |stage: &str, received: u64, sent: u64| {
@@ -224,7 +222,6 @@ pub(crate) fn count_batch(
     for (outcome, n) in others.into_iter().filter(|(_, n)| *n > 0) {
         METRICS.dropped.with_label_values(&[source, outcome, ""]).inc_by(n);
     }
-    METRICS.apply_seconds.observe(elapsed.as_secs_f64());
     observe_records(&batch.raw, clock::now());
 }
 

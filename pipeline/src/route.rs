@@ -32,21 +32,31 @@ pub(crate) struct Admitted {
     pub offset: u64,
 }
 
-/// Journal rows of one family, ascending by `_seq`, from the admitted rows of its versions.
+/// Admitted rows of one contract version from one batch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'a> {
+    /// The decoded rows.
+    pub rows: &'a ContractRows,
+    /// Those of them that were admitted.
+    pub admitted: &'a [Admitted],
+    /// Number of the source partition.
+    pub partition: i64,
+}
+
+/// Journal rows of one family, ascending by `_seq`, from admitted rows of its versions.
 ///
 /// `journal` has the rows of the families that were routed before: those that feed the entities
 /// this one looks up.
 pub(crate) fn journal_rows(
     family: &Family,
-    versions: &[(&ContractRows, &[Admitted])],
-    partition: i64,
+    given: &[Part<'_>],
     journal: &[(usize, RecordBatch)],
     engine: &mut Engine,
     entities: &mut Batch,
     store: &mut dyn ServingStore,
 ) -> Result<RecordBatch, FoldError> {
-    let mut parts = Vec::with_capacity(versions.len());
-    for (rows, admitted) in versions {
+    let mut parts = Vec::with_capacity(given.len());
+    for Part { rows, admitted, partition } in given.iter().copied() {
         let mut columns = Columns::admitted(rows, admitted, partition)?;
         for enrich in &rows.contract.enrich {
             let values = match &enrich.value {
@@ -172,10 +182,10 @@ impl Columns {
     }
 }
 
-/// Rows of several versions as one batch, ascending by `_seq`.
+/// Rows of several parts as one batch, ascending by `_seq`.
 fn merged(parts: &[RecordBatch]) -> Result<RecordBatch, FoldError> {
     let Some(first) = parts.first() else {
-        return Err(failed("rows", "no version has a row"));
+        return Err(failed("rows", "no part has a row"));
     };
     let all = arrow::compute::concat_batches(&first.schema(), parts)
         .map_err(|error| failed("rows", error))?;

@@ -1,14 +1,15 @@
 //! Threads of the pipeline: one per source, one writer.
 //!
 //! ```text
-//! source thread: next → decode → validate ─┐ bounded channel
+//! source thread: next → decode → validate ─┐ bounded queue
 //! source thread: next → decode → validate ─┴→ writer: admit → enrich → fold → commit → reply
 //! ```
 //!
-//! The channel holds few batches, so a slow store holds the sources back. The writer waits on
-//! nothing but the store. A commit that fails for a passing reason (no space, a conflict) is tried
-//! again with the same batch until it succeeds or the pipeline is stopped; nothing behind it
-//! overtakes it.
+//! The queue holds little, so a slow store holds the sources back. The writer waits on nothing but
+//! the store, and commits together what came in while it committed: so latency is about two commits,
+//! however many partitions deliver. A commit that fails for a passing reason (no space, a conflict)
+//! is tried again with the same batches until it succeeds or the pipeline is stopped; nothing behind
+//! them overtakes them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use contracts::model::Domain;
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -24,15 +24,14 @@ use crate::batch::{DecodedBatch, RawBatch};
 use crate::decode::{Decoder, GaveUp, SchemaSource};
 use crate::lease::Claim;
 use crate::metrics;
-use crate::outcome::Counts;
+use crate::outcome::{Counts, Outcome};
 use crate::processor::{ProcessError, Processed, Processor};
+use crate::queue::{self, Receiver, RecvTimeoutError, Sender};
 use crate::source::http::ReplyTo;
 use crate::source::{Limits, Next, Progress, Source, SourceError};
 use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{Committed, ServingStore, StoreError};
 
-/// Decoded batches between a source and the writer. One keeps both busy; more only add memory.
-const QUEUED_BATCHES: usize = 1;
 /// How long a source waits for its first record before it looks at the stop signal again.
 const SOURCE_POLL: Duration = Duration::from_millis(100);
 /// The writer calls the store's `idle` after this long without a batch.
@@ -141,8 +140,23 @@ pub enum RunError {
 }
 
 enum FromSource {
-    Batch(Box<DecodedBatch>, Option<ReplyTo>),
+    Batch(Box<Waiting>),
     Failed(String, SourceError),
+}
+
+/// A batch on its way to the writer.
+struct Waiting {
+    batch: DecodedBatch,
+    reply: Option<ReplyTo>,
+    /// It was told that the batch is somebody else's by now.
+    is_gone: bool,
+}
+
+/// What became of the batches of a transaction.
+struct Applied {
+    processed: Processed,
+    /// For each batch that was given: was it applied?
+    which: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -181,7 +195,7 @@ impl Runner {
     /// Runs until every source has ended or `stop` is requested, on this thread and one per source.
     pub fn run(mut self, stop: &Stop) -> Result<RunReport, RunError> {
         let start = Instant::now();
-        let (sender, batches) = crossbeam_channel::bounded(QUEUED_BATCHES);
+        let (sender, batches) = queue::queue();
         let times = Arc::new(Mutex::new(SourceTimes::default()));
         let progress = Arc::new(Mutex::new(BTreeMap::new()));
         let mut threads = Vec::new();
@@ -212,7 +226,7 @@ impl Runner {
 
         let mut report = RunReport::default();
         let result = self.write(&batches, stop, &progress, &mut report);
-        // Sources that wait for room in the channel end when it is gone.
+        // Sources that wait for room in the queue end when it is gone.
         drop(batches);
         if result.is_err() {
             stop.request();
@@ -244,28 +258,23 @@ impl Runner {
         let mut shown = Instant::now();
         loop {
             let waiting = Instant::now();
-            let message = batches.recv_timeout(IDLE_AFTER);
+            let messages = batches.receive(IDLE_AFTER);
             self.processor.times.waiting += waiting.elapsed();
-            match message {
-                Ok(FromSource::Batch(batch, reply)) => {
-                    idle = false;
-                    let Some(processed) = self.apply(&batch, stop)? else {
-                        // Whoever has the partition now delivers these records again.
-                        continue;
-                    };
-                    if let Some(on_commit) = &self.options.on_commit {
-                        on_commit(&processed.committed);
+            match messages {
+                Ok(messages) => {
+                    let mut group = Vec::with_capacity(messages.len());
+                    for message in messages {
+                        match message {
+                            FromSource::Batch(waiting) => group.push(*waiting),
+                            FromSource::Failed(source, error) => {
+                                report.failed_sources.push((source, error));
+                            }
+                        }
                     }
-                    report.counts += processed.counts;
-                    for (reason, n) in &processed.rejected_by_reason {
-                        *report.rejected_by_reason.entry(reason).or_insert(0) += n;
+                    idle &= group.is_empty();
+                    if let Some(applied) = self.apply(&mut group, stop)? {
+                        self.tell(group, applied, report);
                     }
-                    if let Some(reply) = reply {
-                        reply.complete(processed.outcomes);
-                    }
-                }
-                Ok(FromSource::Failed(partition, error)) => {
-                    report.failed_sources.push((partition, error));
                 }
                 Err(RecvTimeoutError::Timeout) if !idle => {
                     idle = true;
@@ -285,47 +294,80 @@ impl Runner {
         }
     }
 
-    /// Applies a batch, trying again while that can help; `None` when its partition was taken away
-    /// before that: then nothing of it is applied.
+    /// Tells what a commit did.
+    fn tell(&self, group: Vec<Waiting>, applied: Applied, report: &mut RunReport) {
+        let Applied { processed, which } = applied;
+        if let Some(on_commit) = &self.options.on_commit {
+            on_commit(&processed.committed);
+        }
+        report.counts += processed.counts;
+        for (reason, n) in &processed.rejected_by_reason {
+            *report.rejected_by_reason.entry(reason).or_insert(0) += n;
+        }
+        let mut outcomes: std::vec::IntoIter<Vec<Outcome>> = processed.outcomes.into_iter();
+        for (waiting, was_applied) in group.into_iter().zip(which) {
+            // Whoever has the partition of another one now delivers its records again.
+            let outcomes = if was_applied { outcomes.next() } else { None };
+            if let (Some(reply), Some(outcomes)) = (waiting.reply, outcomes) {
+                reply.complete(outcomes);
+            }
+        }
+    }
+
+    /// Applies batches in one transaction, trying again while that can help. Those whose partition
+    /// was taken away before that are left out; `None` when none is left.
     fn apply(
         &mut self,
-        batch: &DecodedBatch,
+        group: &mut [Waiting],
         stop: &Stop,
-    ) -> Result<Option<Processed>, ProcessError> {
+    ) -> Result<Option<Applied>, ProcessError> {
         let start = Instant::now();
         let mut wait = FIRST_RETRY;
         loop {
-            let applying = match &batch.raw.claim {
-                None => None,
-                Some(claim) => match claim.begin() {
-                    Some(applying) => Some(applying),
-                    None => {
-                        metrics::count_unapplied(&batch.raw);
-                        info!(
-                            partition = &*batch.raw.partition,
-                            records = batch.raw.records.len(),
-                            "batch of a revoked partition left unapplied"
-                        );
-                        return Ok(None);
-                    }
-                },
+            let mut which = vec![true; group.len()];
+            let mut applying = Vec::new();
+            for (at, waiting) in group.iter().enumerate() {
+                let Some(claim) = &waiting.batch.raw.claim else { continue };
+                match claim.begin() {
+                    Some(begun) => applying.push(begun),
+                    None => which[at] = false,
+                }
+            }
+            let ours: Vec<&DecodedBatch> = group
+                .iter()
+                .zip(&which)
+                .filter(|(_, is_ours)| **is_ours)
+                .map(|(waiting, _)| &waiting.batch)
+                .collect();
+            let Some(first) = ours.first() else {
+                drop(applying);
+                leave_out(group, &which);
+                return Ok(None);
             };
-            let error = match self.processor.process(batch) {
-                Ok(processed) => return Ok(Some(processed)),
+            let (partition, offset) = (
+                Arc::clone(&first.raw.partition),
+                first.raw.records.first().map_or(0, |record| record.offset),
+            );
+            let result = self.processor.process(&ours);
+            // Between two tries the partitions may be taken away.
+            drop(applying);
+            let batches = ours.len();
+            leave_out(group, &which);
+            let error = match result {
+                Ok(processed) => return Ok(Some(Applied { processed, which })),
                 Err(error) => error,
             };
-            // Between two tries the partition may be taken away.
-            drop(applying);
             let given_up = self.options.give_up_after.is_some_and(|limit| start.elapsed() > limit);
             if !error.retry() || stop.requested() || given_up {
                 return Err(error);
             }
             warn!(
-                partition = &*batch.raw.partition,
-                offset = batch.raw.records.first().map_or(0, |record| record.offset),
+                batches,
+                partition = &*partition,
+                offset,
                 wait_ms = wait.as_millis() as u64,
                 %error,
-                "batch not applied, trying again"
+                "not applied, trying again"
             );
             if let Some(on_refusal) = &self.options.on_refusal {
                 on_refusal(&error);
@@ -335,6 +377,20 @@ impl Runner {
                 std::thread::sleep(Duration::from_millis(20));
             }
             wait = (wait * 2).min(LONGEST_RETRY);
+        }
+    }
+}
+
+/// Tells once of each batch that was not `ours` any more.
+fn leave_out(group: &mut [Waiting], ours: &[bool]) {
+    for (waiting, is_ours) in group.iter_mut().zip(ours) {
+        if !is_ours && !std::mem::replace(&mut waiting.is_gone, true) {
+            metrics::count_unapplied(&waiting.batch.raw);
+            info!(
+                partition = &*waiting.batch.raw.partition,
+                records = waiting.batch.raw.records.len(),
+                "batch of a revoked partition left unapplied"
+            );
         }
     }
 }
@@ -361,7 +417,7 @@ impl SourceThread {
                 Ok(Next::Idle) => continue,
                 Ok(Next::End) => break,
                 Err(error) => {
-                    let _ = self.out.send(FromSource::Failed(self.name.clone(), error));
+                    self.fail(error);
                     return;
                 }
             };
@@ -371,7 +427,7 @@ impl SourceThread {
                 Ok(decoded) => decoded,
                 Err(None) => continue,
                 Err(Some(error)) => {
-                    let _ = self.out.send(FromSource::Failed(self.name.clone(), error.into()));
+                    self.fail(error.into());
                     return;
                 }
             };
@@ -383,11 +439,18 @@ impl SourceThread {
                 all.insert(self.name.clone(), at);
             }
             // The writer is gone only when it failed; it reports that itself.
-            if self.out.send(FromSource::Batch(Box::new(decoded), delivery.reply)).is_err() {
+            let weight = decoded.raw.bytes.len();
+            let waiting = Waiting { batch: decoded, reply: delivery.reply, is_gone: false };
+            if self.out.send(FromSource::Batch(Box::new(waiting)), weight).is_err() {
                 return;
             }
         }
         info!(source = self.name, "source ended");
+    }
+
+    fn fail(&self, error: SourceError) {
+        // The writer is gone only when it failed; it reports that itself.
+        let _ = self.out.send(FromSource::Failed(self.name.clone(), error), 0);
     }
 
     /// Decodes a batch, waiting for the schemas that its records need. `Err` when they did not come

@@ -19,6 +19,8 @@ pub struct StageTimes {
     pub waiting: Duration,
     /// Batches committed.
     pub batches: u64,
+    /// Transactions that they were committed in.
+    pub commits: u64,
 }
 
 /// Where the time of [`StageTimes::commit`] goes, as far as the store tells.
@@ -35,8 +37,9 @@ pub struct CommitTimes {
 }
 
 impl StageTimes {
-    pub(crate) fn batch(
+    pub(crate) fn commit(
         &mut self,
+        batches: usize,
         start: Instant,
         admitted: Instant,
         routed: Instant,
@@ -47,6 +50,7 @@ impl StageTimes {
         self.enrich += routed - admitted;
         self.fold += folded - routed;
         self.commit += committed - folded;
-        self.batches += 1;
+        self.batches += batches as u64;
+        self.commits += 1;
     }
 }

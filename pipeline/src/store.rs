@@ -1,6 +1,6 @@
 //! What the pipeline asks of a serving store.
 //!
-//! [`ServingStore`] is the writer's side: one owner, one thread, one transaction per batch.
+//! [`ServingStore`] is the writer's side: one owner, one thread, one transaction at a time.
 //! [`Journal`] is the reader's side that followers (the lake, rebuilds, replays) use.
 
 use std::collections::BTreeMap;
@@ -127,24 +127,31 @@ pub fn data_through(partitions: impl Iterator<Item = (Option<i64>, i64)>, now: i
     delivering.or(newest)
 }
 
-/// Everything one batch changes. The store applies all of it or nothing.
+/// Everything one transaction changes. The store applies all of it or nothing.
 #[derive(Debug)]
 pub struct Effects<'a> {
     /// New journal rows: family index and rows in [`contracts::model::Family::schema`], each with
     /// ascending `_seq`.
     pub journal: Vec<(usize, RecordBatch)>,
-    /// Highest sequence number after this batch.
+    /// Highest sequence number afterwards.
     pub last_seq: i64,
-    /// Entity rows after this batch.
+    /// Entity rows afterwards.
     pub entities: Vec<EntityRows>,
-    /// Records for the dead letters, in order of position.
+    /// Records for the dead letters, within a partition in order of position.
     pub dead_letters: Vec<DeadLetter<'a>>,
     /// Rows of the built-in source `ingest` in [`contracts::model::Ingest::schema`].
     pub ingest: RecordBatch,
-    /// The partition after this batch.
-    pub partition: PartitionState,
-    /// How many records of this batch had each outcome and reason: (outcome, reason code or empty,
-    /// count). Added to the partition's counts by reason.
+    /// The partitions concerned, each once.
+    pub partitions: Vec<PartitionEffects>,
+}
+
+/// What a transaction changes of one partition.
+#[derive(Debug)]
+pub struct PartitionEffects {
+    /// The partition afterwards.
+    pub state: PartitionState,
+    /// How many records had each outcome and reason: (outcome, reason code or empty, count), each
+    /// pair once. Added to the partition's counts by reason.
     pub by_reason: Vec<(&'static str, &'static str, u64)>,
 }
 
@@ -163,6 +170,8 @@ pub struct EntityRows {
 /// A rejected record with its bytes and place.
 #[derive(Debug)]
 pub struct DeadLetter<'a> {
+    /// Source partition.
+    pub partition: &'a str,
     /// Why.
     pub rejection: &'a Rejection,
     /// The original bytes.

@@ -1,4 +1,4 @@
-//! One batch from decoded columns to one transaction of the serving store.
+//! Batches from decoded columns to one transaction of the serving store.
 //!
 //! ```text
 //! decoded → admit (time policy, deduplicate) → route (enrich, computed columns) → fold → commit
@@ -6,46 +6,55 @@
 //!
 //! The [`Processor`] is the pipeline's one writer: it owns the store's writing side. What it
 //! remembers between batches (sequence number, watermarks, id filter, entity states) moves only
-//! after the store committed, so a failed transaction leaves no trace and the batch can be given
+//! after the store committed, so a failed transaction leaves no trace and the batches can be given
 //! again.
+//!
+//! What a transaction costs hardly depends on how much is in it, so batches that wait at the same
+//! time are applied in one (group commit): the outcome is the same as one after the other.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use contracts::model::{Domain, Relation, column};
 use hashbrown::{HashMap, HashSet};
 
-use crate::admit::{Facts, Verdict, judge};
-use crate::batch::DecodedBatch;
+use self::admission::{Admission, Candidates, admit};
+use self::tally::{Tally, tally};
+use crate::batch::{CANARY, DecodedBatch};
 use crate::clock;
-use crate::deduplicate::hash;
 use crate::entity::{self, FoldError};
-use crate::ingest::{self, IngestKey};
+use crate::ingest;
 use crate::membership::Membership;
 use crate::metrics;
-use crate::outcome::{Counts, Outcome, Reason, Rejection};
+use crate::outcome::{Counts, Outcome, Rejection};
 use crate::positions::Positions;
-use crate::route::{self, Admitted};
+use crate::route::{self, Part};
 use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{
-    Committed, DeadLetter, Effects, IdHash, PartitionState, ServingStore, StoreError,
+    Committed, DeadLetter, Effects, IdHash, PartitionEffects, PartitionState, ServingStore,
+    StoreError,
 };
 
-/// Why a batch was not applied. Nothing of it is visible.
+mod admission;
+mod tally;
+
+/// Why batches were not applied. Nothing of them is visible.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The store refused; [`StoreError`] says whether trying again can help.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// Rows could not be folded or routed.
-    #[error("apply batch of `{partition}` at offset {offset}: {source}")]
+    #[error("apply {batches} batches, the first of `{partition}` at offset {offset}: {source}")]
     Fold {
-        /// Source partition.
+        /// How many batches were applied at once.
+        batches: usize,
+        /// Source partition of the first.
         partition: String,
-        /// Offset of the first record.
+        /// Offset of its first record.
         offset: u64,
         /// What went wrong.
         source: FoldError,
@@ -76,16 +85,16 @@ impl ProcessError {
     }
 }
 
-/// What became of a batch.
+/// What became of batches.
 #[derive(Debug)]
 pub struct Processed {
-    /// One per record, in order.
-    pub outcomes: Vec<Outcome>,
+    /// For each batch one per record, in order.
+    pub outcomes: Vec<Vec<Outcome>>,
     /// What became visible.
     pub committed: Committed,
-    /// Counts of this batch.
+    /// Counts of these batches.
     pub counts: Counts,
-    /// Rejections by reason code, of this batch.
+    /// Rejections by reason code, of these batches.
     pub rejected_by_reason: BTreeMap<&'static str, u64>,
 }
 
@@ -99,7 +108,7 @@ pub struct Processor {
     positions: Positions,
     family_order: Vec<usize>,
     horizon: i64,
-    batches_since_cleaning: u32,
+    commits_since_cleaning: u32,
     /// Time spent per stage since the start.
     pub times: StageTimes,
 }
@@ -132,7 +141,7 @@ impl Processor {
             positions,
             family_order,
             horizon,
-            batches_since_cleaning: 0,
+            commits_since_cleaning: 0,
             times: StageTimes::default(),
         })
     }
@@ -157,207 +166,137 @@ impl Processor {
         self.store.idle()
     }
 
-    /// Applies a batch in one transaction.
-    pub fn process(&mut self, batch: &DecodedBatch) -> Result<Processed, ProcessError> {
-        let result = self.apply(batch);
+    /// Applies batches in one transaction, as if one after the other.
+    pub fn process(&mut self, batches: &[&DecodedBatch]) -> Result<Processed, ProcessError> {
+        let result = self.apply(batches);
         if result.is_err() {
             self.engine.reset();
         }
         result
     }
 
-    fn apply(&mut self, batch: &DecodedBatch) -> Result<Processed, ProcessError> {
+    fn apply(&mut self, batches: &[&DecodedBatch]) -> Result<Processed, ProcessError> {
         let start = Instant::now();
-        let known = self.positions.get(&batch.raw.partition);
-        let mut partition = known.unwrap_or_else(|| PartitionState {
-            id: self.positions.with(|partitions| partitions.len() as i64 + 1),
-            name: batch.raw.partition.to_string(),
-            ..PartitionState::default()
-        });
-        let admission = self.admit(batch, &mut partition)?;
+        let fold_error = |source| fold_error(batches, source);
+        let rows: Vec<_> = batches.iter().map(|batch| Candidates::of(batch)).collect();
+        let mut known = self.known(&rows)?;
+        let mut last_seq = self.last_seq;
+        let mut partitions = Touched::default();
+        let mut admissions = Vec::with_capacity(batches.len());
+        for (batch, rows) in batches.iter().zip(&rows) {
+            let index = partitions.index(batch, &self.positions);
+            let partition = &mut partitions.states[index].state;
+            let admission = admit(batch, rows, partition, &mut known, &mut last_seq);
+            admissions.push((index, admission));
+        }
         let admitted_at = Instant::now();
 
         let mut entities = self.engine.begin();
         let mut journal = Vec::new();
         for family in &self.family_order {
             let family = &self.domain.families[*family];
-            let versions: Vec<_> = batch
-                .rows
+            let parts: Vec<Part<'_>> = batches
                 .iter()
-                .zip(&admission.admitted)
-                .filter(|(rows, admitted)| {
-                    rows.contract.family == family.index && !admitted.is_empty()
+                .zip(&admissions)
+                .flat_map(|(batch, (partition, admission))| {
+                    let partition = partitions.states[*partition].state.id;
+                    let groups = batch.rows.iter().zip(&admission.admitted);
+                    groups.map(move |(rows, admitted)| Part { rows, admitted, partition })
                 })
-                .map(|(rows, admitted)| (rows, admitted.as_slice()))
+                .filter(|part| {
+                    part.rows.contract.family == family.index && !part.admitted.is_empty()
+                })
                 .collect();
-            if versions.is_empty() {
+            if parts.is_empty() {
                 continue;
             }
             let rows = route::journal_rows(
                 family,
-                &versions,
-                partition.id,
+                &parts,
                 &journal,
                 &mut self.engine,
                 &mut entities,
                 &mut *self.store,
             )
-            .map_err(|source| fold_error(batch, source))?;
+            .map_err(fold_error)?;
             journal.push((family.index, rows));
         }
         let routed_at = Instant::now();
 
-        let changed = self
-            .engine
-            .finish(&mut entities, &journal, &mut *self.store)
-            .map_err(|source| fold_error(batch, source))?;
+        let changed =
+            self.engine.finish(&mut entities, &journal, &mut *self.store).map_err(fold_error)?;
         let folded_at = Instant::now();
 
-        let Tally { counts, ingest, by_reason, rejected_by_reason } = tally(batch, &admission);
-        partition.counts += counts;
-        partition.next_offset = batch.raw.next_offset;
-        partition.fingerprint = batch.raw.fingerprint.clone();
-        partition.updated_at = clock::now();
-        if let Some(last) = batch.raw.records.last() {
-            partition.last_arrived_at = Some(last.arrived_at);
+        let mut counts = Counts::default();
+        let mut ingest = BTreeMap::new();
+        let mut rejected_by_reason = BTreeMap::new();
+        let mut tallies = Vec::with_capacity(batches.len());
+        for (batch, (partition, admission)) in batches.iter().zip(&admissions) {
+            let tally = tally(batch, admission, &mut ingest);
+            partitions.states[*partition].add(batch, &tally);
+            counts += tally.counts;
+            for (reason, n) in &tally.rejected_by_reason {
+                *rejected_by_reason.entry(*reason).or_insert(0) += n;
+            }
+            tallies.push(tally);
         }
         let ingest_rows =
-            ingest::rows(&self.domain.ingest, batch.raw.source, admission.last_seq, &ingest)
-                .map_err(|error| {
-                    let message = error.to_string();
-                    fold_error(batch, FoldError::Column { column: "ingest".into(), message })
-                })?;
+            ingest::rows(&self.domain.ingest, last_seq, &ingest).map_err(|error| {
+                let message = error.to_string();
+                fold_error(FoldError::Column { column: "ingest".into(), message })
+            })?;
         let effects = Effects {
-            last_seq: admission.last_seq,
-            dead_letters: dead_letters(batch, &admission),
+            last_seq,
+            dead_letters: batches
+                .iter()
+                .zip(&admissions)
+                .flat_map(|(batch, (_, admission))| dead_letters(batch, admission))
+                .collect(),
             ingest: ingest_rows,
-            partition: partition.clone(),
-            by_reason,
+            partitions: partitions.states,
             entities: changed,
             journal,
         };
         self.store.commit(&effects)?;
 
         let touched = touched(&effects);
-        let newest = newest(batch, &effects);
-        drop(effects);
+        let newest = newest(batches, &effects);
+        let partitions = effects.partitions;
         self.engine.absorb(entities);
-        for (id, event_time) in admission.new_ids {
-            self.filter.insert(id.hash64(), event_time);
+        self.last_seq = last_seq;
+        for PartitionEffects { state, .. } in partitions {
+            metrics::show_partition(&state);
+            self.positions.committed(state);
         }
-        self.last_seq = admission.last_seq;
-        metrics::show_partition(&partition);
-        self.positions.committed(partition);
+        for (batch, tally) in batches.iter().zip(&tallies) {
+            metrics::count_batch(batch, &tally.counts, &tally.rejected_by_reason);
+        }
+        let mut outcomes = Vec::with_capacity(batches.len());
+        for (_, admission) in admissions {
+            for (id, event_time) in admission.new_ids {
+                self.filter.insert(id.hash64(), event_time);
+            }
+            outcomes.push(admission.outcomes);
+        }
         self.forget_old_ids();
-        self.times.batch(start, admitted_at, routed_at, folded_at, Instant::now());
-        metrics::count_batch(batch, &counts, &rejected_by_reason, start.elapsed());
+        self.times.commit(batches.len(), start, admitted_at, routed_at, folded_at, Instant::now());
+        metrics::METRICS.apply_seconds.observe(start.elapsed().as_secs_f64());
         Ok(Processed {
-            outcomes: admission.outcomes,
-            committed: Committed { last_seq: self.last_seq, touched, newest },
+            outcomes,
+            committed: Committed { last_seq, touched, newest },
             counts,
             rejected_by_reason,
         })
     }
 
-    /// Judges every decoded row in order of position.
-    fn admit(
+    /// The ids of the batches that the journal has already: id → (body, position).
+    fn known(
         &mut self,
-        batch: &DecodedBatch,
-        partition: &mut PartitionState,
-    ) -> Result<Admission, StoreError> {
-        let rows = Candidates::of(batch);
-        let mut known = self.known(&rows)?;
-        let mut admission = Admission {
-            admitted: batch
-                .rows
-                .iter()
-                .map(|rows| Vec::with_capacity(rows.ordinals.len()))
-                .collect(),
-            outcomes: Vec::with_capacity(batch.raw.records.len()),
-            rejected: Vec::new(),
-            late: HashSet::new(),
-            new_ids: Vec::new(),
-            last_seq: self.last_seq,
-        };
-        let mut decoded_rejections: HashMap<u32, &Rejection> =
-            batch.rejected.iter().map(|rejection| (rejection.ordinal, rejection)).collect();
-        let mut ignored = batch.ignored.iter();
-        for ordinal in 0..batch.raw.records.len() as u32 {
-            let Some((group, row)) = rows.place[ordinal as usize] else {
-                admission.outcomes.push(match decoded_rejections.remove(&ordinal) {
-                    Some(rejection) => Outcome::Rejected(Box::new(rejection.clone())),
-                    None => {
-                        let ignored = ignored.next().filter(|ignored| ignored.ordinal == ordinal);
-                        let reason = ignored.map(|ignored| ignored.reason);
-                        Outcome::Discarded { reason: reason.unwrap_or(Reason::UnknownEventType) }
-                    }
-                });
-                continue;
-            };
-            let record = &batch.raw.records[ordinal as usize];
-            let contract = &batch.rows[group].contract;
-            let columns = &rows.groups[group];
-            let (id, body) = (columns.ids[row], columns.bodies[row]);
-            let event_time = columns.times[row];
-            let facts = Facts {
-                event_time,
-                arrived_at: record.arrived_at,
-                body,
-                known: known.get(&id).copied(),
-                watermark: partition.watermark,
-            };
-            let outcome = match judge(contract, &facts) {
-                Verdict::Accept { late } => {
-                    admission.last_seq += 1;
-                    let seq = admission.last_seq;
-                    known.insert(id, (body, seq));
-                    admission.new_ids.push((id, event_time));
-                    partition.last_event_at = Some(event_time);
-                    partition.watermark =
-                        Some(partition.watermark.map_or(event_time, |mark| mark.max(event_time)));
-                    if late {
-                        admission.late.insert(ordinal);
-                    }
-                    admission.admitted[group].push(Admitted {
-                        row: row as u32,
-                        seq,
-                        id,
-                        body,
-                        late,
-                        arrived_at: record.arrived_at,
-                        offset: record.offset,
-                    });
-                    Outcome::Accepted { seq }
-                }
-                Verdict::Duplicate { seq } => Outcome::Duplicate { seq },
-                Verdict::Discard(reason) => Outcome::Discarded { reason },
-                Verdict::Reject(stage, reason) => {
-                    let rejection = Rejection {
-                        ordinal,
-                        stage,
-                        reason,
-                        field: field_of(reason, contract),
-                        rule: None,
-                        detail: detail(reason, &facts, contract),
-                        event_id: Some(columns.id_texts.value(row).to_owned()),
-                        event_type: Some(columns.types.value(row).to_owned()),
-                        event_time: Some(event_time),
-                        contract: Some((contract.name.clone(), contract.version)),
-                    };
-                    admission.rejected.push(rejection.clone());
-                    Outcome::Rejected(Box::new(rejection))
-                }
-            };
-            admission.outcomes.push(outcome);
-        }
-        Ok(admission)
-    }
-
-    /// The ids of the batch that the journal has already: id → (body, position).
-    fn known(&mut self, rows: &Candidates<'_>) -> Result<HashMap<IdHash, (i64, i64)>, StoreError> {
+        rows: &[Candidates<'_>],
+    ) -> Result<HashMap<IdHash, (i64, i64)>, StoreError> {
         let oldest = oldest_needed(&self.positions, self.horizon);
         let mut asked: Vec<IdHash> = Vec::new();
-        for group in &rows.groups {
+        for group in rows.iter().flat_map(|rows| &rows.groups) {
             for (id, event_time) in group.ids.iter().zip(group.times) {
                 // Ids beyond the horizon may have been forgotten by the filter.
                 if *event_time < oldest || self.filter.may_contain(id.hash64()) {
@@ -375,9 +314,9 @@ impl Processor {
     }
 
     fn forget_old_ids(&mut self) {
-        self.batches_since_cleaning += 1;
-        if self.batches_since_cleaning >= 256 {
-            self.batches_since_cleaning = 0;
+        self.commits_since_cleaning += 1;
+        if self.commits_since_cleaning >= 256 {
+            self.commits_since_cleaning = 0;
             self.filter.forget_before(oldest_needed(&self.positions, self.horizon));
         }
     }
@@ -391,182 +330,75 @@ fn oldest_needed(positions: &Positions, horizon: i64) -> i64 {
     behind.map_or(i64::MIN, |mark| mark.saturating_sub(horizon))
 }
 
-/// The decoded rows of a batch, addressable by ordinal.
-struct Candidates<'a> {
-    /// Ordinal → (group, row).
-    place: Vec<Option<(usize, usize)>>,
-    groups: Vec<Group<'a>>,
-}
-
-struct Group<'a> {
-    ids: Vec<IdHash>,
-    bodies: Vec<i64>,
-    times: &'a [i64],
-    types: &'a arrow::array::StringArray,
-    id_texts: &'a arrow::array::StringArray,
-}
-
-impl<'a> Candidates<'a> {
-    fn of(batch: &'a DecodedBatch) -> Self {
-        let mut place = vec![None; batch.raw.records.len()];
-        let groups = batch
-            .rows
-            .iter()
-            .enumerate()
-            .map(|(group, rows)| {
-                for (row, ordinal) in rows.ordinals.iter().enumerate() {
-                    place[*ordinal as usize] = Some((group, row));
-                }
-                let text = |name| {
-                    let column = rows.columns.column_by_name(name);
-                    column.expect("the decoder gives every envelope column").as_string::<i32>()
-                };
-                let (tenants, id_texts) = (text(column::TENANT), text(column::ID));
-                let times = rows.columns.column_by_name(column::TIME);
-                Group {
-                    ids: (0..tenants.len())
-                        .map(|row| hash::id_hash(tenants.value(row), id_texts.value(row)))
-                        .collect(),
-                    bodies: hash::body_hashes(&rows.contract, &rows.columns),
-                    times: times
-                        .expect("the decoder gives every envelope column")
-                        .as_primitive::<TimestampMicrosecondType>()
-                        .values(),
-                    types: text(column::TYPE),
-                    id_texts,
-                }
-            })
-            .collect();
-        Self { place, groups }
-    }
-}
-
-/// What [`Processor::admit`] decided.
-struct Admission {
-    /// Per group of the batch, ascending by sequence number.
-    admitted: Vec<Vec<Admitted>>,
-    outcomes: Vec<Outcome>,
-    rejected: Vec<Rejection>,
-    late: HashSet<u32>,
-    new_ids: Vec<(IdHash, i64)>,
-    last_seq: i64,
-}
-
-struct Tally {
-    counts: Counts,
-    ingest: BTreeMap<IngestKey, i64>,
-    by_reason: Vec<(&'static str, &'static str, u64)>,
-    rejected_by_reason: BTreeMap<&'static str, u64>,
-}
-
-/// Texts by number.
+/// The partitions that batches belong to, each as it is after those before.
 #[derive(Default)]
-struct Distinct<'a> {
-    numbers: HashMap<&'a str, u32>,
-    texts: Vec<&'a str>,
+struct Touched {
+    states: Vec<PartitionEffects>,
+    by_name: HashMap<Arc<str>, usize>,
 }
 
-impl<'a> Distinct<'a> {
-    fn index(&mut self, text: &'a str) -> u32 {
-        *self.numbers.entry(text).or_insert_with(|| {
-            self.texts.push(text);
-            self.texts.len() as u32 - 1
-        })
+impl Touched {
+    /// Where the partition of `batch` is.
+    fn index(&mut self, batch: &DecodedBatch, positions: &Positions) -> usize {
+        let name = &batch.raw.partition;
+        if let Some(index) = self.by_name.get(name) {
+            return *index;
+        }
+        let state = positions.get(name).unwrap_or_else(|| {
+            let known = positions.with(|partitions| partitions.len());
+            let new = self.states.iter().filter(|touched| touched.state.id as usize > known);
+            PartitionState {
+                id: (known + new.count()) as i64 + 1,
+                name: name.to_string(),
+                ..PartitionState::default()
+            }
+        });
+        let index = self.states.len();
+        self.states.push(PartitionEffects { state, by_reason: Vec::new() });
+        self.by_name.insert(Arc::clone(name), index);
+        index
     }
 }
 
-fn tally(batch: &DecodedBatch, admission: &Admission) -> Tally {
-    let mut type_of: Vec<Option<&str>> = vec![None; batch.raw.records.len()];
-    for rows in &batch.rows {
-        let column = rows.columns.column_by_name(column::TYPE);
-        let names = column.expect("the decoder gives every envelope column").as_string::<i32>();
-        for (row, ordinal) in rows.ordinals.iter().enumerate() {
-            type_of[*ordinal as usize] = Some(names.value(row));
+impl PartitionEffects {
+    fn add(&mut self, batch: &DecodedBatch, tally: &Tally) {
+        let state = &mut self.state;
+        state.counts += tally.counts;
+        state.next_offset = batch.raw.next_offset;
+        state.fingerprint = batch.raw.fingerprint.clone();
+        state.updated_at = clock::now();
+        if let Some(last) = batch.raw.records.last() {
+            state.last_arrived_at = Some(last.arrived_at);
+        }
+        for (outcome, reason, n) in &tally.by_reason {
+            let same = self.by_reason.iter_mut().find(|(o, r, _)| (o, r) == (outcome, reason));
+            match same {
+                Some((_, _, sum)) => *sum += n,
+                None => self.by_reason.push((outcome, reason, *n)),
+            }
         }
     }
-    for rejection in &batch.rejected {
-        // A type that no contract names would make as many groups as there are typing errors.
-        if rejection.contract.is_some() {
-            type_of[rejection.ordinal as usize] = rejection.event_type.as_deref();
-        }
-    }
-    let mut counts = Counts::default();
-    // Counted under small keys first: almost all records of a batch share a handful of them.
-    let mut groups: HashMap<(u32, i64, &'static str, &'static str, u32, bool), i64> =
-        HashMap::new();
-    let mut tenants = Distinct::default();
-    let mut types = Distinct::default();
-    for (ordinal, outcome) in admission.outcomes.iter().enumerate() {
-        counts.received += 1;
-        let (name, reason) = match outcome {
-            Outcome::Accepted { .. } => {
-                counts.accepted += 1;
-                ("accepted", "")
-            }
-            Outcome::Duplicate { .. } => {
-                counts.duplicate += 1;
-                ("duplicate", "")
-            }
-            Outcome::Rejected(rejection) => {
-                counts.rejected += 1;
-                ("rejected", rejection.reason.code())
-            }
-            Outcome::Discarded { reason } => {
-                counts.discarded += 1;
-                ("discarded", reason.code())
-            }
-        };
-        let record = &batch.raw.records[ordinal];
-        let tenant = tenants.index(&record.tenant);
-        let event_type = types.index(type_of[ordinal].unwrap_or(""));
-        let late = !admission.late.is_empty() && admission.late.contains(&(ordinal as u32));
-        let group = (tenant, record.arrived_at, name, reason, event_type, late);
-        *groups.entry(group).or_insert(0) += 1;
-    }
-    let mut ingest = BTreeMap::new();
-    let mut reasons: BTreeMap<(&'static str, &'static str), u64> = BTreeMap::new();
-    for ((tenant, arrived_at, outcome, reason, event_type, late), count) in groups {
-        *reasons.entry((outcome, reason)).or_insert(0) += count as u64;
-        // Nobody sent it: it counts for its partition, but is no record that `ingest` knows of.
-        if reason == Reason::Canary.code() {
-            continue;
-        }
-        let key = IngestKey {
-            tenant: tenants.texts[tenant as usize].into(),
-            arrived_at,
-            outcome,
-            reason,
-            event_type: types.texts[event_type as usize].into(),
-            late,
-        };
-        ingest.insert(key, count);
-    }
-    let rejected_by_reason = reasons
-        .iter()
-        .filter(|((outcome, _), _)| *outcome == "rejected")
-        .map(|((_, reason), count)| (*reason, *count))
-        .collect();
-    let by_reason = reasons.into_iter().map(|((o, r), count)| (o, r, count)).collect();
-    Tally { counts, ingest, by_reason, rejected_by_reason }
 }
 
-fn dead_letters<'a>(batch: &'a DecodedBatch, admission: &'a Admission) -> Vec<DeadLetter<'a>> {
+fn dead_letters<'a>(
+    batch: &'a DecodedBatch,
+    admission: &'a Admission,
+) -> impl Iterator<Item = DeadLetter<'a>> {
     let mut all: Vec<&Rejection> = batch.rejected.iter().chain(&admission.rejected).collect();
     all.sort_unstable_by_key(|rejection| rejection.ordinal);
-    all.into_iter()
-        .map(|rejection| {
-            let record = &batch.raw.records[rejection.ordinal as usize];
-            DeadLetter {
-                rejection,
-                payload: batch.raw.payload(rejection.ordinal),
-                tenant: &record.tenant,
-                offset: record.offset,
-                arrived_at: record.arrived_at,
-                key: batch.raw.key(rejection.ordinal),
-                headers: batch.raw.headers(rejection.ordinal),
-            }
-        })
-        .collect()
+    all.into_iter().map(|rejection| {
+        let record = &batch.raw.records[rejection.ordinal as usize];
+        DeadLetter {
+            partition: &batch.raw.partition,
+            rejection,
+            payload: batch.raw.payload(rejection.ordinal),
+            tenant: &record.tenant,
+            offset: record.offset,
+            arrived_at: record.arrived_at,
+            key: batch.raw.key(rejection.ordinal),
+            headers: batch.raw.headers(rejection.ordinal),
+        }
+    })
 }
 
 /// Relations whose rows changed, with the tenants concerned.
@@ -584,64 +416,23 @@ fn touched(effects: &Effects<'_>) -> Vec<(Relation, Vec<String>)> {
 }
 
 /// Newest time in each relation that events went into: event time, for `ingest` arrival.
-fn newest(batch: &DecodedBatch, effects: &Effects<'_>) -> Vec<(Relation, i64)> {
+fn newest(batches: &[&DecodedBatch], effects: &Effects<'_>) -> Vec<(Relation, i64)> {
     let families = effects.journal.iter().filter_map(|(family, rows)| {
         let times = rows.column_by_name(column::TIME)?.as_primitive::<TimestampMicrosecondType>();
         Some((Relation::Family(*family), arrow::compute::max(times)?))
     });
-    let arrived = batch.raw.records.iter().map(|record| record.arrived_at).max();
+    let real = batches.iter().filter(|batch| batch.raw.source != CANARY);
+    let arrived = real.flat_map(|batch| &batch.raw.records).map(|record| record.arrived_at).max();
     let ingest = arrived.filter(|_| effects.ingest.num_rows() > 0);
     families.chain(ingest.map(|at| (Relation::Ingest, at))).collect()
 }
 
-fn field_of(reason: Reason, contract: &contracts::model::EventContract) -> Option<String> {
-    match reason {
-        Reason::TooFarInFuture | Reason::Late | Reason::BeyondDedupHorizon => {
-            Some(contract.envelope.time.to_string())
-        }
-        Reason::ConflictingDuplicate => Some(contract.envelope.id.to_string()),
-        _ => None,
-    }
-}
-
-fn detail(reason: Reason, facts: &Facts, contract: &contracts::model::EventContract) -> String {
-    let time = |micros: i64| {
-        chrono::DateTime::from_timestamp_micros(micros).map_or_else(
-            || format!("{micros} µs"),
-            |time| time.to_rfc3339_opts(chrono::SecondsFormat::AutoSi, true),
-        )
-    };
-    let mark = facts.watermark.map_or_else(String::new, time);
-    match reason {
-        Reason::TooFarInFuture => format!(
-            "event time {} is more than {} s ahead of the arrival at {}",
-            time(facts.event_time),
-            contract.time_policy.max_future / 1_000_000,
-            time(facts.arrived_at),
-        ),
-        Reason::Late => format!(
-            "event time {} is more than {} s behind the watermark {mark}",
-            time(facts.event_time),
-            contract.time_policy.allowed_lateness / 1_000_000,
-        ),
-        Reason::BeyondDedupHorizon => format!(
-            "event time {} is more than {} s behind the watermark {mark}, beyond the deduplication \
-             horizon, and the id is not known",
-            time(facts.event_time),
-            contract.dedup.horizon / 1_000_000,
-        ),
-        Reason::ConflictingDuplicate => format!(
-            "the id is known with another body since position {}",
-            facts.known.map_or(0, |(_, seq)| seq),
-        ),
-        other => other.code().to_owned(),
-    }
-}
-
-fn fold_error(batch: &DecodedBatch, source: FoldError) -> ProcessError {
+fn fold_error(batches: &[&DecodedBatch], source: FoldError) -> ProcessError {
+    let first = batches.first().map(|batch| &batch.raw);
     ProcessError::Fold {
-        partition: batch.raw.partition.to_string(),
-        offset: batch.raw.records.first().map_or(0, |record| record.offset),
+        batches: batches.len(),
+        partition: first.map_or_else(String::new, |raw| raw.partition.to_string()),
+        offset: first.and_then(|raw| raw.records.first()).map_or(0, |record| record.offset),
         source,
     }
 }

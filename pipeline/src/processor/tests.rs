@@ -10,7 +10,7 @@ use contracts::model::{Domain, Relation, column};
 use proptest::prelude::*;
 
 use super::Processor;
-use crate::batch::{Attached, CANARY, RawBatch, RawRecord};
+use crate::batch::{Attached, CANARY, DecodedBatch, RawBatch, RawRecord};
 use crate::decode::Decoder;
 use crate::entity::Replay;
 use crate::headers;
@@ -149,19 +149,24 @@ impl Run {
 
     fn give(&mut self, lines: &[String]) -> Vec<Outcome> {
         let decoded = self.decoder.decode(batch(lines, self.offset));
-        let processed = self.processor.process(&decoded).unwrap();
+        let mut processed = self.processor.process(&[&decoded]).unwrap();
         self.offset += lines.len() as u64;
-        processed.outcomes
+        processed.outcomes.remove(0)
     }
 
-    /// Everything a reader could see, as text.
-    fn state(&self) -> String {
+    fn entities(&self) -> String {
         let mut text = String::new();
         for entity in &self.domain.entities {
             for (key, row) in self.store.entity_rows(&self.domain, &entity.name) {
                 text.push_str(&format!("{} {key}: {row}\n", entity.name));
             }
         }
+        text
+    }
+
+    /// Everything a reader could see, as text.
+    fn state(&self) -> String {
+        let mut text = self.entities();
         let letters = self.store.with(|store| store.dead_letters.clone());
         for (reason, field, payload) in letters {
             text.push_str(&format!("{reason} {field:?} {}\n", String::from_utf8_lossy(&payload)));
@@ -288,9 +293,9 @@ fn canaries_are_committed_and_count_for_nothing_but_their_partition() {
         source: CANARY,
         ..batch(&lines, 7)
     };
-    let processed = run.processor.process(&run.decoder.decode(canaries)).unwrap();
+    let processed = run.processor.process(&[&run.decoder.decode(canaries)]).unwrap();
     let canary = Outcome::Discarded { reason: Reason::Canary };
-    assert_eq!(processed.outcomes, [canary.clone(), canary]);
+    assert_eq!(processed.outcomes, [[canary.clone(), canary]]);
     assert_eq!((processed.committed.touched.len(), processed.committed.newest.len()), (0, 0));
     let stored = run.processor.positions().get("kafka:agentflow.canary/0").unwrap();
     assert_eq!((stored.next_offset, stored.watermark, stored.last_event_at), (9, None, None));
@@ -306,7 +311,7 @@ fn canaries_are_committed_and_count_for_nothing_but_their_partition() {
 fn a_commit_tells_what_it_touched_and_how_new_that_is() {
     let mut run = Run::new();
     let lines = [sent(1, 9, 1, ""), sent(2, 5, 2, ""), "no JSON".to_owned()];
-    let processed = run.processor.process(&run.decoder.decode(batch(&lines, 0))).unwrap();
+    let processed = run.processor.process(&[&run.decoder.decode(batch(&lines, 0))]).unwrap();
     let relations = processed.committed.touched.iter().map(|(relation, _)| *relation);
     assert!(relations.into_iter().any(|relation| relation == Relation::Ingest));
     let newest = 1_767_225_609_000_000; // 2026-01-01T00:00:09Z
@@ -333,7 +338,7 @@ fn a_dead_letter_keeps_key_and_headers() {
         is_tombstone: false,
     };
     let decoded = run.decoder.decode(records);
-    run.processor.process(&decoded).unwrap();
+    run.processor.process(&[&decoded]).unwrap();
     let attached = run.store.with(|store| store.attached.clone());
     let headers = r#"[{"name":"trace","value":null}]"#.to_owned();
     assert_eq!(attached, [(Some(b"the key".to_vec()), headers)]);
@@ -400,7 +405,7 @@ fn a_failed_transaction_leaves_no_trace() {
     for chunk in lines.chunks(4) {
         failing.store.with(|store| store.failing_commits = 1);
         let decoded = failing.decoder.decode(batch(chunk, failing.offset));
-        let error = failing.processor.process(&decoded).unwrap_err();
+        let error = failing.processor.process(&[&decoded]).unwrap_err();
         assert!(error.retry(), "{error}");
         failing.give(chunk);
     }
@@ -457,6 +462,50 @@ proptest! {
             turn += 1;
         }
         prop_assert_eq!(pieces.state(), whole.state());
+    }
+
+    #[test]
+    fn batches_of_several_partitions_committed_together_are_as_if_one_after_the_other(
+        lines in prop::collection::vec(line(), 1..60),
+        places in prop::collection::vec((1usize..6, 0usize..3), 60),
+        groups in prop::collection::vec(1usize..5, 60),
+    ) {
+        let (mut alone, mut together) = (Run::new(), Run::new());
+        let mut decoded: Vec<[DecodedBatch; 2]> = Vec::new();
+        let mut offsets = [0; 3];
+        let mut rest = lines.as_slice();
+        for (size, place) in places {
+            let (lines, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            let name = if place == 0 { "file:test".to_owned() } else { format!("file:{place}") };
+            let raw = RawBatch { partition: name.into(), ..batch(lines, offsets[place]) };
+            offsets[place] += lines.len() as u64;
+            decoded.push([alone.decoder.decode(raw.clone()), together.decoder.decode(raw)]);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        let (mut ones, mut grouped) = (Vec::new(), Vec::new());
+        for [batch, _] in &decoded {
+            ones.append(&mut alone.processor.process(&[batch]).unwrap().outcomes);
+        }
+        let mut waiting: Vec<&DecodedBatch> = decoded.iter().map(|[_, batch]| batch).collect();
+        for size in groups.into_iter().cycle() {
+            let group: Vec<_> = waiting.drain(..size.min(waiting.len())).collect();
+            if group.is_empty() {
+                break;
+            }
+            grouped.append(&mut together.processor.process(&group).unwrap().outcomes);
+        }
+        prop_assert_eq!(grouped, ones);
+        prop_assert_eq!(together.entities(), alone.entities());
+        prop_assert_eq!(together.processor.last_seq(), alone.processor.last_seq());
+        let stored = |run: &Run| run.store.with(|store| {
+            let mut partitions = store.partitions.clone();
+            partitions.values_mut().for_each(|partition| partition.updated_at = 0);
+            (partitions, store.dead_letters.clone(), store.last_seq)
+        });
+        prop_assert_eq!(stored(&together), stored(&alone));
     }
 
     #[test]

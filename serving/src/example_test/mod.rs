@@ -207,7 +207,7 @@ impl World {
             example.given.iter().filter(|event| wanted(&event.event_type)).collect();
         if !given.is_empty() {
             let mut decoder = Decoder::new(domain);
-            processor.process(&decoder.decode(raw(&given, first - 1)))?;
+            processor.process(&[&decoder.decode(raw(&given, first - 1))])?;
         }
         // Read a moment after the last question, so that none of them lies in the future.
         let clock = Arc::new(move || last);

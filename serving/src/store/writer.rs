@@ -1,4 +1,4 @@
-//! The writing side: one connection, one transaction for each batch.
+//! The writing side: one connection, one transaction at a time.
 //!
 //! What always holds: a commit applies all of its effects or none, and afterwards the connection
 //! is ready for the next one. Nothing else writes to the database, so what the writer remembers
@@ -14,8 +14,8 @@ use duckdb::{Connection, params};
 use pipeline::fail_point;
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
-    DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionState, Seen, ServingStore,
-    StoreError, dead_letter_schema,
+    DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionEffects, PartitionState, Seen,
+    ServingStore, StoreError, dead_letter_schema,
 };
 
 use super::bookkeeping::{self, Known};
@@ -94,7 +94,7 @@ impl Writer {
         }
         self.tables.ingest.append(&self.conn, &effects.ingest)?;
         if !effects.dead_letters.is_empty() {
-            let rows = self.dead_letter_rows(&effects.dead_letters, &effects.partition.name);
+            let rows = self.dead_letter_rows(&effects.dead_letters);
             self.tables.dead_letters.append(&self.conn, &rows?)?;
         }
         self.times.append += start.elapsed();
@@ -103,8 +103,10 @@ impl Writer {
             self.replace(change, how)?;
         }
         self.times.replace += start.elapsed();
-        self.known.save_partition(&self.conn, &effects.partition, effects.last_seq)?;
-        self.known.add_outcomes(&self.conn, effects.partition.id, &effects.by_reason)?;
+        for PartitionEffects { state, by_reason } in &effects.partitions {
+            self.known.save_partition(&self.conn, state, effects.last_seq)?;
+            self.known.add_outcomes(&self.conn, state.id, by_reason)?;
+        }
         Ok(())
     }
 
@@ -149,11 +151,7 @@ impl Writer {
         Ok(())
     }
 
-    fn dead_letter_rows(
-        &self,
-        letters: &[DeadLetter<'_>],
-        partition: &str,
-    ) -> duckdb::Result<RecordBatch> {
+    fn dead_letter_rows(&self, letters: &[DeadLetter<'_>]) -> duckdb::Result<RecordBatch> {
         let of = |text: fn(&DeadLetter<'_>) -> Option<String>| {
             StringArray::from_iter(letters.iter().map(text))
         };
@@ -172,7 +170,7 @@ impl Writer {
                 Arc::new(TimestampMicrosecondArray::from_iter_values(
                     letters.iter().map(|l| l.arrived_at),
                 )),
-                Arc::new(StringArray::from_iter_values(letters.iter().map(|_| partition))),
+                Arc::new(StringArray::from_iter_values(letters.iter().map(|l| l.partition))),
                 Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.offset as i64))),
                 Arc::new(StringArray::from_iter_values(
                     letters.iter().map(|l| l.rejection.stage.name()),
@@ -326,7 +324,9 @@ impl ServingStore for Writer {
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;
         self.replaced += effects.entities.iter().map(|change| change.replaced.len()).sum::<usize>();
-        self.known.add(effects.partition.id, &effects.by_reason);
+        for PartitionEffects { state, by_reason } in &effects.partitions {
+            self.known.add(state.id, by_reason);
+        }
         Ok(())
     }
 

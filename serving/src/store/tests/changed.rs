@@ -201,7 +201,7 @@ fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
             format: Default::default(),
             claim: None,
         };
-        let processed = processor.process(&decoder.decode(raw)).unwrap();
+        let processed = processor.process(&[&decoder.decode(raw)]).unwrap();
         assert_eq!(
             processed.counts.accepted, processed.counts.received,
             "{:?}",
@@ -305,7 +305,7 @@ fn check(old: &[&str], new: &[&str]) {
         format: Default::default(),
         claim: None,
     };
-    let processed = processor.process(&decoder.decode(raw)).unwrap();
+    let processed = processor.process(&[&decoder.decode(raw)]).unwrap();
     assert_eq!(processed.counts.duplicate, 1, "{:?}", processed.outcomes);
 }
 

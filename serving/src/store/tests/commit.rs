@@ -7,7 +7,8 @@ use arrow::array::{AsArray, Int64Array, RecordBatch};
 use contracts::model::column;
 use pipeline::outcome::{Counts, Reason};
 use pipeline::store::{
-    Effects, EntityKey, EntityRows, IdHash, Journal, PartitionState, ServingStore, StoreError,
+    Effects, EntityKey, EntityRows, IdHash, Journal, PartitionEffects, PartitionState,
+    ServingStore, StoreError,
 };
 
 use super::fixture::{self, Batch, PARCEL, VISIT, entities, journal, key, parcels};
@@ -27,8 +28,10 @@ fn nothing(domain: &contracts::model::Domain, last_seq: i64) -> Effects<'static>
         entities: Vec::new(),
         dead_letters: Vec::new(),
         ingest: fixture::empty(&domain.ingest.schema()),
-        partition: PartitionState { id: 1, name: "p".into(), ..PartitionState::default() },
-        by_reason: Vec::new(),
+        partitions: vec![PartitionEffects {
+            state: PartitionState { id: 1, name: "p".into(), ..PartitionState::default() },
+            by_reason: Vec::new(),
+        }],
     }
 }
 
@@ -288,8 +291,9 @@ fn counts_by_reason_add_up_over_partitions() {
     let mut writer = store.writer().unwrap();
     for (id, name) in [(1, "a"), (2, "b"), (1, "a")] {
         let mut effects = nothing(&domain, 0);
-        effects.partition = PartitionState { id, name: name.into(), ..PartitionState::default() };
-        effects.by_reason =
+        effects.partitions[0].state =
+            PartitionState { id, name: name.into(), ..PartitionState::default() };
+        effects.partitions[0].by_reason =
             vec![("rejected", Reason::Late.code(), 2), ("discarded", Reason::Late.code(), 1)];
         writer.commit(&effects).unwrap();
     }
@@ -317,7 +321,8 @@ fn a_statement_that_was_prepared_before_sees_what_came_since() {
     for (i, reason) in reasons.iter().enumerate() {
         assert_eq!(far().unwrap(), (0, None));
         let mut effects = nothing(&domain, 0);
-        effects.by_reason = vec![("accepted", "", 10), ("rejected", reason.code(), 3)];
+        effects.partitions[0].by_reason =
+            vec![("accepted", "", 10), ("rejected", reason.code(), 3)];
         writer.commit(&effects).unwrap();
         let counts = readers.counts_by_reason().unwrap();
         assert_eq!(counts["accepted"], BTreeMap::from([(String::new(), 10 * (i as u64 + 1))]));
@@ -326,7 +331,7 @@ fn a_statement_that_was_prepared_before_sees_what_came_since() {
         assert_eq!(counts["rejected"], rejected);
     }
     let mut effects = nothing(&domain, 0);
-    effects.by_reason = vec![("accepted", "", 5_000)];
+    effects.partitions[0].by_reason = vec![("accepted", "", 5_000)];
     writer.commit(&effects).unwrap();
     assert_eq!(far().unwrap(), (1, Some(5_030)));
 }

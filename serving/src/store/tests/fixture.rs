@@ -13,7 +13,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use contracts::model::{Domain, column, ingest};
 use pipeline::headers::Headers;
 use pipeline::outcome::{Counts, Reason, Rejection, Stage};
-use pipeline::store::{DeadLetter, Effects, EntityKey, EntityRows, PartitionState, ServingStore};
+use pipeline::store::{
+    DeadLetter, Effects, EntityKey, EntityRows, PartitionEffects, PartitionState, ServingStore,
+};
 
 use crate::store::{Store, StoreOptions};
 
@@ -234,6 +236,7 @@ impl Batch {
                 replaced,
             }],
             dead_letters: vec![DeadLetter {
+                partition: "file:test",
                 rejection: &self.rejection,
                 payload: b"\xff{not json",
                 tenant: "default",
@@ -243,8 +246,10 @@ impl Batch {
                 headers: Headers::new(&[]),
             }],
             ingest: ingest_row(&self.domain, self.last_seq, n),
-            partition: self.partition.clone(),
-            by_reason: vec![("accepted", "", n as u64), ("rejected", "wrong_type", 1)],
+            partitions: vec![PartitionEffects {
+                state: self.partition.clone(),
+                by_reason: vec![("accepted", "", n as u64), ("rejected", "wrong_type", 1)],
+            }],
         }
     }
 }

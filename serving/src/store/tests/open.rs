@@ -191,8 +191,8 @@ fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
         let mut batch = Batch::after(&domain, &mut writer);
         let mut effects = batch.next(1);
         effects.entities[0].replaced.clear();
-        effects.partition.last_arrived_at = Some(9);
-        effects.partition.last_event_at = Some(8);
+        effects.partitions[0].state.last_arrived_at = Some(9);
+        effects.partitions[0].state.last_event_at = Some(8);
         effects.dead_letters[0].key = Some(b"\xffkey");
         effects.dead_letters[0].headers = Headers::new(&encoded);
         writer.commit(&effects).unwrap();

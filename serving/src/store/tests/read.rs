@@ -108,6 +108,7 @@ fn dead_letters_come_in_pages() {
     let mut effects = batch.next(1);
     effects.dead_letters = (0..10)
         .map(|offset| DeadLetter {
+            partition: "file:test",
             rejection: if offset % 2 == 0 { &late } else { &wrong },
             payload: b"x",
             tenant: if offset < 8 { "default" } else { "other" },
