@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry,
@@ -19,7 +20,7 @@ pub struct Metrics {
     pub stage_records: IntCounterVec,
     /// Records that a stage dropped, by source, outcome and reason.
     pub dropped: IntCounterVec,
-    /// Seconds per stage and batch.
+    /// Seconds per stage and transaction; `commit_…` are parts of `commit`.
     pub stage_seconds: HistogramVec,
     /// Seconds from the first stage of the writer to the commit, of each transaction.
     pub apply_seconds: Histogram,
@@ -68,7 +69,7 @@ impl Metrics {
                 &["source", "outcome", "reason"],
             ),
             stage_seconds: HistogramVec::new(
-                HistogramOpts::new("pipeline_stage_seconds", "Seconds per stage and batch.")
+                HistogramOpts::new("pipeline_stage_seconds", "Seconds per stage of the writer and transaction; commit_… are parts of commit.")
                     .buckets(seconds.clone()),
                 &["stage"],
             )
@@ -223,6 +224,14 @@ pub(crate) fn count_batch(
         METRICS.dropped.with_label_values(&[source, outcome, ""]).inc_by(n);
     }
     observe_records(&batch.raw, clock::now());
+}
+
+/// Notes where the time of a transaction went.
+pub(crate) fn count_transaction(stages: &[(&str, Duration)], whole: Duration) {
+    for (stage, spent) in stages {
+        METRICS.stage_seconds.with_label_values(&[stage]).observe(spent.as_secs_f64());
+    }
+    METRICS.apply_seconds.observe(whole.as_secs_f64());
 }
 
 #[cfg(test)]

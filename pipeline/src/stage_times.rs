@@ -36,6 +36,18 @@ pub struct CommitTimes {
     pub checkpoint: Duration,
 }
 
+impl CommitTimes {
+    /// What was spent after `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            append: self.append.saturating_sub(before.append),
+            replace: self.replace.saturating_sub(before.replace),
+            log: self.log.saturating_sub(before.log),
+            checkpoint: self.checkpoint.saturating_sub(before.checkpoint),
+        }
+    }
+}
+
 impl StageTimes {
     pub(crate) fn commit(
         &mut self,

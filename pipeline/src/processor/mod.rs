@@ -257,7 +257,20 @@ impl Processor {
             entities: changed,
             journal,
         };
+        let before = self.store.commit_times();
         self.store.commit(&effects)?;
+        let committed_at = Instant::now();
+        let parts = self.store.commit_times().since(&before);
+        let spent = [
+            ("admit", admitted_at - start),
+            ("enrich", routed_at - admitted_at),
+            ("fold", folded_at - routed_at),
+            ("commit", committed_at - folded_at),
+            ("commit_append", parts.append),
+            ("commit_replace", parts.replace),
+            ("commit_log", parts.log),
+            ("commit_checkpoint", parts.checkpoint),
+        ];
 
         let touched = touched(&effects);
         let newest = newest(batches, &effects);
@@ -279,8 +292,8 @@ impl Processor {
             outcomes.push(admission.outcomes);
         }
         self.forget_old_ids();
-        self.times.commit(batches.len(), start, admitted_at, routed_at, folded_at, Instant::now());
-        metrics::METRICS.apply_seconds.observe(start.elapsed().as_secs_f64());
+        self.times.commit(batches.len(), start, admitted_at, routed_at, folded_at, committed_at);
+        metrics::count_transaction(&spent, start.elapsed());
         Ok(Processed {
             outcomes,
             committed: Committed { last_seq, touched, newest },

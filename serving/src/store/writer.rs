@@ -103,10 +103,7 @@ impl Writer {
             self.replace(change, how)?;
         }
         self.times.replace += start.elapsed();
-        for PartitionEffects { state, by_reason } in &effects.partitions {
-            self.known.save_partition(&self.conn, state, effects.last_seq)?;
-            self.known.add_outcomes(&self.conn, state.id, by_reason)?;
-        }
+        self.known.save(&self.conn, &effects.partitions, effects.last_seq)?;
         Ok(())
     }
 

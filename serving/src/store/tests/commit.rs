@@ -285,6 +285,42 @@ fn entity_rows_come_back_as_they_were() {
 }
 
 #[test]
+fn partitions_of_one_commit_are_kept_like_those_of_many() {
+    let domain = parcels();
+    let store = Store::in_memory(Arc::clone(&domain)).unwrap();
+    let mut writer = store.writer().unwrap();
+    // Five partitions, then three and two more of which one is new, some values unknown.
+    for (round, ids) in [1..6, 2..5, 5..7].into_iter().enumerate() {
+        let n = round as u64 + 1;
+        let effects = |id: i64| PartitionEffects {
+            state: PartitionState {
+                id,
+                name: format!("kafka:it's {id}/0"),
+                next_offset: n * 1_000 + id as u64,
+                fingerprint: (id % 2 == 0).then(|| format!("'{n}'")),
+                watermark: (id % 3 == 0).then_some(-5 * id),
+                updated_at: i64::MAX,
+                last_arrived_at: (id % 2 == 1).then_some(id),
+                last_event_at: (id % 3 == 1).then_some(i64::MIN),
+                counts: Counts { received: n, accepted: n, ..Counts::default() },
+            },
+            by_reason: vec![("accepted", "", n), ("rejected", Reason::Late.code(), id as u64)],
+        };
+        let partitions: Vec<_> = ids.map(effects).collect();
+        let expected: Vec<_> = partitions.iter().map(|effects| effects.state.clone()).collect();
+        writer.commit(&Effects { partitions, ..nothing(&domain, n as i64) }).unwrap();
+        for state in expected {
+            assert_eq!(writer.partition(&state.name).unwrap(), Some(state));
+        }
+        assert_eq!(writer.last_seq().unwrap(), n as i64);
+    }
+    assert_eq!(writer.partitions().unwrap().len(), 6);
+    let counts = store.readers().counts_by_reason().unwrap();
+    assert_eq!(counts["accepted"][""], 5 + 3 * 2 + 2 * 3);
+    assert_eq!(counts["rejected"]["late"], (1..6).sum::<u64>() + (2..5).sum::<u64>() + 5 + 6);
+}
+
+#[test]
 fn counts_by_reason_add_up_over_partitions() {
     let domain = parcels();
     let store = Store::in_memory(Arc::clone(&domain)).unwrap();
