@@ -90,6 +90,7 @@ impl Node {
 
         let (ingress, http_source) = queue(QueueLimits::default());
         let telemetry = Arc::new(Telemetry::new());
+        let registry = from.schemas.as_ref().map(Registry::probe);
         let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
@@ -109,6 +110,8 @@ impl Node {
             pipeline: monitor.clone(),
             lake: Some(probe(&lake)),
             kafka: from.kafka,
+            publishers: publishers.iter().map(PublisherHandle::probe).collect(),
+            registry,
             telemetry,
             options: Arc::default(),
         };

@@ -240,6 +240,12 @@ fn a_registry_that_is_away_costs_time_and_nothing_else() {
     wait_for("records that wait", || {
         server.stderr().contains("records wait for their schema").then_some(())
     });
+    let (_, health) = server.get("/v1/health");
+    let component = health["components"].as_array().expect("a list").iter();
+    let component = component.clone().find(|component| component["name"] == "schema_registry");
+    let component = component.expect("a component");
+    assert_eq!(component["status"], "degraded", "{component}");
+    assert!(component["metrics"]["waiting_for"].as_u64() > Some(0), "{component}");
     // What is posted goes its way meanwhile.
     let (status, body) =
         server.post("/v1/events", "application/json", ticket(1_000).json.to_string());

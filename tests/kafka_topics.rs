@@ -191,6 +191,13 @@ fn while_the_broker_is_away_events_are_taken_and_follow_later() {
     wait_for("the publisher to notice", || {
         server.stderr().contains("the topic falls behind").then_some(())
     });
+    wait_for("health to say so", || {
+        let (_, health) = server.get("/v1/health");
+        let components = health["components"].as_array().expect("a list");
+        let topics = components.iter().find(|component| component["name"] == "topics")?;
+        let owes = topics["metrics"]["owed_records"].as_i64()? > 0;
+        (owes && topics["status"] == "degraded").then_some(())
+    });
     kafka.start();
     topics.wait_for_events(&kafka, samples[0].good.len() + samples[1].good.len());
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use contracts::model::Domain;
+use pipeline::registry::RegistryProbe;
 use pipeline::sink::iceberg::LakeStatus;
+use pipeline::sink::kafka::PublisherProbe;
 use pipeline::source::http::Ingress;
 use pipeline::source::kafka::KafkaProbe;
 
@@ -37,6 +39,10 @@ pub struct AppState {
     pub lake: Option<LakeProbe>,
     /// How the sources that read Kafka are.
     pub kafka: Vec<KafkaProbe>,
+    /// How the topics are that are published.
+    pub publishers: Vec<PublisherProbe>,
+    /// How the schema registry is; `None` when no topic needs one.
+    pub registry: Option<RegistryProbe>,
     /// Counters.
     pub telemetry: Arc<Telemetry>,
     /// Limits.

@@ -77,6 +77,8 @@ impl World {
             pipeline: Arc::new(monitor),
             lake: None,
             kafka: Vec::new(),
+            publishers: Vec::new(),
+            registry: None,
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::new(options),
         };

@@ -5,6 +5,7 @@
 //! as long as it answers, the process lives.
 
 mod kafka;
+mod topics;
 
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pipeline::outcome::Counts;
 use pipeline::sink::iceberg::LakeStatus;
+use pipeline::sink::kafka::PublisherProbe;
 use pipeline::source::kafka::KafkaProbe;
 use pipeline::store::{Journal, PartitionState, StoreError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use kafka::KafkaBody;
+use topics::TopicBody;
 
 use crate::http::error::ApiError;
 use crate::http::freshness::{self, MetricFreshness};
@@ -36,8 +39,8 @@ pub(in super::super) struct HealthBody {
     status: Health,
     /// When they were asked.
     checked_at: Time,
-    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake`, `kafka` and `canary` where there
-    /// is one.
+    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake`, `kafka`, `canary`, `topics` and
+    /// `schema_registry` where there is one.
     components: Vec<Component>,
     /// How fresh each metric is.
     metrics: Vec<MetricHealth>,
@@ -101,6 +104,9 @@ pub(in super::super) struct Component {
     /// Of the component `kafka`: one entry per source that reads Kafka.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kafka: Vec<KafkaBody>,
+    /// Of the component `topics`: one entry per topic that is published.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    topics: Vec<TopicBody>,
 }
 
 impl Component {
@@ -113,6 +119,7 @@ impl Component {
             source,
             metrics,
             kafka: Vec::new(),
+            topics: Vec::new(),
         }
     }
 
@@ -174,6 +181,13 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
         let canaries: Vec<_> = canaries.map(|status| kafka::canary(status, now)).collect();
         components.push(kafka::component(sources));
         components.extend(canaries);
+    }
+    if !state.publishers.is_empty() {
+        let publishers = state.publishers.iter().map(PublisherProbe::status);
+        components.push(topics::component(publishers.collect()));
+    }
+    if let Some(registry) = &state.registry {
+        components.push(topics::registry(&registry.status(), now));
     }
     components
 }
