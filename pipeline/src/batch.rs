@@ -18,7 +18,8 @@ pub const CANARY: &str = "canary";
 
 /// Consecutive records of one source partition.
 ///
-/// A batch is the unit of work of the pipeline: one batch, one transaction.
+/// The unit that a source delivers and that is applied whole or not at all; batches that wait at the same
+/// time may share a transaction.
 #[derive(Debug, Clone)]
 pub struct RawBatch {
     /// Stable name of the source partition, for example `file:/data/events.ndjson` or `http`.
