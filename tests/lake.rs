@@ -8,8 +8,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use support::Place;
 use support::flights::{Kind, Sample};
+use support::{Place, agentflow};
 
 #[test]
 fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_letters() {
@@ -36,6 +36,50 @@ fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_let
         assert!(table["position"].as_i64().is_some_and(|position| position > 0), "{table}");
     }
 
+    read_by_others(&place, &sample);
+}
+
+#[test]
+fn after_maintenance_others_read_the_same_events_from_fewer_files() {
+    let place = Place::of("flights");
+    let sample = Sample::new(102, 1_200, 4);
+    let mut log: Vec<Vec<u8>> = Vec::new();
+    // Each run continues the file and commits what is new.
+    for lines in sample.lines.chunks(sample.lines.len().div_ceil(12)) {
+        log.extend_from_slice(lines);
+        place.run(&place.file("events.ndjson", &log)).succeeded();
+    }
+    let maintain = |more: &[&str]| {
+        let data = place.data().display().to_string();
+        let mut arguments = vec!["lake", "maintain", "--data", &data, "--min-files", "2"];
+        arguments.extend(more);
+        agentflow(arguments)
+    };
+    maintain(&["--table", "nothing"]).failed(1, &["no table `nothing`", "dead_letters", "hint:"]);
+    let before = files(&maintain(&["--dry-run", "--output", "json"]).json());
+    let after = files(&maintain(&["--output", "json"]).json());
+    assert_eq!(before.0, before.1, "a dry run changes nothing");
+    assert_eq!(after.0, before.0);
+    assert!(after.1 * 3 < after.0, "{after:?}");
+    let text = maintain(&[]).stdout;
+    assert!(text.starts_with("table") && text.contains("dead_letters"), "{text}");
+    read_by_others(&place, &sample);
+    // The pipeline goes on where it was.
+    place.run(&place.file("events.ndjson", &log)).succeeded();
+    read_by_others(&place, &sample);
+}
+
+/// Live files over all tables, before and after.
+fn files(reports: &Value) -> (u64, u64) {
+    let sum = |moment: &str| {
+        let tables = reports.as_array().expect("a list").iter();
+        tables.map(|table| table[moment]["files"].as_u64().expect("a count")).sum()
+    };
+    (sum("before"), sum("after"))
+}
+
+/// Reads the lake with PyIceberg, where `make test` has installed it.
+fn read_by_others(place: &Place, sample: &Sample) {
     let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
         eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
         return;
@@ -48,7 +92,7 @@ fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_let
         .expect("python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    check_rows(&read, &sample);
+    check_rows(&read, sample);
 }
 
 /// Compares what PyIceberg read with the good events, id by id.

@@ -1,13 +1,18 @@
 //! `agentflow lake`: the Iceberg tables of a data directory.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pipeline::sink::iceberg;
+use pipeline::sink::iceberg::{self, Maintenance, TableReport};
 
 use super::DataArg;
 use crate::failure::{Failure, chain};
 use crate::output::{self, Output, OutputArgs};
+use crate::progress::Bar;
+use crate::signals;
 
 #[derive(Debug, Args)]
 pub(super) struct Lake {
@@ -20,6 +25,38 @@ enum Action {
     /// List the tables: where their metadata is, rows, snapshot, and how far they follow the
     /// journal. Works beside a running server.
     Tables(Tables),
+    /// Merge small files, expire old snapshots and remove files that no snapshot needs. Works beside a
+    /// running server; Ctrl-C ends it after the merge under way, and the next run goes on.
+    Maintain(Maintain),
+}
+
+#[derive(Debug, Args)]
+struct Maintain {
+    #[command(flatten)]
+    data: DataArg,
+    /// Only this table.
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// Size that data files should have.
+    #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=16_384))]
+    target_mib: u64,
+    /// Small files of a day that is still written to are merged once there are so many.
+    #[arg(long, value_name = "FILES", default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..))]
+    min_files: u64,
+    /// Snapshots younger than this stay, and with them the history that readers can go back to.
+    #[arg(long, value_name = "HOURS", default_value_t = 120)]
+    keep_hours: u64,
+    /// So many of the newest snapshots stay, however old.
+    #[arg(long, value_name = "SNAPSHOTS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    keep_snapshots: u64,
+    /// Files that no snapshot needs stay this long: a commit may be on its way, or a reader on them.
+    #[arg(long, value_name = "HOURS", default_value_t = 72, value_parser = clap::value_parser!(u64).range(1..))]
+    grace_hours: u64,
+    #[command(flatten)]
+    output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -34,6 +71,7 @@ impl Lake {
     pub(super) fn run(self) -> Result<(), Failure> {
         match self.action {
             Action::Tables(tables) => tables.run(),
+            Action::Maintain(maintain) => maintain.run(),
         }
     }
 }
@@ -59,6 +97,82 @@ impl Tables {
         }));
         output::line(output::table(&rows).trim_end())
     }
+}
+
+impl Maintain {
+    fn run(self) -> Result<(), Failure> {
+        exists(&self.data.data)?;
+        let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3_600));
+        let maintenance = Maintenance {
+            target_file_bytes: self.target_mib << 20,
+            min_files: usize::try_from(self.min_files).unwrap_or(usize::MAX),
+            keep_for: hours(self.keep_hours),
+            keep_snapshots: usize::try_from(self.keep_snapshots).unwrap_or(usize::MAX),
+            grace: hours(self.grace_hours),
+            dry_run: self.dry_run,
+            ..Maintenance::default()
+        };
+        let known = || iceberg::tables(&self.data.data).map_err(|e| Failure::ours(chain(&e)));
+        if let Some(wanted) = &self.table {
+            let names: Vec<String> = known()?.into_iter().map(|table| table.name).collect();
+            if !names.contains(wanted) {
+                return Err(Failure::input(format!("the lake has no table `{wanted}`"))
+                    .hint(format!("it has {}", names.join(", "))));
+            }
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&stop);
+        signals::on_end(move || asked.store(true, Ordering::Relaxed))?;
+        let bar = Bar::new("merge");
+        let reports = iceberg::maintain(
+            &self.data.data,
+            &maintenance,
+            self.table.as_deref(),
+            &|| stop.load(Ordering::Relaxed),
+            &mut |progress| {
+                bar.step(&progress.table, progress.done_bytes, progress.total_bytes);
+            },
+        );
+        bar.finish();
+        let reports = reports.map_err(|error| Failure::ours(chain(&error)))?;
+        if self.output.output == Output::Json {
+            output::json(&reports)?;
+        } else {
+            output::line(output::table(&rows(&reports)).trim_end())?;
+        }
+        for report in &reports {
+            for skipped in &report.skipped {
+                eprintln!("warning: table `{}`: {skipped}", report.table);
+            }
+        }
+        match reports.iter().all(|report| report.skipped.is_empty()) {
+            true => Ok(()),
+            false => Err(Failure::ours("some of it could not be done; see above")
+                .hint("the rest was done, and nothing is lost: run it again")),
+        }
+    }
+}
+
+/// A line per table: before → after.
+fn rows(reports: &[TableReport]) -> Vec<Vec<String>> {
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
+    let head =
+        ["table", "files", "MiB", "manifests", "snapshots", "merged", "removed", "MiB removed"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(reports.iter().map(|report| {
+        let (before, after) = (&report.before, &report.after);
+        vec![
+            report.table.clone(),
+            format!("{} → {}", before.files, after.files),
+            format!("{} → {}", mib(before.bytes), mib(after.bytes)),
+            format!("{} → {}", before.manifests, after.manifests),
+            format!("{} → {}", before.snapshots, after.snapshots),
+            report.merged_files.to_string(),
+            report.removed_files.to_string(),
+            mib(report.removed_bytes),
+        ]
+    }));
+    rows
 }
 
 /// Commands that only read make no data directory.

@@ -118,6 +118,11 @@ pub(super) fn watermark(metadata: &TableMetadata) -> Option<i64> {
     ancestors(metadata).find_map(|snapshot| property(snapshot, WATERMARK)?.parse().ok())
 }
 
+/// A property of the nearest ancestor that has it.
+pub(super) fn nearest<'a>(metadata: &'a TableMetadata, key: &str) -> Option<&'a str> {
+    ancestors(metadata).find_map(|snapshot| property(snapshot, key))
+}
+
 fn property<'a>(snapshot: &'a SnapshotRef, key: &str) -> Option<&'a str> {
     snapshot.summary().additional_properties.get(key).map(String::as_str)
 }

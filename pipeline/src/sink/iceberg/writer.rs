@@ -100,7 +100,7 @@ impl TableWriter {
         let names =
             DefaultFileNameGenerator::new(commit_id.to_string(), None, DataFileFormat::Parquet);
         let parquet =
-            ParquetWriterBuilder::new(properties(config, definition), Arc::clone(&schema));
+            ParquetWriterBuilder::new(properties(config, definition.source), Arc::clone(&schema));
         let rolling = RollingFileWriterBuilder::new(
             parquet,
             config.target_file_bytes,
@@ -286,7 +286,8 @@ fn day(micros: i64) -> i32 {
     i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
 }
 
-fn properties(config: &LakeConfig, definition: &TableDefinition) -> WriterProperties {
+/// How data files are encoded.
+pub(super) fn properties(config: &LakeConfig, source: RowSource) -> WriterProperties {
     let level = ZstdLevel::try_new(config.zstd_level).unwrap_or_default();
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("agentflow ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -295,7 +296,7 @@ fn properties(config: &LakeConfig, definition: &TableDefinition) -> WriterProper
         .set_dictionary_page_size_limit(DICTIONARY_BYTES);
     // Ids are unique and sequence numbers ascend: a dictionary would only be built to be dropped.
     let column = |name: &str| ColumnPath::new(vec![name.to_owned()]);
-    let (unique, ascending): (&[&str], &[&str]) = match definition.source {
+    let (unique, ascending): (&[&str], &[&str]) = match source {
         RowSource::Family(_) => (&["_event_id"], &["_seq", "_source_offset"]),
         RowSource::DeadLetters => (&["payload"], &["id", "source_offset"]),
     };

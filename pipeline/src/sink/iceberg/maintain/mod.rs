@@ -1,0 +1,438 @@
+//! Maintenance of the lake: small files merged, manifests merged, snapshots expired, files removed that
+//! no snapshot needs.
+//!
+//! ```text
+//! head ─► plan (pure) ─► rewrite ─► replace snapshot ─► publish ─┐
+//!                            ▲                          conflict │  the rows are not written again,
+//!                            └───────────────────────────────────┘  only manifests and the list
+//! expire snapshots ─► reachable files ─► remove the others, older than the grace
+//! ```
+//!
+//! It works beside the follower, in the same process or another one: rows do not change, every commit
+//! is a compare-and-swap on the head, and each head carries the table's position on, so the follower
+//! goes on where it was. Whatever it is interrupted in leaves at worst files that no snapshot names, which
+//! the next run removes. Each merge is a commit of its own: what was done is not done again.
+
+mod head;
+mod plan;
+mod remove;
+mod replace;
+mod rewrite;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use iceberg::spec::{DataFile, TableMetadata};
+use iceberg::table::Table;
+use iceberg::transaction::{ApplyTransactionAction, Transaction};
+use iceberg::{Catalog, ErrorKind, TableIdent};
+use serde::Serialize;
+
+use self::plan::{Candidate, Merge, Rule};
+use self::replace::Replacement;
+use self::rewrite::Job;
+use super::catalog;
+use super::config::LakeConfig;
+use super::error::LakeError;
+use super::publish::{Published, Publisher};
+use super::schema::{DEAD_LETTERS, RowSource};
+use super::writer::properties;
+use crate::clock;
+use crate::fail_point;
+
+/// What maintenance does.
+#[derive(Debug, Clone)]
+pub struct Maintenance {
+    /// Size that data files should have.
+    pub target_file_bytes: u64,
+    /// A partition that is still written to is merged once it has this many small files.
+    pub min_files: usize,
+    /// A partition without a commit for this long is not written to any more.
+    pub settled_after: Duration,
+    /// Snapshots younger than this stay.
+    pub keep_for: Duration,
+    /// So many of the newest snapshots stay, however old.
+    pub keep_snapshots: usize,
+    /// Files that no snapshot needs stay this long: a commit may be on its way, or a reader on it.
+    pub grace: Duration,
+    /// Only say what would be done.
+    pub dry_run: bool,
+}
+
+impl Default for Maintenance {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(24 * 3_600);
+        Self {
+            target_file_bytes: 128 << 20,
+            min_files: 8,
+            settled_after: DAY / 24,
+            keep_for: 5 * DAY,
+            keep_snapshots: 10,
+            grace: 3 * DAY,
+            dry_run: false,
+        }
+    }
+}
+
+/// Counts of a table at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct TableSize {
+    /// Live data files.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Manifests of the current snapshot.
+    pub manifests: u64,
+    /// Snapshots.
+    pub snapshots: u64,
+}
+
+/// What was done to a table; of a dry run, what would be done.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TableReport {
+    /// Table name.
+    pub table: String,
+    /// Before.
+    pub before: TableSize,
+    /// Afterwards; of a dry run the same.
+    pub after: TableSize,
+    /// Files that were merged into others.
+    pub merged_files: u64,
+    /// Bytes in them.
+    pub merged_bytes: u64,
+    /// Snapshots that were expired.
+    pub expired_snapshots: u64,
+    /// Files removed that no snapshot needs.
+    pub removed_files: u64,
+    /// Bytes in them.
+    pub removed_bytes: u64,
+    /// What could not be done, and why. The rest was.
+    pub skipped: Vec<String>,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone)]
+pub struct MaintainProgress {
+    /// Table that is worked on.
+    pub table: String,
+    /// Bytes merged so far, over all tables.
+    pub done_bytes: u64,
+    /// Bytes to merge in this table and those before.
+    pub total_bytes: u64,
+}
+
+/// Attempts to commit one merge while others commit.
+const ATTEMPTS: u32 = 20;
+
+/// Maintains the tables of a data directory, in order of name; `only` names the one that is wanted.
+/// `stop` is asked between two commits. May be called while a server runs on the directory.
+pub fn maintain(
+    data_dir: &Path,
+    maintenance: &Maintenance,
+    only: Option<&str>,
+    stop: &dyn Fn() -> bool,
+    progress: &mut dyn FnMut(&MaintainProgress),
+) -> Result<Vec<TableReport>, LakeError> {
+    let config = LakeConfig::new(data_dir);
+    if !config.catalog_file().exists() {
+        return Ok(Vec::new());
+    }
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
+            LakeError::Io { action: "start a runtime for", path: data_dir.into(), source }
+        })?;
+    runtime.block_on(async {
+        let catalog = catalog::open(&config).await?;
+        let publisher = Publisher::open(&config.catalog_file()).await?;
+        let mut run = Run { config, maintenance, catalog, publisher, stop, done: 0, total: 0 };
+        run.all(only, progress).await
+    })
+}
+
+struct Run<'a> {
+    config: LakeConfig,
+    maintenance: &'a Maintenance,
+    catalog: Arc<dyn Catalog>,
+    publisher: Publisher,
+    stop: &'a dyn Fn() -> bool,
+    done: u64,
+    total: u64,
+}
+
+/// Why files were not replaced.
+enum NotReplaced {
+    /// They were not, whatever happens.
+    Surely(LakeError),
+    /// The commit may have taken effect.
+    Unknown(LakeError),
+}
+
+impl From<NotReplaced> for LakeError {
+    fn from(reason: NotReplaced) -> Self {
+        match reason {
+            NotReplaced::Surely(error) | NotReplaced::Unknown(error) => error,
+        }
+    }
+}
+
+/// Live files by path.
+struct Live {
+    files: HashMap<String, DataFile>,
+    candidates: Vec<Candidate>,
+    size: TableSize,
+}
+
+impl Run<'_> {
+    async fn all(
+        &mut self,
+        only: Option<&str>,
+        progress: &mut dyn FnMut(&MaintainProgress),
+    ) -> Result<Vec<TableReport>, LakeError> {
+        let failed = || LakeError::catalog("list the lake's tables".to_owned());
+        let mut idents = Vec::new();
+        for namespace in self.catalog.list_namespaces(None).await.map_err(failed())? {
+            idents.extend(self.catalog.list_tables(&namespace).await.map_err(failed())?);
+        }
+        idents.sort_by(|a, b| a.name().cmp(b.name()));
+        let mut reports = Vec::new();
+        for ident in idents.iter().filter(|ident| only.is_none_or(|only| ident.name() == only)) {
+            if (self.stop)() {
+                break;
+            }
+            reports.push(self.table(ident, progress).await?);
+        }
+        Ok(reports)
+    }
+
+    async fn load(&self, ident: &TableIdent) -> Result<Table, LakeError> {
+        let failed = LakeError::catalog(format!("load lake table `{}`", ident.name()));
+        self.catalog.load_table(ident).await.map_err(failed)
+    }
+
+    async fn table(
+        &mut self,
+        ident: &TableIdent,
+        progress: &mut dyn FnMut(&MaintainProgress),
+    ) -> Result<TableReport, LakeError> {
+        let name = ident.name();
+        let failed = || LakeError::catalog(format!("maintain lake table `{name}`"));
+        let table = self.load(ident).await?;
+        let mut report = TableReport { table: name.to_owned(), ..TableReport::default() };
+        let live = live(&table).await.map_err(failed())?;
+        (report.before, report.after) = (live.size, live.size);
+
+        let target = self.maintenance.target_file_bytes;
+        let settled = i64::try_from(self.maintenance.settled_after.as_millis()).unwrap_or(i64::MAX);
+        let rule = Rule {
+            target,
+            min_files: self.maintenance.min_files,
+            settled_before: (clock::now() / 1_000).saturating_sub(settled),
+        };
+        let merges = plan::plan(live.candidates, &rule);
+        self.total += merges.iter().map(|merge| merge.bytes).sum::<u64>();
+        for merge in merges {
+            if (self.stop)() {
+                break;
+            }
+            if !self.maintenance.dry_run {
+                let merged = self.merge(ident, &table, &live.files, &merge).await;
+                if let Err(error) = merged {
+                    let error = super::error::chain(&error);
+                    let partition = &merge.partition;
+                    report.skipped.push(format!("merge files of partition `{partition}`: {error}"));
+                    continue;
+                }
+            }
+            report.merged_files += merge.paths.len() as u64;
+            report.merged_bytes += merge.bytes;
+            self.done += merge.bytes;
+            progress(&MaintainProgress {
+                table: name.to_owned(),
+                done_bytes: self.done,
+                total_bytes: self.total,
+            });
+        }
+        if (self.stop)() {
+            return Ok(report);
+        }
+        if !self.maintenance.dry_run {
+            // Manifests alone, where there are many small ones and nothing was merged.
+            if report.merged_files == 0 {
+                self.replace(ident, &HashSet::new(), &[]).await?;
+            }
+            report.expired_snapshots = self.expire(ident).await?;
+        }
+        let table = self.load(ident).await?;
+        let reachable = remove::reachable(&table).await.map_err(failed())?;
+        let unneeded = remove::unneeded(&table, &reachable, self.maintenance.grace);
+        let unneeded = unneeded.map_err(|source| LakeError::Io {
+            action: "list files of lake table",
+            path: name.into(),
+            source,
+        })?;
+        for file in unneeded {
+            if !self.maintenance.dry_run
+                && let Err(error) = std::fs::remove_file(&file.path)
+            {
+                report.skipped.push(format!("remove `{}`: {error}", file.path.display()));
+                continue;
+            }
+            report.removed_files += 1;
+            report.removed_bytes += file.bytes;
+        }
+        report.after = self::live(&table).await.map_err(failed())?.size;
+        Ok(report)
+    }
+
+    /// Writes the files of a merge anew and commits that.
+    async fn merge(
+        &self,
+        ident: &TableIdent,
+        table: &Table,
+        files: &HashMap<String, DataFile>,
+        merge: &Merge,
+    ) -> Result<(), LakeError> {
+        let failed =
+            || LakeError::catalog(format!("rewrite files of lake table `{}`", ident.name()));
+        let sources: Vec<&DataFile> =
+            merge.paths.iter().filter_map(|path| files.get(path)).collect();
+        let (Some(first), Some(snapshot)) =
+            (sources.first(), table.metadata().current_snapshot_id())
+        else {
+            return Ok(());
+        };
+        let job = Job {
+            paths: &merge.paths,
+            partition: first.partition().clone(),
+            rows: sources.iter().map(|file| file.record_count()).sum(),
+            // Encoded anew the rows may take a little more: that is no reason for a second file.
+            target: usize::try_from(self.maintenance.target_file_bytes).unwrap_or(usize::MAX) / 4
+                * 5,
+        };
+        let source = match ident.name() {
+            DEAD_LETTERS => RowSource::DeadLetters,
+            _ => RowSource::Family(0),
+        };
+        let written = rewrite::rewrite(table, snapshot, &job, properties(&self.config, source))
+            .await
+            .map_err(failed())?;
+        fail_point::hit("lake_files_rewritten");
+        let removed = merge.paths.iter().cloned().collect();
+        match self.replace(ident, &removed, &written).await {
+            Ok(()) => Ok(()),
+            Err(NotReplaced::Surely(error)) => {
+                super::writer::remove(table.file_io(), &written).await;
+                Err(error)
+            }
+            // They may be the table's files by now; otherwise the next run finds them by their age.
+            Err(NotReplaced::Unknown(error)) => Err(error),
+        }
+    }
+
+    /// Commits `added` in the place of `removed`, again on each new head.
+    async fn replace(
+        &self,
+        ident: &TableIdent,
+        removed: &HashSet<String>,
+        added: &[DataFile],
+    ) -> Result<(), NotReplaced> {
+        let failed =
+            || LakeError::catalog(format!("replace files of lake table `{}`", ident.name()));
+        for _ in 0..ATTEMPTS {
+            let head = self.load(ident).await.map_err(NotReplaced::Surely)?;
+            let built = replace::build(&head, removed, added).await;
+            let built = built.map_err(|error| NotReplaced::Surely(failed()(error)))?;
+            let Some(Replacement { snapshot_id, requirements, updates, written }) = built else {
+                return Ok(());
+            };
+            fail_point::hit("lake_before_replace");
+            let published = self.publisher.publish(&head, &requirements, updates).await;
+            fail_point::hit("lake_after_replace");
+            let error = match published {
+                Ok(Published::Done) => return Ok(()),
+                Ok(Published::Conflict) => {
+                    for path in &written {
+                        // Where it cannot be removed it is found by its age later.
+                        let _ = head.file_io().delete(path).await;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            // The reply can be lost after the commit took effect: the table knows.
+            return match self.load(ident).await {
+                Ok(now) if now.metadata().snapshot_by_id(snapshot_id).is_some() => Ok(()),
+                _ => Err(NotReplaced::Unknown(error)),
+            };
+        }
+        Err(NotReplaced::Surely(failed()(iceberg::Error::new(
+            ErrorKind::CatalogCommitConflicts,
+            format!("others committed first, {ATTEMPTS} times"),
+        ))))
+    }
+
+    /// Expires old snapshots; tells how many.
+    async fn expire(&self, ident: &TableIdent) -> Result<u64, LakeError> {
+        let failed =
+            || LakeError::catalog(format!("expire snapshots of lake table `{}`", ident.name()));
+        let before = self.load(ident).await?;
+        let keep = i64::try_from(self.maintenance.keep_for.as_millis()).unwrap_or(i64::MAX);
+        let older_than = (clock::now() / 1_000).saturating_sub(keep);
+        let is_old = |metadata: &TableMetadata| {
+            metadata.snapshots().any(|snapshot| snapshot.timestamp_ms() < older_than)
+        };
+        let count = |table: &Table| table.metadata().snapshots().len();
+        if !is_old(before.metadata()) || count(&before) <= self.maintenance.keep_snapshots.max(1) {
+            return Ok(0);
+        }
+        let transaction = Transaction::new(&before);
+        let expire = transaction
+            .expire_snapshots()
+            .expire_older_than_ms(older_than)
+            .retain_last(self.maintenance.keep_snapshots.max(1));
+        expire
+            .apply(transaction)
+            .map_err(failed())?
+            .commit(self.catalog.as_ref())
+            .await
+            .map_err(failed())?;
+        // The catalog's word is not taken for it.
+        let after = self.load(ident).await?;
+        let kept: HashSet<i64> = after.metadata().snapshots().map(|s| s.snapshot_id()).collect();
+        let gone = before.metadata().snapshots().filter(|s| !kept.contains(&s.snapshot_id()));
+        Ok(gone.count() as u64)
+    }
+}
+
+async fn live(table: &Table) -> iceberg::Result<Live> {
+    let metadata = table.metadata();
+    let mut live =
+        Live { files: HashMap::new(), candidates: Vec::new(), size: TableSize::default() };
+    live.size.snapshots = metadata.snapshots().len() as u64;
+    let Some(snapshot) = metadata.current_snapshot() else { return Ok(live) };
+    let spec = metadata.default_partition_spec();
+    let schema = table.current_schema_ref();
+    for manifest in head::load(table, snapshot).await? {
+        live.size.manifests += 1;
+        for entry in manifest.live() {
+            live.size.files += 1;
+            live.size.bytes += entry.file_size_in_bytes();
+            if !manifest.is_ours(spec.spec_id()) {
+                continue;
+            }
+            let file = entry.data_file().clone();
+            let committed = entry.snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
+            live.candidates.push(Candidate {
+                path: file.file_path().to_owned(),
+                partition: spec.partition_to_path(file.partition(), schema.clone()),
+                bytes: file.file_size_in_bytes(),
+                sequence: entry.sequence_number().unwrap_or(0),
+                committed_at: committed.map(|snapshot| snapshot.timestamp_ms()),
+            });
+            live.files.insert(file.file_path().to_owned(), file);
+        }
+    }
+    Ok(live)
+}
