@@ -21,7 +21,7 @@ use std::time::Duration;
 use ::contracts::model::Domain;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
-use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle};
+use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle, Maintenance};
 use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
@@ -54,6 +54,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) publish: Vec<PublisherConfig>,
     /// When answers in the cache are good.
     pub(crate) cache: CacheMode,
+    /// How often the lake is maintained; `None`: never.
+    pub(crate) maintain_every: Option<Duration>,
 }
 
 /// A running node.
@@ -76,7 +78,8 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from, publish, cache } = plan;
+        let Plan { role, domain, data, listener, opened: from, publish, cache, maintain_every } =
+            plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -98,7 +101,11 @@ impl Node {
         }
         let journal: Arc<dyn Journal> = Arc::new(readers.clone());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
-        let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, Arc::clone(&domain))
+        let config = LakeConfig {
+            maintenance: maintain_every.map(|every| (every, Maintenance::default())),
+            ..LakeConfig::new(directory.path())
+        };
+        let lake = Lake::spawn(config, journal, Arc::clone(&domain))
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pipeline::sink::iceberg::{self, Maintenance, TableReport};
+use pipeline::sink::iceberg::{self, LakeConfig, Maintenance, TableReport};
 
 use super::DataArg;
 use crate::failure::{Failure, chain};
@@ -125,7 +125,7 @@ impl Maintain {
         signals::on_end(move || asked.store(true, Ordering::Relaxed))?;
         let bar = Bar::new("merge");
         let reports = iceberg::maintain(
-            &self.data.data,
+            &LakeConfig::new(&self.data.data),
             &maintenance,
             self.table.as_deref(),
             &|| stop.load(Ordering::Relaxed),

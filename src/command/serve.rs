@@ -1,6 +1,7 @@
 //! `agentflow serve`: the pipeline and the HTTP API in one process.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use clap::Args;
 use pipeline::source::file::AtEnd;
@@ -37,6 +38,10 @@ pub(super) struct Serve {
     /// for comparison `off` or `ttl:SECONDS`.
     #[arg(long, value_name = "MODE", default_value = "invalidated", value_parser = cache_mode)]
     cache: CacheMode,
+    /// Minutes between two maintenances of the lake, as `agentflow lake maintain` does them with its
+    /// defaults; 0: never by the clock.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=525_600))]
+    lake_maintain_every: u64,
 }
 
 impl Serve {
@@ -55,6 +60,8 @@ impl Serve {
             opened,
             publish,
             cache: self.cache,
+            maintain_every: (self.lake_maintain_every > 0)
+                .then(|| Duration::from_secs(self.lake_maintain_every * 60)),
         };
         let node = Node::start(plan)?;
         let ending = node.ending();

@@ -71,6 +71,7 @@ impl Demo {
             opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
             publish: Vec::new(),
             cache: CacheMode::default(),
+            maintain_every: None,
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

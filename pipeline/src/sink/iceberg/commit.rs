@@ -11,6 +11,7 @@ use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, Error, ErrorKind};
 use std::sync::Arc;
+use std::time::Instant;
 use uuid::Uuid;
 
 use super::catalog::{Fence, Hooked};
@@ -20,6 +21,8 @@ use crate::fail_point;
 
 /// Data files that wait to become part of their table.
 pub(super) struct Pending {
+    /// When its files were written.
+    pub written_at: Instant,
     /// Identity of the commit over all attempts.
     pub commit_id: Uuid,
     /// The files, closed and durable.

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::maintain::Maintenance;
+
 /// Settings of the lake follower. [`LakeConfig::new`] gives the defaults for a data directory.
 #[derive(Debug, Clone)]
 pub struct LakeConfig {
@@ -22,6 +24,11 @@ pub struct LakeConfig {
     pub zstd_level: i32,
     /// How often the follower looks at the journal's end.
     pub poll_interval: Duration,
+    /// Files that could not be committed for this long are given up, and their rows are written anew:
+    /// maintenance takes older ones for strays.
+    pub pending_for: Duration,
+    /// Maintenance by the clock: how often, and what.
+    pub maintenance: Option<(Duration, Maintenance)>,
     /// How long [`super::LakeHandle::flush`] keeps trying while the catalog or the disk refuses.
     pub flush_timeout: Duration,
 }
@@ -38,6 +45,8 @@ impl LakeConfig {
             chunk_rows: 32_768,
             zstd_level: 1,
             poll_interval: Duration::from_millis(250),
+            pending_for: Duration::from_secs(30 * 60),
+            maintenance: None,
             flush_timeout: Duration::from_secs(120),
         }
     }

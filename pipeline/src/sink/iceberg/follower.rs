@@ -22,6 +22,7 @@ use iceberg::{Catalog, NamespaceIdent};
 use super::catalog;
 use super::config::LakeConfig;
 use super::error::{LakeError, Retry, chain};
+use super::maintain::Schedule;
 use super::schema::{RowSource, sanitise, tables};
 use super::status::{LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
@@ -65,7 +66,13 @@ impl Lake {
                 ended.update(|status| status.running = false);
             })
             .map_err(failed("start the thread of the lake"))?;
-        Ok(LakeHandle { commands, stop, status, thread: Some(thread) })
+        let schedule = match config.maintenance.clone() {
+            None => None,
+            Some((every, maintenance)) => {
+                Some(Schedule::start(config.clone(), every, maintenance, status.clone())?)
+            }
+        };
+        Ok(LakeHandle { commands, stop, status, thread: Some(thread), schedule })
     }
 }
 
@@ -77,6 +84,7 @@ pub struct LakeHandle {
     stop: Arc<AtomicBool>,
     status: SharedStatus,
     thread: Option<JoinHandle<()>>,
+    schedule: Option<Schedule>,
 }
 
 /// Asks for a round now.
@@ -107,6 +115,8 @@ impl LakeHandle {
 
     fn end(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        // Both end at the same time.
+        self.schedule.iter().for_each(Schedule::ask_to_stop);
         let (closed, _) = unbounded();
         // The follower wakes up when its last sender is gone.
         self.commands = closed;
@@ -115,6 +125,7 @@ impl LakeHandle {
         {
             tracing::error!("the lake follower ended with a panic");
         }
+        self.schedule = None;
     }
 }
 
@@ -322,6 +333,7 @@ impl Follower {
                     name: followed.table.name().to_owned(),
                     position: followed.table.covered(),
                     rows: total("total-records"),
+                    snapshots: followed.table.metadata().map_or(0, |m| m.snapshots().len() as u64),
                     files: total("total-data-files"),
                     bytes: total("total-files-size"),
                     halted: followed.halted.clone(),

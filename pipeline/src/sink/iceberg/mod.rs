@@ -13,9 +13,9 @@
 //!
 //! Start at [`Lake::spawn`] (`follower`), then `table` for one table, `position` for the
 //! decisions after a crash or a lost reply, and `schema` for what the tables look like.
-//! Maintenance, other catalogs and object stores are not here; they meet this code at `catalog`
-//! (every load and commit passes there) and at the position properties, which any commit by us has
-//! to carry on.
+//! `maintain` changes files and no rows; like any commit by us it carries the position on. Other
+//! catalogs and object stores are not here; they meet this code at `catalog` (every load and append
+//! passes there) and `publish`.
 
 mod catalog;
 mod commit;
@@ -43,4 +43,4 @@ pub use listing::{TableInfo, tables};
 pub use maintain::{MaintainProgress, Maintenance, TableReport, TableSize, maintain};
 pub use position::{COMMIT_ID, CONTRACT_VERSION, POSITION, PREVIOUS_POSITION, WATERMARK};
 pub use schema::{DEAD_LETTERS, EVENT_TIME};
-pub use status::{LakeStatus, TableStatus};
+pub use status::{LakeStatus, MaintenanceStatus, TableStatus};

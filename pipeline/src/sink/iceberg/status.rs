@@ -21,6 +21,25 @@ pub struct LakeStatus {
     pub last_error: Option<String>,
     /// Does the follower run?
     pub running: bool,
+    /// The last maintenance by the clock; `None` before the first.
+    pub maintenance: Option<MaintenanceStatus>,
+}
+
+/// What a maintenance did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct MaintenanceStatus {
+    /// When it ended, µs since 1970.
+    pub ended_at: i64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Files that were merged into others.
+    pub merged_files: u64,
+    /// Snapshots that were expired.
+    pub expired_snapshots: u64,
+    /// Files removed that no snapshot needs.
+    pub removed_files: u64,
+    /// The first thing that could not be done.
+    pub last_error: Option<String>,
 }
 
 /// State of one table.
@@ -32,6 +51,8 @@ pub struct TableStatus {
     pub position: i64,
     /// Rows in the table.
     pub rows: u64,
+    /// Snapshots of the table.
+    pub snapshots: u64,
     /// Live data files of the table.
     pub files: u64,
     /// Bytes in them.

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -106,6 +107,7 @@ impl TableFollower {
         if self.opened.is_none() {
             self.opened = Some(open(shared, catalog, &self.definition, &self.ident).await?);
         }
+        self.give_up_old(shared, catalog).await?;
         self.commit_pending(shared, catalog).await?;
         loop {
             let Some(opened) = &mut self.opened else { return Ok(()) };
@@ -122,6 +124,27 @@ impl TableFollower {
                 return Ok(());
             }
         }
+    }
+
+    /// Gives up files that waited too long for their commit, unless it took effect after all.
+    async fn give_up_old(
+        &mut self,
+        shared: &Shared,
+        catalog: &Arc<dyn Catalog>,
+    ) -> Result<(), LakeError> {
+        let (Some(opened), Some(pending)) = (&self.opened, &self.pending) else { return Ok(()) };
+        if pending.written_at.elapsed() <= shared.config.pending_for {
+            return Ok(());
+        }
+        let name = &self.definition.name;
+        let action = format!("look for a commit in lake table `{name}`");
+        let now = catalog.load_table(&self.ident).await.map_err(LakeError::catalog(action))?;
+        if !position::contains_commit(now.metadata(), &pending.commit_id.to_string()) {
+            tracing::warn!(table = %name, "files that waited too long are written anew");
+            remove(opened.table.file_io(), &pending.files).await;
+            self.pending = None;
+        }
+        Ok(())
     }
 
     async fn commit_pending(
@@ -214,6 +237,7 @@ async fn write_files(
     let files = writer.finish().await?;
     fail_point::hit("lake_files_written");
     let pending = Pending {
+        written_at: Instant::now(),
         commit_id,
         files,
         rows,

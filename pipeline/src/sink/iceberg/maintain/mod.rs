@@ -18,9 +18,9 @@ mod plan;
 mod remove;
 mod replace;
 mod rewrite;
+mod schedule;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, ErrorKind, TableIdent};
 use serde::Serialize;
+
+pub(super) use self::schedule::Schedule;
 
 use self::plan::{Candidate, Merge, Rule};
 use self::replace::Replacement;
@@ -126,27 +128,34 @@ pub struct MaintainProgress {
 /// Attempts to commit one merge while others commit.
 const ATTEMPTS: u32 = 20;
 
-/// Maintains the tables of a data directory, in order of name; `only` names the one that is wanted.
+/// Maintains the tables of a lake, in order of name; `only` names the one that is wanted.
 /// `stop` is asked between two commits. May be called while a server runs on the directory.
 pub fn maintain(
-    data_dir: &Path,
+    config: &LakeConfig,
     maintenance: &Maintenance,
     only: Option<&str>,
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(&MaintainProgress),
 ) -> Result<Vec<TableReport>, LakeError> {
-    let config = LakeConfig::new(data_dir);
     if !config.catalog_file().exists() {
         return Ok(Vec::new());
     }
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
-            LakeError::Io { action: "start a runtime for", path: data_dir.into(), source }
+            LakeError::Io { action: "start a runtime for", path: config.dir.clone(), source }
         })?;
     runtime.block_on(async {
-        let catalog = catalog::open(&config).await?;
+        let catalog = catalog::open(config).await?;
         let publisher = Publisher::open(&config.catalog_file()).await?;
-        let mut run = Run { config, maintenance, catalog, publisher, stop, done: 0, total: 0 };
+        let mut run = Run {
+            config: config.clone(),
+            maintenance,
+            catalog,
+            publisher,
+            stop,
+            done: 0,
+            total: 0,
+        };
         run.all(only, progress).await
     })
 }

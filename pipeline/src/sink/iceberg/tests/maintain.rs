@@ -9,7 +9,7 @@ use std::time::Duration;
 use contracts::model::Domain;
 
 use super::super::position::{Found, contains_commit, watermark};
-use super::super::{DEAD_LETTERS, Maintenance, TableReport, maintain};
+use super::super::{DEAD_LETTERS, LakeConfig, Maintenance, TableReport, maintain};
 use super::support::{
     DAY, MemoryJournal, NOON, block_on, config, domain, files, int64, load, rows_of, shown, spawn,
 };
@@ -29,7 +29,7 @@ fn thorough() -> Maintenance {
 }
 
 fn run(data_dir: &Path, maintenance: &Maintenance) -> Vec<TableReport> {
-    maintain(data_dir, maintenance, None, &|| false, &mut |_| ()).expect("maintained")
+    maintain(&config(data_dir), maintenance, None, &|| false, &mut |_| ()).expect("maintained")
 }
 
 #[track_caller]
@@ -175,6 +175,35 @@ fn beside_a_writer_that_never_pauses_nothing_is_lost_or_doubled() {
     assert_eq!(report(&reports, "purchase_made").after.files, 3);
     let rows = rows_of(dir.path(), "purchase_made", "_seq");
     assert_eq!(int64(&rows, "_seq"), (1..=650).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_clock_maintains_beside_the_follower_and_the_status_tells() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (domain, journal) = (domain(), Arc::new(MemoryJournal::default()));
+    fill(dir.path(), &journal, &domain, 6);
+    let maintenance = Maintenance { grace: Duration::from_secs(3_600), ..thorough() };
+    let config = LakeConfig {
+        maintenance: Some((Duration::from_millis(10), maintenance)),
+        ..config(dir.path())
+    };
+    let lake = spawn(config, &journal, &domain);
+    let started = std::time::Instant::now();
+    while lake.status().maintenance.is_none() {
+        assert!(started.elapsed() < Duration::from_secs(60), "nothing happens");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(lake.status().maintenance.and_then(|done| done.last_error), None);
+    // The follower finds the head changed, and goes on.
+    let end = last(&journal);
+    journal.append(&domain.families[0], &[(end + 1, NOON)]);
+    lake.flush(end + 1).expect("flushed");
+    lake.stop();
+    let seqs = int64(&rows_of(dir.path(), "purchase_made", "_seq"), "_seq");
+    assert_eq!(seqs, (1..=end + 1).collect::<Vec<_>>());
+    let (_, live) = (run(dir.path(), &thorough()), block_on(load(dir.path(), "purchase_made")));
+    let summary = live.metadata().current_snapshot().expect("a head").summary();
+    assert_eq!(summary.additional_properties["total-data-files"], "3");
 }
 
 /// Not a test of its own: the process that the next one starts and the fail point kills.

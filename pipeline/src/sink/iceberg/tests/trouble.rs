@@ -9,8 +9,8 @@ use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, Error, ErrorKind, TableCommit};
 
-use super::super::LakeError;
 use super::super::catalog::{Hooked, Hooks};
+use super::super::{LakeConfig, LakeError};
 use super::support::{
     MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog,
     rows_of, spawn,
@@ -91,6 +91,35 @@ fn a_lying_catalog_makes_no_event_lost_or_double() {
     check(Lie::FailsBefore, 3, 3);
     check(Lie::FailsAfter, 1, 0);
     check(Lie::PretendsSuccess, 2, 2);
+}
+
+#[test]
+fn files_that_waited_too_long_for_their_commit_are_written_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (domain, journal) = (domain(), Arc::new(MemoryJournal::default()));
+    let config = LakeConfig { pending_for: Duration::ZERO, ..config(dir.path()) };
+    let (shared, mut visit) = follower(config, &journal, &domain, "visit");
+    block_on(async {
+        let inner = open_catalog(dir.path()).await;
+        visit.advance(&shared, &inner, 0).await.expect("the table opens");
+        let hooks = Liar { lie: Lie::FailsBefore, times: AtomicUsize::new(2) };
+        let catalog: Arc<dyn Catalog> = Arc::new(Hooked { inner, hooks });
+        journal.append(&domain.families[1], &[(1, NOON)]);
+        let mut written = std::collections::BTreeSet::new();
+        while visit.advance(&shared, &catalog, last(&journal)).await.is_err() {
+            let found = files(&dir.path().join("lake/warehouse"), "parquet");
+            assert_eq!(found.len(), 1, "the files before are gone");
+            written.extend(found);
+            journal.append(&domain.families[1], &[(last(&journal) + 1, NOON)]);
+        }
+        assert_eq!(written.len(), 2);
+    });
+    assert_eq!(int64(&rows_of(dir.path(), "visit", "_seq"), "_seq"), [1, 2, 3]);
+    assert_eq!(files(&dir.path().join("lake/warehouse"), "parquet").len(), 1);
+}
+
+fn last(journal: &MemoryJournal) -> i64 {
+    crate::store::Journal::last_seq(journal).expect("a journal in memory")
 }
 
 #[test]

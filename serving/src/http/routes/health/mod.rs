@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use pipeline::outcome::Counts;
-use pipeline::sink::iceberg::LakeStatus;
+use pipeline::sink::iceberg::{LakeStatus, TableStatus};
 use pipeline::sink::kafka::PublisherProbe;
 use pipeline::source::kafka::KafkaProbe;
 use pipeline::store::{Journal, PartitionState, StoreError};
@@ -282,6 +282,16 @@ fn lake(status: &LakeStatus, now: i64) -> Component {
     if let Some(at) = status.last_commit_at {
         component = component.figure("last_commit_age_seconds", seconds_between(at, now));
     }
+    let sum = |count: fn(&TableStatus) -> u64| status.tables.iter().map(count).sum::<u64>();
+    component = component
+        .figure("files", sum(|table| table.files))
+        .figure("bytes", sum(|table| table.bytes))
+        .figure("snapshots", sum(|table| table.snapshots));
+    if let Some(maintenance) = &status.maintenance {
+        let age = seconds_between(maintenance.ended_at, now);
+        component = component.figure("last_maintenance_age_seconds", age);
+    }
+    let unmaintained = status.maintenance.as_ref().and_then(|done| done.last_error.as_ref());
     let halted = status.tables.iter().find(|table| table.halted.is_some());
     if let Some(table) = halted {
         let message = format!("table `{}` is no longer followed; the log says why", table.name);
@@ -290,6 +300,8 @@ fn lake(status: &LakeStatus, now: i64) -> Component {
         component.status(Health::Degraded, "the follower has stopped; the log says why")
     } else if status.last_error.is_some() {
         component.status(Health::Degraded, "the last commit failed and is tried again")
+    } else if let Some(error) = unmaintained {
+        component.status(Health::Degraded, format!("the last maintenance failed: {error}"))
     } else {
         component
     }
