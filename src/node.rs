@@ -13,21 +13,23 @@
 //! Start at [`Node::start`].
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ::contracts::model::Domain;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
-use pipeline::sink::iceberg::{Lake, LakeConfig, LakeHandle, Maintenance};
+use pipeline::sink::iceberg::{
+    CATALOG_NAME, Lake, LakeConfig, LakeHandle, LakeStatus, Maintenance, TableInfo,
+};
 use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
 use serving::cache::{Cache, CacheMode};
-use serving::http::{self, AppState, LakeProbe, PipelineMonitor};
+use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
 use serving::store::{Readers, Store, StoreOptions};
@@ -105,6 +107,7 @@ impl Node {
             maintenance: maintain_every.map(|every| (every, Maintenance::default())),
             ..LakeConfig::new(directory.path())
         };
+        let place = place(&config)?;
         let lake = Lake::spawn(config, journal, Arc::clone(&domain))
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
@@ -115,7 +118,7 @@ impl Node {
             readers: readers.clone(),
             ingress,
             pipeline: monitor.clone(),
-            lake: Some(probe(&lake)),
+            lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
             kafka: from.kafka,
             publishers: publishers.iter().map(PublisherHandle::probe).collect(),
             registry,
@@ -229,11 +232,35 @@ fn runner(
         .ours(|| "read where the last run ended".to_owned())
 }
 
-/// Asks the follower how it is. Weak: a health check that is still under way must not keep the
-/// follower alive.
-fn probe(lake: &Arc<LakeHandle>) -> LakeProbe {
-    let lake = Arc::downgrade(lake);
-    Arc::new(move || lake.upgrade().map(|lake| lake.status()).unwrap_or_default())
+/// A look at the lake. Weak: a health check that is still under way must not keep the follower alive.
+struct View {
+    lake: Weak<LakeHandle>,
+    place: LakePlace,
+}
+
+impl LakeView for View {
+    fn status(&self) -> LakeStatus {
+        self.lake.upgrade().map(|lake| lake.status()).unwrap_or_default()
+    }
+
+    fn tables(&self) -> Vec<TableInfo> {
+        self.lake.upgrade().map(|lake| lake.tables()).unwrap_or_default()
+    }
+
+    fn place(&self) -> LakePlace {
+        self.place.clone()
+    }
+}
+
+/// Where the lake of `config` is, with absolute paths.
+fn place(config: &LakeConfig) -> Result<LakePlace, Failure> {
+    let absolute =
+        |path: PathBuf| std::path::absolute(&path).ours(|| format!("resolve `{}`", path.display()));
+    Ok(LakePlace {
+        catalog: CATALOG_NAME.to_owned(),
+        catalog_file: absolute(config.catalog_file())?,
+        warehouse: absolute(config.warehouse())?,
+    })
 }
 
 fn spawn<T: Send + 'static>(

@@ -9,7 +9,8 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use support::flights::{Kind, Sample};
-use support::{Place, agentflow};
+use support::server::Server;
+use support::{Place, agentflow, wait_for};
 
 #[test]
 fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_letters() {
@@ -67,6 +68,37 @@ fn after_maintenance_others_read_the_same_events_from_fewer_files() {
     // The pipeline goes on where it was.
     place.run(&place.file("events.ndjson", &log)).succeeded();
     read_by_others(&place, &sample);
+}
+
+#[test]
+fn the_server_tells_how_to_open_its_tables() {
+    let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
+        eprintln!("AGENTFLOW_PYTHON is not set: `make test` opens the lake with PyIceberg too");
+        return;
+    };
+    let place = Place::of("flights");
+    let sample = Sample::new(103, 200, 2);
+    place.run(&place.file("events.ndjson", &sample.lines)).succeeded();
+    let server = Server::start(&place, &[]);
+    let lake = wait_for("the tables", || {
+        let lake = server.get("/v1/lake").1;
+        let tables = lake["tables"].as_array().expect("a list").len();
+        (tables == place.lake_tables(&place.data()).len()).then_some(lake)
+    });
+    let mut rows = 0;
+    for table in lake["tables"].as_array().expect("a list") {
+        let text = table["open_with"]["pyiceberg"].as_str().expect("a text");
+        // Its last line is an expression: the table's rows.
+        let (before, last) = text.rsplit_once('\n').expect("several lines");
+        let program = format!("{before}\nprint(({last}).num_rows)");
+        let output = Command::new(&python).args(["-c", &program]).output().expect("python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert_eq!(read, table["rows"].to_string(), "{table}");
+        rows += table["rows"].as_u64().expect("a count");
+    }
+    assert_eq!(rows, sample.good.len() as u64 + sample.rejected_count() as u64);
+    assert!(server.stop().success());
 }
 
 /// Live files over all tables, before and after.

@@ -39,10 +39,10 @@ use utoipa_axum::routes;
 
 pub use monitor::{PipelineMonitor, PipelineState};
 pub use routes::dead_letters::DeadLetterBody;
-pub use state::{AppState, Caller, HttpOptions, LakeProbe};
+pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{catalog, contracts, dead_letters, docs, entity, events, health};
-use routes::{lineage, metrics, scrape};
+use routes::{lake, lineage, metrics, scrape};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -72,6 +72,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(contracts::newest))
         .routes(routes!(contracts::version))
         .routes(routes!(lineage::read))
+        .routes(routes!(lake::list))
         .routes(routes!(health::read))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

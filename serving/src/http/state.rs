@@ -1,6 +1,7 @@
 //! What every handler has at hand: contracts, answers, the store, the way in, and the limits.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use contracts::model::Domain;
 use pipeline::registry::RegistryProbe;
-use pipeline::sink::iceberg::LakeStatus;
+use pipeline::sink::iceberg::{LakeStatus, TableInfo};
 use pipeline::sink::kafka::PublisherProbe;
 use pipeline::source::http::Ingress;
 use pipeline::source::kafka::KafkaProbe;
@@ -19,8 +20,31 @@ use crate::cache::Cache;
 use crate::store::Readers;
 use crate::telemetry::Telemetry;
 
-/// Asks the lake's follower how it is.
-pub type LakeProbe = Arc<dyn Fn() -> LakeStatus + Send + Sync>;
+/// Looks at the lake from outside.
+pub trait LakeView: Send + Sync {
+    /// How its follower is.
+    fn status(&self) -> LakeStatus;
+
+    /// Its tables, in order of name.
+    fn tables(&self) -> Vec<TableInfo>;
+
+    /// Where it is.
+    fn place(&self) -> LakePlace;
+}
+
+/// Where a lake is, as other engines have to be told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LakePlace {
+    /// Name of the catalog.
+    pub catalog: String,
+    /// The catalog's SQLite file.
+    pub catalog_file: PathBuf,
+    /// Folder below which all tables lie.
+    pub warehouse: PathBuf,
+}
+
+/// The lake, as the API sees it.
+pub type LakeProbe = Arc<dyn LakeView>;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]

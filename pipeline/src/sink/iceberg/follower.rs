@@ -22,6 +22,7 @@ use iceberg::{Catalog, NamespaceIdent};
 use super::catalog;
 use super::config::LakeConfig;
 use super::error::{LakeError, Retry, chain};
+use super::listing::TableInfo;
 use super::maintain::Schedule;
 use super::schema::{RowSource, sanitise, tables};
 use super::status::{LakeStatus, SharedStatus, TableStatus};
@@ -106,6 +107,26 @@ impl LakeHandle {
     /// How it goes. Takes no time: the follower keeps it up to date.
     pub fn status(&self) -> LakeStatus {
         self.status.read()
+    }
+
+    /// The tables as the follower last saw them, in order of name. What maintenance of another process
+    /// did to them is seen with the next commit.
+    pub fn tables(&self) -> Vec<TableInfo> {
+        let tables = self.status.tables();
+        let mut infos: Vec<TableInfo> = tables
+            .iter()
+            .map(|table| {
+                let ident = table.identifier();
+                TableInfo::new(
+                    ident.namespace().as_ref().join("."),
+                    ident.name().to_owned(),
+                    table.metadata_location().unwrap_or_default().to_owned(),
+                    table.metadata(),
+                )
+            })
+            .collect();
+        infos.sort_by(|a, b| a.name.cmp(&b.name));
+        infos
     }
 
     /// Stops the follower: a commit under way is finished, files not yet committed are dropped.
@@ -340,6 +361,8 @@ impl Follower {
                 }
             })
             .collect();
+        let seen = self.tables.iter().filter_map(|followed| followed.table.table().cloned());
+        self.status.saw(seen.collect());
         let lag = end.map(|end| self.lag(end));
         let lag_seconds = self.complete_at.elapsed().as_secs_f64();
         self.status.update(|status| {

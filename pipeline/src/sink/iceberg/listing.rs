@@ -29,6 +29,72 @@ pub struct TableInfo {
     pub snapshot: Option<i64>,
     /// The table holds all its events up to this journal position (dead letters: up to this id).
     pub position: Option<i64>,
+    /// Folder of its files.
+    pub location: String,
+    /// Live data files in the current snapshot.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Snapshots, the current one included.
+    pub snapshots: u64,
+    /// How rows are spread over folders, for instance `_event_time_day=day(_event_time)`.
+    pub partition: Vec<String>,
+    /// Its columns, in order.
+    pub columns: Vec<ColumnInfo>,
+}
+
+/// A column of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ColumnInfo {
+    /// Name.
+    pub name: String,
+    /// Type, as Iceberg writes it.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Never null?
+    pub required: bool,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doc: Option<String>,
+}
+
+impl TableInfo {
+    pub(super) fn new(
+        namespace: String,
+        name: String,
+        metadata_location: String,
+        metadata: &TableMetadata,
+    ) -> Self {
+        let schema = metadata.current_schema();
+        let source = |id| schema.name_by_field_id(id).unwrap_or("?");
+        let partition = metadata.default_partition_spec().fields().iter();
+        let columns = schema.as_struct().fields().iter();
+        Self {
+            rows: summary(metadata, "total-records"),
+            snapshot: metadata.current_snapshot_id(),
+            position: Found::of(metadata).position(),
+            location: metadata.location().to_owned(),
+            files: summary(metadata, "total-data-files"),
+            bytes: summary(metadata, "total-files-size"),
+            snapshots: metadata.snapshots().len() as u64,
+            partition: partition
+                .map(|field| {
+                    format!("{}={}({})", field.name, field.transform, source(field.source_id))
+                })
+                .collect(),
+            columns: columns
+                .map(|field| ColumnInfo {
+                    name: field.name.clone(),
+                    ty: field.field_type.to_string(),
+                    required: field.required,
+                    doc: field.doc.clone(),
+                })
+                .collect(),
+            name,
+            namespace,
+            metadata_location,
+        }
+    }
 }
 
 /// The tables of a data directory in order of name; none when it has no lake. May be called while
@@ -84,14 +150,7 @@ async fn read(file: &Path) -> Result<Vec<TableInfo>, LakeError> {
         let metadata = TableMetadata::read_from(&files, &metadata_location)
             .await
             .map_err(LakeError::catalog(format!("read the metadata of lake table `{name}`")))?;
-        tables.push(TableInfo {
-            rows: summary(&metadata, "total-records"),
-            snapshot: metadata.current_snapshot_id(),
-            position: Found::of(&metadata).position(),
-            name,
-            namespace,
-            metadata_location,
-        });
+        tables.push(TableInfo::new(namespace, name, metadata_location, &metadata));
     }
     Ok(tables)
 }

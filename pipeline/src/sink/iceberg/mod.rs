@@ -39,7 +39,7 @@ pub use catalog::CATALOG_NAME;
 pub use config::LakeConfig;
 pub use error::{LakeError, Retry};
 pub use follower::{Lake, LakeHandle};
-pub use listing::{TableInfo, tables};
+pub use listing::{ColumnInfo, TableInfo, tables};
 pub use maintain::{MaintainProgress, Maintenance, TableReport, TableSize, maintain};
 pub use position::{COMMIT_ID, CONTRACT_VERSION, POSITION, PREVIOUS_POSITION, WATERMARK};
 pub use schema::{DEAD_LETTERS, EVENT_TIME};

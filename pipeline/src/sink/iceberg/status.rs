@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use iceberg::table::Table;
 use serde::Serialize;
 
 /// State of the lake follower, for health, metrics and people.
@@ -63,7 +64,7 @@ pub struct TableStatus {
 
 /// The status, shared between the follower and its handle.
 #[derive(Debug, Clone, Default)]
-pub(super) struct SharedStatus(Arc<Mutex<LakeStatus>>);
+pub(super) struct SharedStatus(Arc<Mutex<LakeStatus>>, Arc<Mutex<Vec<Table>>>);
 
 impl SharedStatus {
     pub(super) fn read(&self) -> LakeStatus {
@@ -72,5 +73,15 @@ impl SharedStatus {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut LakeStatus)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Keeps the tables as they were last seen. Cheap: a table is a few pointers.
+    pub(super) fn saw(&self, tables: Vec<Table>) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = tables;
+    }
+
+    /// The tables as they were last seen.
+    pub(super) fn tables(&self) -> Vec<Table> {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

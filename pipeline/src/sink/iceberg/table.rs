@@ -92,6 +92,11 @@ impl TableFollower {
     }
 
     /// The table as last seen.
+    pub(super) fn table(&self) -> Option<&Table> {
+        self.opened.as_ref().map(|opened| &opened.table)
+    }
+
+    /// Its metadata.
     pub(super) fn metadata(&self) -> Option<&TableMetadata> {
         self.opened.as_ref().map(|opened| opened.table.metadata())
     }

@@ -7,6 +7,7 @@ pub(super) mod docs;
 pub(super) mod entity;
 pub(super) mod events;
 pub(super) mod health;
+pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
 pub(super) mod scrape;

@@ -66,7 +66,7 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
         let age = metric.applied_at.map(|at| now.saturating_sub(at).max(0));
         gauges.metric_freshness(&metric.name, metric.data_through, metric.last_event_at, age);
     }
-    if let Some(lake) = state.lake.as_ref().map(|probe| probe()) {
+    if let Some(lake) = state.lake.as_ref().map(|view| view.status()) {
         gauges.set(LAKE_LAG_EVENTS, lake.lag_events as f64);
         gauges.set(LAKE_LAG_SECONDS, lake.lag_seconds);
         for table in &lake.tables {

@@ -6,6 +6,7 @@ use axum::http::Method;
 use pipeline::sink::iceberg::LakeStatus;
 use pipeline::source::kafka::KafkaProbe;
 
+use super::lake::FakeLake;
 use super::support::{World, check_golden, masked};
 use crate::http::router;
 
@@ -50,7 +51,7 @@ async fn a_lake_in_trouble_is_degraded_and_keeps_its_cause() {
         last_error: Some("s3://secret-bucket: no".to_owned()),
         ..LakeStatus::default()
     };
-    state.lake = Some(Arc::new(move || status.clone()));
+    state.lake = Some(Arc::new(FakeLake { status, ..FakeLake::default() }));
     let api = router(state);
     let reply = world.send_to(api.clone(), Method::GET, "/v1/health", &[], "").await;
     let lake = component(&reply.json(), "lake").clone();

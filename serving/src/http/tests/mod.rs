@@ -8,6 +8,7 @@ mod docs;
 mod errors;
 mod events;
 mod health;
+mod lake;
 mod serve;
 mod support;
 

@@ -1,0 +1,182 @@
+//! `GET /v1/lake`: the tables of the lake, and how other engines open them.
+
+use axum::Json;
+use axum::extract::State;
+use pipeline::sink::iceberg::TableInfo;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::error::ApiError;
+use crate::http::query::Parameters;
+use crate::http::state::{AppState, LakePlace};
+
+/// The lake.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct LakeBody {
+    /// Where the catalog is; null when the server has no lake.
+    catalog: Option<CatalogBody>,
+    /// The tables, in order of name.
+    tables: Vec<TableBody>,
+}
+
+/// The catalog.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogBody {
+    /// Kind: `sql`, an SQLite file.
+    kind: &'static str,
+    /// Name that readers have to give.
+    name: String,
+    /// Connection string.
+    uri: String,
+    /// Folder below which all tables lie.
+    warehouse: String,
+}
+
+/// A table.
+#[derive(Debug, Serialize, ToSchema)]
+struct TableBody {
+    /// Name.
+    name: String,
+    /// Namespace: the domain.
+    namespace: String,
+    /// Folder of its files.
+    location: String,
+    /// Newest metadata file.
+    metadata_location: String,
+    /// Current snapshot; null while the table is empty.
+    #[schema(value_type = Option<String>)]
+    snapshot: Option<String>,
+    /// The table holds all its events up to this journal position (dead letters: up to this id).
+    position: Option<i64>,
+    /// Rows in the current snapshot.
+    rows: u64,
+    /// Live data files.
+    files: u64,
+    /// Bytes in them.
+    bytes: u64,
+    /// Snapshots that readers can go back to.
+    snapshots: u64,
+    /// How rows are spread over files.
+    partition: Vec<String>,
+    /// Columns, in order.
+    columns: Vec<ColumnBody>,
+    /// How to open it.
+    open_with: OpenWith,
+}
+
+/// A column.
+#[derive(Debug, Serialize, ToSchema)]
+struct ColumnBody {
+    /// Name.
+    name: String,
+    /// Type, as Iceberg writes it.
+    #[serde(rename = "type")]
+    ty: String,
+    /// Never null?
+    required: bool,
+    /// What it is.
+    description: Option<String>,
+}
+
+/// Text to paste into other engines.
+#[derive(Debug, Serialize, ToSchema)]
+struct OpenWith {
+    /// Python, always at the newest snapshot.
+    pyiceberg: String,
+    /// DuckDB, at the snapshot of this answer.
+    duckdb: String,
+    /// Spark: `spark-sql` options and statement, always at the newest snapshot.
+    spark: String,
+    /// Trino: registers the table at the snapshot of this answer in a catalog that allows it.
+    trino: String,
+}
+
+/// The tables of the lake.
+#[utoipa::path(
+    get,
+    path = "/v1/lake",
+    tag = "lake",
+    responses((status = 200, description = "The tables, and how to open them.", body = LakeBody)),
+)]
+pub(in super::super) async fn list(
+    State(state): State<AppState>,
+    parameters: Parameters,
+) -> Result<Json<LakeBody>, ApiError> {
+    parameters.only(&[])?;
+    let Some(lake) = &state.lake else {
+        return Ok(Json(LakeBody { catalog: None, tables: Vec::new() }));
+    };
+    let place = lake.place();
+    let tables = lake.tables().into_iter().map(|table| body(table, &place)).collect();
+    Ok(Json(LakeBody { catalog: Some(catalog(&place)), tables }))
+}
+
+fn catalog(place: &LakePlace) -> CatalogBody {
+    CatalogBody {
+        kind: "sql",
+        name: place.catalog.clone(),
+        uri: format!("sqlite:///{}", place.catalog_file.display()),
+        warehouse: format!("file://{}", place.warehouse.display()),
+    }
+}
+
+fn body(table: TableInfo, place: &LakePlace) -> TableBody {
+    TableBody {
+        open_with: open_with(&table, place),
+        name: table.name,
+        namespace: table.namespace,
+        location: table.location,
+        metadata_location: table.metadata_location,
+        // 64 bits are more than a number in JSON is sure to keep.
+        snapshot: table.snapshot.map(|id| id.to_string()),
+        position: table.position,
+        rows: table.rows,
+        files: table.files,
+        bytes: table.bytes,
+        snapshots: table.snapshots,
+        partition: table.partition,
+        columns: table
+            .columns
+            .into_iter()
+            .map(|column| ColumnBody {
+                name: column.name,
+                ty: column.ty,
+                required: column.required,
+                description: column.doc,
+            })
+            .collect(),
+    }
+}
+
+fn open_with(table: &TableInfo, place: &LakePlace) -> OpenWith {
+    let CatalogBody { name, uri, warehouse, .. } = catalog(place);
+    let full = format!("{}.{}", table.namespace, table.name);
+    let metadata = &table.metadata_location;
+    let file = metadata.rsplit('/').next().unwrap_or_default();
+    OpenWith {
+        pyiceberg: format!(
+            "from pyiceberg.catalog import load_catalog\n\
+             catalog = load_catalog({name:?}, type=\"sql\", uri={uri:?}, warehouse={warehouse:?})\n\
+             catalog.load_table({full:?}).scan().to_arrow()"
+        ),
+        duckdb: format!(
+            "install iceberg; load iceberg;\nselect * from iceberg_scan('{}');",
+            metadata.trim_start_matches("file://").replace('\'', "''")
+        ),
+        spark: format!(
+            "spark-sql --conf spark.sql.catalog.{name}=org.apache.iceberg.spark.SparkCatalog \
+             --conf spark.sql.catalog.{name}.type=jdbc \
+             --conf spark.sql.catalog.{name}.uri=jdbc:sqlite:{} \
+             --conf spark.sql.catalog.{name}.warehouse={warehouse}\n\
+             select * from {name}.`{}`.`{}`;",
+            place.catalog_file.display(),
+            table.namespace,
+            table.name
+        ),
+        trino: format!(
+            "call iceberg.system.register_table(schema_name => '{}', table_name => '{}', \
+             table_location => '{}', metadata_file_name => '{file}');",
+            table.namespace, table.name, table.location
+        ),
+    }
+}
