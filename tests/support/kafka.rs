@@ -343,6 +343,8 @@ impl ForeignMember {
         let consumer: BaseConsumer = config
             .set("group.id", group)
             .set("enable.auto.commit", "false")
+            // So that it learns soon when partitions are given to it.
+            .set("heartbeat.interval.ms", "300")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("auto.offset.reset", "earliest")
             .create()
