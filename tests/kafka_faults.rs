@@ -112,8 +112,8 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
         server = schedule.any_fault(server, &[(&gone, a), (&stays, b)]);
     }
     // A topic of which nothing was read yet is like any other new one.
-    wait_for("the first records", || {
-        schedule.positions(&server, &gone, partitions).values().any(|at| *at > 0).then_some(())
+    schedule.wait_until(&server, "the first records", || {
+        schedule.positions(&server, &gone, partitions).values().any(|at| *at > 0)
     });
     if schedule.rng.random_bool(0.5) {
         schedule.wait_for_all(&server, (before.len() + early.len()) as u64);
@@ -127,8 +127,8 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
         schedule.client().delete(&gone);
         schedule.client().create(&gone, partitions);
         let halted = format!("agentflow_source_halted{{partition=\"kafka:{gone}/");
-        wait_for("the topic to be stopped", || {
-            (server.sum(&halted) == partitions as u64).then_some(())
+        schedule.wait_until(&server, "the topic to be stopped", || {
+            server.sum(&halted) == partitions as u64
         });
         schedule.client().produce(&gone, &other);
     } else {
@@ -143,11 +143,11 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
     }
     let ends: BTreeMap<i32, u64> =
         schedule.kafka().ends(&stays).into_iter().map(|(at, end)| (at, end as u64)).collect();
-    wait_for("the other topic", || {
-        (schedule.positions(&server, &stays, others) == ends).then_some(())
+    schedule.wait_until(&server, "the other topic", || {
+        schedule.positions(&server, &stays, others) == ends
     });
-    wait_for("the topic to be stopped", || {
-        server.get("/v1/health").1.to_string().contains("made again").then_some(())
+    schedule.wait_until(&server, "the topic to be stopped", || {
+        server.get("/v1/health").1.to_string().contains("made again")
     });
     assert!(server.stop().success(), "seed {seed} {:?}", schedule.told);
     schedule

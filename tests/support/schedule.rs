@@ -10,12 +10,12 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
+use super::Place;
 use super::flights::Sample;
 use super::kafka::{ForeignMember, Kafka, Record};
 use super::proxy::Network;
 use super::server::{Server, wait_for_end};
 use super::topics::Topics;
-use super::{Place, wait_for};
 
 /// A group member that is not heard of for so long is put out.
 const SESSION_MS: &str = "1500";
@@ -301,11 +301,10 @@ impl<'a> Schedule<'a> {
 
     /// Records came to a full disk: it is noticed, nothing is half done, and room mends it.
     fn on_full_disk(&mut self, mut server: Server, fault: Fault) -> Server {
-        wait_for("the disk to be full", || {
+        self.wait_until(&server, "the disk to be full", || {
             let (_, health) = server.get("/v1/health");
             // What few records need may fit into files that are there.
-            let is_full = health.to_string().contains("no space left");
-            (is_full || server.received() == self.produced).then_some(())
+            health.to_string().contains("no space left") || server.received() == self.produced
         });
         match fault {
             Fault::DiskFullAndKill => {
@@ -326,25 +325,32 @@ impl<'a> Schedule<'a> {
         server
     }
 
-    /// Waits until as many records were applied as can be.
+    /// Waits until `is_so`; what the process says of itself tells why it never is.
     #[track_caller]
-    pub fn wait_for_all(&self, server: &Server, expected: u64) {
+    pub fn wait_until(&self, server: &Server, what: &str, mut is_so: impl FnMut() -> bool) {
         let started = Instant::now();
-        loop {
-            let received = server.received();
-            if received == expected {
-                return;
-            }
-            let who = format!("seed {} {:?}: {received} of {expected}", self.seed, self.told);
-            assert!(received < expected, "{who}");
+        while !is_so() {
             assert!(
                 started.elapsed() < ARRIVE_WITHIN,
-                "{who} after {ARRIVE_WITHIN:?}\n{}\n{}",
+                "seed {} {:?}: waited {ARRIVE_WITHIN:?} for {what}\n{}\n{}",
+                self.seed,
+                self.told,
                 server.get("/v1/health").1,
                 server.stderr(),
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits until as many records were applied as can be.
+    #[track_caller]
+    pub fn wait_for_all(&self, server: &Server, expected: u64) {
+        self.wait_until(server, "all records", || {
+            let received = server.received();
+            let who = (self.seed, &self.told);
+            assert!(received <= expected, "{who:?}: {received} of {expected}");
+            received == expected
+        });
     }
 
     /// Position of each partition of a topic as committed.
