@@ -1,282 +1,58 @@
 //! The proof: whatever is killed, stopped, cut off or taken away, in whatever order, every record
-//! that was produced counts exactly once.
+//! that could be read counts exactly once.
 //!
-//! A schedule is told from its seed: a stream of numbered events with repeats, late and faulty ones
-//! goes into a topic in pieces, and between the pieces faults happen to the process and its group.
-//! At the end the oracle of the stream judges counts, metrics, dead letters, the lake and the published
-//! topics.
+//! A schedule is told from its seed: a stream of numbered events with repeats, late, reordered and
+//! faulty ones goes into topics in pieces, and between the pieces faults happen to the process, its
+//! group, its disk, its broker and the topics. At the end the oracle of the stream judges counts,
+//! metrics, dead letters, the lake and the published topics.
 //!
 //! `AGENTFLOW_FAULT_SEEDS=FIRST..LAST` runs other schedules than the usual ones (`make soak`); a
 //! schedule that fails names its seed, and `AGENTFLOW_FAULT_SEEDS=N..N+1` repeats it.
 
 mod support;
 
-use std::process::Stdio;
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use rand::Rng;
 use serde_json::json;
 
 use support::flights::Sample;
-use support::kafka::{ForeignMember, Kafka, Record, flight_records};
-use support::proxy::Network;
-use support::server::{Server, wait_for_end};
-use support::topics::Topics;
-use support::{Place, agentflow, command};
+use support::kafka::{
+    ForeignMember, Kafka, Record, check_ledger, check_ledger_without, flight_records, offsets,
+    outcomes,
+};
+use support::schedule::{Kind, Schedule, kill};
+use support::small_disk::SmallDisk;
+use support::wait_for;
 
 /// Schedules of an ordinary run.
-const USUAL: std::ops::Range<u64> = 0..25;
+const USUAL: Range<u64> = 0..25;
 /// Schedules under way at the same time: they wait most of the time.
 const AT_ONCE: usize = 3;
-/// A group member that is not heard of for so long is put out.
-const SESSION_MS: &str = "1500";
-const LONGER_THAN_A_SESSION: Duration = Duration::from_millis(2_500);
 
-/// What happens between two pieces of the stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// The process is killed at a random moment.
-    Kill,
-    /// The process dies at a point beside a commit.
-    AtPoint(&'static str, u64),
-    /// The process is stopped for longer than its session and goes on.
-    Freeze,
-    /// A member of the group that is not ours takes partitions, commits nothing and leaves.
-    Foreign,
-    /// The process ends in good order.
-    Stop,
-    /// The broker is killed and started again.
-    BrokerKilled,
-    /// The broker is stopped for a while.
-    BrokerStopped,
-    /// Connections to the broker are cut for longer than a session.
-    Cut,
-    /// They stay open, and nothing passes for longer than a session.
-    Stall,
-}
-
-/// Places beside every commit.
-const POINTS: [&str; 7] = [
-    "store_before_commit",
-    "store_after_commit",
-    "lake_files_written",
-    "lake_before_commit",
-    "lake_after_commit",
-    "topic_before_commit",
-    "topic_after_commit",
-];
-
-impl Fault {
-    fn any(rng: &mut SmallRng, own_broker: bool) -> Self {
-        match rng.random_range(0..if own_broker { 13 } else { 7 }) {
-            0 | 1 => Self::Kill,
-            2 | 3 => {
-                Self::AtPoint(POINTS[rng.random_range(0..POINTS.len())], rng.random_range(1..4))
-            }
-            4 => Self::Freeze,
-            5 => Self::Foreign,
-            6 => Self::Stop,
-            7 => Self::BrokerKilled,
-            8 => Self::BrokerStopped,
-            9 | 10 => Self::Cut,
-            _ => Self::Stall,
-        }
-    }
-}
-
-/// One schedule on its own topic and data directory.
-struct Schedule<'a> {
-    seed: u64,
-    rng: SmallRng,
-    kafka: &'a Mutex<Kafka>,
-    /// The broker's address, which does not change.
-    source: String,
-    place: Place,
-    topic: String,
-    topics: Topics,
-    members: String,
-}
-
-impl Schedule<'_> {
-    fn arguments(&self) -> Vec<String> {
-        let mut arguments =
-            vec!["--contracts".to_owned(), self.place.contracts.display().to_string()];
-        arguments.extend(["--data".to_owned(), self.place.data().display().to_string()]);
-        arguments.extend(["--from".to_owned(), self.source.clone()]);
-        arguments.extend(["--kafka-topic".to_owned(), self.topic.clone()]);
-        arguments.extend(["--kafka-group".to_owned(), format!("group-{}", self.topic)]);
-        arguments.extend(["--kafka-members".to_owned(), self.members.clone()]);
-        let session = format!("session.timeout.ms={SESSION_MS}");
-        arguments.extend(["--kafka-set".to_owned(), session]);
-        arguments.extend(["--kafka-set".to_owned(), "heartbeat.interval.ms=300".to_owned()]);
-        // How long a rebalance waits for a member that does not answer: minutes by default.
-        arguments.extend(["--kafka-set".to_owned(), "max.poll.interval.ms=10000".to_owned()]);
-        arguments.extend(self.topics.flags().into_iter().map(str::to_owned));
-        arguments
-    }
-
-    fn serve(&self) -> Server {
-        let mut arguments =
-            vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
-        arguments.extend(["--kafka-canary".to_owned(), "off".to_owned()]);
-        arguments.extend(self.arguments());
-        Server::spawn(arguments)
-    }
-
-    /// Runs until the armed point is reached; a point that is not reached is no fault.
-    fn die_at(&self, point: &str, count: u64) {
-        let mut arguments = vec!["run".to_owned(), "--until-end".to_owned()];
-        arguments.extend(self.arguments());
-        let mut child = command(arguments)
-            .env("AGENTFLOW_FAIL_POINT", format!("{point}:{count}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        wait_for_end(&mut child);
-    }
-
-    fn kafka(&self) -> std::sync::MutexGuard<'_, Kafka> {
-        self.kafka.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    fn pause(&mut self, milliseconds: std::ops::Range<u64>) {
-        std::thread::sleep(Duration::from_millis(self.rng.random_range(milliseconds)));
-    }
-
-    fn produce(&self, records: &[Record]) {
-        // Not under the lock: a producer waits while the broker is away, and that is the point.
-        Kafka::at(&self.source["kafka:".len()..]).produce(&self.topic, records);
-    }
-
-    fn suffer(&mut self, server: Server, fault: Fault) -> Server {
-        match fault {
-            Fault::Kill => {
-                self.pause(0..400);
-                server.signal("KILL");
-                server.wait();
-                self.serve()
-            }
-            Fault::AtPoint(point, count) => {
-                server.signal("KILL");
-                server.wait();
-                self.die_at(point, count);
-                self.serve()
-            }
-            Fault::Freeze => {
-                server.signal("STOP");
-                std::thread::sleep(LONGER_THAN_A_SESSION);
-                server.signal("CONT");
-                server
-            }
-            Fault::Foreign => {
-                let (group, topic) = (format!("group-{}", self.topic), self.topic.clone());
-                let broker = Kafka::at(&self.source["kafka:".len()..]);
-                let foreign = ForeignMember::join(&broker, &group, &topic);
-                self.pause(0..300);
-                foreign.poll();
-                drop(foreign);
-                server
-            }
-            Fault::Stop => {
-                assert!(server.stop().success(), "seed {}", self.seed);
-                self.serve()
-            }
-            Fault::BrokerKilled => {
-                let mut kafka = self.kafka();
-                kafka.kill();
-                kafka.start();
-                drop(kafka);
-                server
-            }
-            Fault::Cut => {
-                self.kafka().network(Network::Cut, LONGER_THAN_A_SESSION);
-                server
-            }
-            Fault::Stall => {
-                self.kafka().network(Network::Stalled, LONGER_THAN_A_SESSION);
-                server
-            }
-            Fault::BrokerStopped => {
-                let mut kafka = self.kafka();
-                kafka.stop();
-                std::thread::sleep(Duration::from_millis(1_000));
-                kafka.start();
-                drop(kafka);
-                server
-            }
-        }
-    }
-
-    /// Everything that was produced is there once, and everything says so.
-    fn judge(&self, sample: &Sample) {
-        let mut arguments = vec!["run".to_owned()];
-        arguments.extend(self.arguments());
-        arguments.extend(["--until-end", "--output", "json"].map(str::to_owned));
-        let report = agentflow(arguments).json();
-        let total = &report["total"];
-        assert_eq!(total["accepted"], json!(sample.good.len()), "{total}");
-        assert_eq!(total["duplicate"], json!(sample.duplicates), "{total}");
-        assert_eq!(total["rejected"], json!(sample.rejected_count()), "{total}");
-        support::kafka::check_ledger(&report, &self.kafka(), &self.topic);
-        self.topics.check(&self.kafka(), &[sample]);
-        support::flights::check_all(&self.place, sample, self.seed);
-    }
-}
-
-/// Runs the schedule of `seed`.
-fn run(seed: u64, kafka: &Mutex<Kafka>, own_broker: bool) {
-    let mut rng = SmallRng::seed_from_u64(seed);
-    let partitions = rng.random_range(1..5);
-    let sample = Sample::new(1_000 + seed, rng.random_range(300..900), 4);
-    let (topic, source, topics) = {
-        let kafka = kafka.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        (kafka.topic("faults", partitions), kafka.source(), Topics::new(&kafka))
-    };
-    let members = rng.random_range(1..3).to_string();
-    let place = Place::of("flights");
-    let mut schedule = Schedule { seed, rng, kafka, source, place, topic, topics, members };
-    let records = flight_records(&sample.lines, partitions);
-    let faults = schedule.rng.random_range(2..5);
-    let piece = records.len().div_ceil(faults + 1);
-    let mut server = schedule.serve();
-    let mut told = Vec::new();
-    for (at, records) in records.chunks(piece).enumerate() {
-        schedule.produce(records);
-        if at < faults {
-            let fault = Fault::any(&mut schedule.rng, own_broker);
-            told.push(fault);
-            server = schedule.suffer(server, fault);
-        }
-    }
-    let produced = records.len() as u64;
-    let started = Instant::now();
-    while server.received() != produced {
-        let received = server.received();
-        assert!(received <= produced, "seed {seed} {told:?}: {received} of {produced} received");
-        assert!(
-            started.elapsed() < Duration::from_secs(120),
-            "seed {seed} {told:?}: {received} of {produced} after two minutes\n{}\n{}",
-            server.get("/v1/health").1,
-            server.stderr(),
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(server.stop().success(), "seed {seed} {told:?}");
-    schedule.judge(&sample);
-}
-
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("AGENTFLOW_FAULT_SEEDS") else { return USUAL };
     let (first, last) = text.split_once("..").expect("FIRST..LAST");
     first.parse().expect("a number")..last.parse().expect("a number")
 }
 
-/// Runs all schedules of `seeds`, a few at a time; tells each that fails.
-fn run_all(seeds: std::ops::Range<u64>, kafka: &Mutex<Kafka>, at_once: usize, own_broker: bool) {
+/// Of schedules of another kind, one for every five of the usual ones. Their seeds tell the kind.
+fn few(kind: u64) -> Range<u64> {
+    let seeds = seeds();
+    let first = kind * 10_000 + seeds.start;
+    first..first + seeds.end.saturating_sub(seeds.start).div_ceil(5)
+}
+
+/// Runs the schedules of all `seeds`, a few at a time; tells each that fails.
+fn run_all(
+    seeds: Range<u64>,
+    at_once: usize,
+    run: impl Fn(u64) + Sync + std::panic::RefUnwindSafe,
+) {
     let next = AtomicU64::new(seeds.start);
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -287,8 +63,8 @@ fn run_all(seeds: std::ops::Range<u64>, kafka: &Mutex<Kafka>, at_once: usize, ow
                     if seed >= seeds.end {
                         return;
                     }
-                    let result = std::panic::catch_unwind(|| run(seed, kafka, own_broker));
-                    if result.is_err() {
+                    if std::panic::catch_unwind(|| run(seed)).is_err() {
+                        eprintln!("schedule {seed} failed");
                         failed.lock().expect("lock").push(seed);
                     }
                 }
@@ -299,18 +75,240 @@ fn run_all(seeds: std::ops::Range<u64>, kafka: &Mutex<Kafka>, at_once: usize, ow
     assert!(failed.is_empty(), "schedules that failed: {failed:?}");
 }
 
+/// One topic, some faults, and everything is read.
+fn faults_alone(seed: u64, kafka: &Mutex<Kafka>, kind: Kind) {
+    let mut schedule = Schedule::new(seed, kafka, kind);
+    let (topic, partitions, sample) = schedule.reads_a_topic("faults", 1_000 + seed);
+    let records = flight_records(&sample.lines, partitions);
+    let faults = schedule.rng.random_range(2..5);
+    let mut pieces = records.chunks(records.len().div_ceil(faults + 1));
+    let last = pieces.next_back().expect("a piece");
+    let mut server = schedule.serve();
+    for piece in pieces {
+        server = schedule.any_fault(server, &[(&topic, piece)]);
+    }
+    schedule.produce(&[(&topic, last)]);
+    schedule.wait_for_all(&server, records.len() as u64);
+    assert!(server.stop().success(), "seed {seed} {:?}", schedule.told);
+    let report = schedule.report(&schedule.reads);
+    check_ledger(&report, &schedule.kafka(), &topic);
+    schedule.judge(&report, &sample);
+}
+
+/// One of two topics is deleted and made again with other records: what was read of it counts, the
+/// topic of that name is not read whatever happens, and the other one is.
+fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
+    let mut schedule = Schedule::new(seed, kafka, Kind::Usual);
+    let (gone, partitions, lost) = schedule.reads_a_topic("gone", 100_000 + seed);
+    let (stays, others, kept) = schedule.reads_a_topic("stays", 200_000 + seed);
+    let reads = schedule.reads.clone();
+    let before = flight_records(&lost.lines, partitions);
+    let all = flight_records(&kept.lines, others);
+    let (early, late) = all.split_at(all.len() / 2);
+    let faults = schedule.rng.random_range(1..3);
+    let mut server = schedule.serve();
+    let part = |records: &[Record]| records.len().div_ceil(faults);
+    for (a, b) in before.chunks(part(&before)).zip(early.chunks(part(early))) {
+        server = schedule.any_fault(server, &[(&gone, a), (&stays, b)]);
+    }
+    // A topic of which nothing was read yet is like any other new one.
+    schedule.wait_until(&server, "the first records", || {
+        schedule.positions(&server, &gone, partitions).values().any(|at| *at > 0)
+    });
+    if schedule.rng.random_bool(0.5) {
+        schedule.wait_for_all(&server, (before.len() + early.len()) as u64);
+    }
+    // More than the first topic had, so that the positions are valid offsets of the second.
+    let other = Sample::new(300_000 + seed, 1_200, 4);
+    let other = flight_records(&other.lines, partitions);
+    let is_running = schedule.rng.random_bool(0.5);
+    schedule.told.push(format!("made again while running: {is_running}"));
+    if is_running {
+        schedule.client().delete(&gone);
+        schedule.client().create(&gone, partitions);
+        let halted = format!("agentflow_source_halted{{partition=\"kafka:{gone}/");
+        schedule.wait_until(&server, "the topic to be stopped", || {
+            server.sum(&halted) == partitions as u64
+        });
+        schedule.client().produce(&gone, &other);
+    } else {
+        kill(server);
+        schedule.client().delete(&gone);
+        schedule.client().create(&gone, partitions);
+        schedule.client().produce(&gone, &other);
+        server = schedule.serve();
+    }
+    for piece in late.chunks(late.len().div_ceil(2)) {
+        server = schedule.any_fault(server, &[(&stays, piece)]);
+    }
+    let ends: BTreeMap<i32, u64> =
+        schedule.kafka().ends(&stays).into_iter().map(|(at, end)| (at, end as u64)).collect();
+    schedule.wait_until(&server, "the other topic", || {
+        schedule.positions(&server, &stays, others) == ends
+    });
+    schedule.wait_until(&server, "the topic to be stopped", || {
+        server.get("/v1/health").1.to_string().contains("made again")
+    });
+    assert!(server.stop().success(), "seed {seed} {:?}", schedule.told);
+    schedule
+        .place
+        .agentflow(schedule.run_arguments(&reads))
+        .failed(1, &["made again", &gone, "hint:"]);
+
+    let report = schedule.report(&[stays.clone()]);
+    check_ledger(&report, &schedule.kafka(), &stays);
+    let read: BTreeMap<i32, i64> =
+        (0..partitions).map(|partition| (partition, outcomes(&report, &gone, partition))).collect();
+    let places = offsets(&before);
+    let read = lost.only(|line| places[line].1 < read[&places[line].0]);
+    schedule.judge(&report, &read.and(&kept));
+}
+
+/// Records are deleted while nobody reads, some before they were read. With the policy `earliest`
+/// they are the only ones that are missing.
+fn offsets_out_of_range(seed: u64, kafka: &Mutex<Kafka>) {
+    let mut schedule = Schedule::new(seed, kafka, Kind::Usual);
+    schedule.more = vec!["--kafka-out-of-range", "earliest"];
+    let (topic, partitions, sample) = schedule.reads_a_topic("trimmed", 400_000 + seed);
+    let records = flight_records(&sample.lines, partitions);
+    let mut pieces = records.chunks(records.len().div_ceil(5));
+    let mut lost: Vec<(i32, Range<i64>)> = Vec::new();
+    let mut produced = 0;
+    let mut server = schedule.serve();
+    let missing = |lost: &[(i32, Range<i64>)]| -> u64 {
+        lost.iter().map(|(_, range)| range.end - range.start).sum::<i64>() as u64
+    };
+    for turn in 0..2 {
+        let piece = pieces.next().expect("a piece");
+        server = schedule.any_fault(server, &[(&topic, piece)]);
+        produced += piece.len() as u64;
+        // So that it is known what was read.
+        schedule.wait_for_all(&server, produced - missing(&lost));
+        let read = schedule.kafka().ends(&topic);
+        kill(server);
+        let piece = pieces.next().expect("a piece");
+        schedule.produce(&[(&topic, piece)]);
+        produced += piece.len() as u64;
+        let ends = schedule.client().ends(&topic);
+        for (partition, end) in ends {
+            let from = read[&partition];
+            // Often some of the new ones; sometimes only what was read already, or everything.
+            let to = match schedule.rng.random_range(0..4) {
+                0 => from - (from - lost_before(&lost, partition)) / 2,
+                1 => end,
+                _ => schedule.rng.random_range(from..=end),
+            };
+            schedule.client().delete_before(&topic, partition, to);
+            schedule.told.push(format!("turn {turn}: {partition} from {from} to {to} of {end}"));
+            if to > from {
+                lost.push((partition, from..to));
+            }
+        }
+        server = schedule.serve();
+    }
+    let last = pieces.next().expect("a piece");
+    server = schedule.any_fault(server, &[(&topic, last)]);
+    produced += last.len() as u64;
+    schedule.wait_for_all(&server, produced - missing(&lost));
+    assert!(server.stop().success(), "seed {seed} {:?}", schedule.told);
+
+    let report = schedule.report(&schedule.reads);
+    let mut unread: BTreeMap<i32, i64> = BTreeMap::new();
+    for (partition, range) in &lost {
+        *unread.entry(*partition).or_default() += range.end - range.start;
+    }
+    check_ledger_without(&report, &schedule.kafka(), &topic, &unread);
+    let places = offsets(&records);
+    let is_lost = |(partition, offset): (i32, i64)| {
+        lost.iter().any(|(of, range)| *of == partition && range.contains(&offset))
+    };
+    schedule.judge(&report, &sample.only(|line| !is_lost(places[line])));
+}
+
+/// Up to which offset records of a partition were deleted for sure.
+fn lost_before(lost: &[(i32, Range<i64>)], partition: i32) -> i64 {
+    lost.iter().filter(|(of, _)| *of == partition).map(|(_, range)| range.end).max().unwrap_or(0)
+}
+
 #[test]
 fn nothing_is_lost_and_nothing_counts_twice() {
     let kafka = Mutex::new(Kafka::shared());
-    run_all(seeds(), &kafka, AT_ONCE, false);
+    run_all(seeds(), AT_ONCE, |seed| faults_alone(seed, &kafka, Kind::Usual));
 }
 
 #[test]
 fn a_broker_that_comes_and_goes_changes_nothing() {
     let kafka = Mutex::new(Kafka::own_behind_proxy());
-    let seeds = seeds();
-    // Of its own kind: one schedule at a time has the broker.
-    let few = 10_000 + seeds.start
-        ..10_000 + seeds.start + seeds.end.saturating_sub(seeds.start).div_ceil(5);
-    run_all(few, &kafka, 1, true);
+    // One schedule at a time has the broker.
+    run_all(few(1), 1, |seed| faults_alone(seed, &kafka, Kind::OwnBroker));
+}
+
+#[test]
+fn a_disk_that_fills_up_changes_nothing() {
+    if !SmallDisk::is_possible() {
+        return;
+    }
+    let kafka = Mutex::new(Kafka::shared());
+    run_all(few(2), AT_ONCE, |seed| faults_alone(seed, &kafka, Kind::SmallDisk));
+}
+
+#[test]
+fn a_topic_made_again_is_not_read_and_hinders_no_other() {
+    let kafka = Mutex::new(Kafka::shared());
+    run_all(few(3), AT_ONCE, |seed| a_topic_made_again(seed, &kafka));
+}
+
+#[test]
+fn only_records_that_were_deleted_unread_are_missing() {
+    let kafka = Mutex::new(Kafka::shared());
+    run_all(few(4), AT_ONCE, |seed| offsets_out_of_range(seed, &kafka));
+}
+
+#[test]
+fn twenty_rebalances_change_nothing() {
+    let kafka = Mutex::new(Kafka::shared());
+    let mut schedule = Schedule::new(0, &kafka, Kind::Usual);
+    schedule.members = 2;
+    let sample = Sample::new(500_000, 4_000, 4);
+    let topic = schedule.kafka().topic("rebalanced", 6);
+    schedule.reads.push(topic.clone());
+    let records = flight_records(&sample.lines, 6);
+    let server = schedule.serve();
+    let (client, group) = (schedule.client(), schedule.group());
+    let count = |text: &str| server.stderr().matches(text).count();
+    wait_for("an assignment", || (count("partition assigned") >= 6).then_some(()));
+    let are_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for piece in records.chunks(50) {
+                client.produce(&topic, piece);
+                if !are_over.load(Ordering::Relaxed) {
+                    // The pace of the stream: records come all the while.
+                    std::thread::sleep(Duration::from_millis(60));
+                }
+            }
+        });
+        for _ in 0..10 {
+            // The first rebalance takes partitions away, the second one gives them back: each is
+            // seen by the process before the next one.
+            let given_back = count("partition given back");
+            let foreign = ForeignMember::join(&client, &group, &topic);
+            wait_for("partitions to be taken away", || {
+                (count("partition given back") > given_back).then_some(())
+            });
+            foreign.poll();
+            let assigned = count("partition assigned");
+            drop(foreign);
+            wait_for("partitions to be given back", || {
+                (count("partition assigned") > assigned).then_some(())
+            });
+        }
+        are_over.store(true, Ordering::Relaxed);
+    });
+    schedule.wait_for_all(&server, records.len() as u64);
+    assert!(server.stop().success());
+    let report = schedule.report(&schedule.reads);
+    assert_eq!(report["received"], json!(0), "positions were kept");
+    check_ledger(&report, &schedule.kafka(), &topic);
+    schedule.judge(&report, &sample);
 }

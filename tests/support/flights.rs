@@ -16,6 +16,9 @@ const DAY: i64 = 24 * HOUR;
 /// 2013-03-01T00:00:00Z, ms.
 const START: i64 = 1_362_096_000_000;
 
+/// How often neighbours may change places.
+const REORDERINGS: usize = 5;
+
 const ORIGINS: [&str; 3] = ["EWR", "JFK", "LGA"];
 const CARRIERS: [&str; 5] = ["AA", "B6", "DL", "UA", "WN"];
 const DESTINATIONS: [(&str, i64); 8] = [
@@ -48,7 +51,7 @@ impl Kind {
 }
 
 /// A good event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flight {
     pub kind: Kind,
     pub id: String,
@@ -64,11 +67,21 @@ pub struct Flight {
     pub tail: Option<String>,
 }
 
+/// What a line says, whatever came before it.
+#[derive(Debug, Clone)]
+enum Says {
+    Event(Flight),
+    /// Nothing that can be taken, for this reason.
+    Nothing(&'static str),
+}
+
 /// The stream, and what must become of each line.
 #[derive(Debug)]
 pub struct Sample {
     /// In the order in which they arrive.
     pub lines: Vec<Vec<u8>>,
+    /// What each of them says.
+    says: Vec<Says>,
     /// Each good event once.
     pub good: Vec<Flight>,
     pub duplicates: u64,
@@ -80,6 +93,66 @@ impl Sample {
     /// About `flights` scheduled flights over `days` days.
     pub fn new(seed: u64, flights: usize, days: i64) -> Self {
         Maker::new(seed).stream(flights, days)
+    }
+
+    /// What must become of these lines, if they arrive in this order.
+    fn of(told: Vec<(Vec<u8>, Says)>) -> Self {
+        let mut first: BTreeMap<String, Flight> = BTreeMap::new();
+        let mut good = Vec::new();
+        let mut duplicates = 0;
+        let mut rejected: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
+        for (line, says) in &told {
+            let reason = match says {
+                Says::Nothing(reason) => reason,
+                Says::Event(flight) => match first.get(&flight.id) {
+                    None => {
+                        first.insert(flight.id.clone(), flight.clone());
+                        good.push(flight.clone());
+                        continue;
+                    }
+                    Some(first) if first == flight => {
+                        duplicates += 1;
+                        continue;
+                    }
+                    Some(_) => "conflicting_duplicate",
+                },
+            };
+            rejected.entry(reason).or_default().push(line.clone());
+        }
+        let (lines, says) = told.into_iter().unzip();
+        Self { lines, says, good, duplicates, rejected }
+    }
+
+    fn told(&self) -> impl Iterator<Item = (Vec<u8>, Says)> {
+        self.lines.iter().cloned().zip(self.says.iter().cloned())
+    }
+
+    /// The same stream without the lines that nobody could read: those that `is_read` does not
+    /// want, by their number. A repeat of an event that is lost is the event then.
+    pub fn only(&self, mut is_read: impl FnMut(usize) -> bool) -> Self {
+        let kept = self.told().enumerate().filter(|(at, _)| is_read(*at));
+        Self::of(kept.map(|(_, told)| told).collect())
+    }
+
+    /// This stream and another one, which has other events.
+    pub fn and(&self, other: &Self) -> Self {
+        Self::of(self.told().chain(other.told()).collect())
+    }
+
+    /// The same stream with neighbours that changed places, a few times over. Lines of one key keep
+    /// their order, as they do in a partition.
+    pub fn reordered(&self, rng: &mut SmallRng) -> Self {
+        let mut told: Vec<_> =
+            self.told().map(|(line, says)| (super::kafka::key(&line), line, says)).collect();
+        for _ in 0..REORDERINGS {
+            for at in 1..told.len() {
+                let is_other = told[at - 1].0.is_none() || told[at - 1].0 != told[at].0;
+                if is_other && rng.random_bool(0.3) {
+                    told.swap(at - 1, at);
+                }
+            }
+        }
+        Self::of(told.into_iter().map(|(_, line, says)| (line, says)).collect())
     }
 
     pub fn rejected_count(&self) -> u64 {
@@ -255,39 +328,34 @@ impl Maker {
 
     fn stream(mut self, flights: usize, days: i64) -> Sample {
         let good = self.good(flights, days);
-        let mut rejected: BTreeMap<&'static str, Vec<Vec<u8>>> = BTreeMap::new();
-        let mut duplicates = 0;
-        // (arrival, order of telling, line): a repeat must come after the event it repeats, and a
-        // broken line with the id of a good event before it.
-        let mut told: Vec<(i64, usize, Vec<u8>)> = Vec::new();
+        // (arrival, line): a repeat must come after the event it repeats, and a broken line with the
+        // id of a good event before it.
+        let mut told: Vec<(i64, Vec<u8>, Says)> = Vec::new();
         for flight in &good {
             let arrival = flight.at + self.delivery_delay();
             if self.rng.random_bool(0.006) {
                 let (reason, line) = self.broken(flight);
-                rejected.entry(reason).or_default().push(line.clone());
                 let before = arrival - self.rng.random_range(0..HOUR);
-                told.push((before, told.len(), line));
+                told.push((before, line, Says::Nothing(reason)));
             }
             let line = self.line(&fields(flight));
-            told.push((arrival, told.len(), line));
+            told.push((arrival, line, Says::Event(flight.clone())));
             if self.rng.random_bool(0.01) {
-                duplicates += 1;
                 let line = self.odd_line(&fields(flight));
                 let after = arrival + self.rng.random_range(1000..5 * DAY);
-                told.push((after, told.len(), line));
+                told.push((after, line, Says::Event(flight.clone())));
             }
             if self.rng.random_bool(0.001) {
                 let mut other = flight.clone();
                 other.distance += 1;
                 let line = self.odd_line(&fields(&other));
-                rejected.entry("conflicting_duplicate").or_default().push(line.clone());
                 let after = arrival + self.rng.random_range(1000..DAY);
-                told.push((after, told.len(), line));
+                told.push((after, line, Says::Event(other)));
             }
         }
-        told.sort();
-        let lines = told.into_iter().map(|(_, _, line)| line).collect();
-        Sample { lines, good, duplicates, rejected }
+        // In order of arrival; those that arrive together as they were told.
+        told.sort_by_key(|(arrival, _, _)| *arrival);
+        Sample::of(told.into_iter().map(|(_, line, says)| (line, says)).collect())
     }
 
     fn good(&mut self, flights: usize, days: i64) -> Vec<Flight> {

@@ -9,7 +9,9 @@
 pub mod flights;
 pub mod kafka;
 pub mod proxy;
+pub mod schedule;
 pub mod server;
+pub mod small_disk;
 pub mod topics;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use serde_json::Value;
+
+use small_disk::SmallDisk;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_agentflow");
 
 /// What a finished process left.
 #[derive(Debug)]
@@ -71,7 +77,13 @@ impl Finished {
 
 /// The binary with these arguments, without settings from this process's environment.
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_agentflow"));
+    without_settings(Command::new(BINARY), arguments)
+}
+
+fn without_settings<S: AsRef<OsStr>>(
+    mut command: Command,
+    arguments: impl IntoIterator<Item = S>,
+) -> Command {
     for (name, _) in std::env::vars() {
         if name.starts_with("AGENTFLOW_") {
             command.env_remove(name);
@@ -83,7 +95,11 @@ pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Comma
 
 /// Runs the binary to its end.
 pub fn agentflow<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Finished {
-    let output = command(arguments).output().expect("the binary starts");
+    finish(command(arguments))
+}
+
+fn finish(mut command: Command) -> Finished {
+    let output = command.output().expect("the binary starts");
     Finished {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -100,13 +116,41 @@ pub fn domain(name: &str) -> PathBuf {
 pub struct Place {
     folder: tempfile::TempDir,
     pub contracts: PathBuf,
+    /// Where its data are, if not in the folder.
+    disk: Option<SmallDisk>,
 }
 
 impl Place {
     /// With the contracts of the repository's domain `name`.
     pub fn of(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder, contracts: domain(name) }
+        Self { folder, contracts: domain(name), disk: None }
+    }
+
+    /// The same, with its data on a disk of `size`.
+    pub fn on_small_disk(name: &str, size: &str) -> Self {
+        let mut place = Self::of(name);
+        place.disk = Some(SmallDisk::mount(&place.path("disk"), size));
+        place
+    }
+
+    /// The disk that its data are on.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a place with a small disk")
+    }
+
+    /// The binary with these arguments, where it sees the place's data.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let Some(disk) = &self.disk else { return command(arguments) };
+        let words = disk.enter();
+        let mut program = Command::new(&words[0]);
+        program.args(&words[1..]).arg(BINARY);
+        without_settings(program, arguments)
+    }
+
+    /// Runs the binary to its end.
+    pub fn agentflow<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
+        finish(self.command(arguments))
     }
 
     /// With contracts of its own, as (file name, text).
@@ -117,7 +161,7 @@ impl Place {
         for (name, text) in files {
             std::fs::write(contracts.join(name), text).expect("write a contract");
         }
-        Self { folder, contracts }
+        Self { folder, contracts, disk: None }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -125,7 +169,7 @@ impl Place {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.path("data")
+        self.path(if self.disk.is_some() { "disk/data" } else { "data" })
     }
 
     /// Writes `lines` to a file of that name.
@@ -157,7 +201,7 @@ impl Place {
 
     /// `run --until-end` over a file.
     pub fn run(&self, file: &Path) -> Finished {
-        agentflow(self.run_arguments(file, &self.data()))
+        self.agentflow(self.run_arguments(file, &self.data()))
     }
 
     /// `read` with these arguments, as JSON.
@@ -166,7 +210,7 @@ impl Place {
         all.extend(arguments.iter().map(|&argument| argument.to_owned()));
         all.extend(self.common(&self.data()));
         all.extend(["--output", "json"].map(str::to_owned));
-        agentflow(all)
+        self.agentflow(all)
     }
 
     /// `read --batch`: one answer per question.
@@ -177,29 +221,30 @@ impl Place {
         let mut all = vec!["read".to_owned(), "--batch".into(), file.display().to_string()];
         all.extend(self.common(data));
         all.extend(["--output", "json"].map(str::to_owned));
-        let answers = agentflow(all).succeeded().json_lines();
+        let answers = self.agentflow(all).succeeded().json_lines();
         assert_eq!(answers.len(), questions.len(), "one answer per question");
         answers
     }
 
     /// `deadletters`.
     pub fn dead_letters(&self, data: &Path) -> Vec<Value> {
-        agentflow(["deadletters", "--output", "json", "--data", &data.display().to_string()])
+        self.agentflow(["deadletters", "--output", "json", "--data", &data.display().to_string()])
             .succeeded()
             .json_lines()
     }
 
     /// `lake tables`: name → table.
     pub fn lake_tables(&self, data: &Path) -> BTreeMap<String, Value> {
-        let tables = agentflow([
-            "lake",
-            "tables",
-            "--output",
-            "json",
-            "--data",
-            &data.display().to_string(),
-        ])
-        .json();
+        let tables = self
+            .agentflow([
+                "lake",
+                "tables",
+                "--output",
+                "json",
+                "--data",
+                &data.display().to_string(),
+            ])
+            .json();
         let tables = tables.as_array().expect("an array of tables");
         tables
             .iter()

@@ -28,7 +28,7 @@ impl Server {
         arguments.extend(place.common(&place.data()));
         arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
         arguments.extend(more.iter().map(|&argument| argument.to_owned()));
-        Self::spawn(arguments)
+        Self::spawn_in(place, arguments)
     }
 
     /// Any subcommand that says `listening on http://…` on stderr.
@@ -37,12 +37,18 @@ impl Server {
         Self::wait_until_listening(command(&arguments), &arguments)
     }
 
-    /// Any program, given by its name and arguments, that ends up as such a subcommand.
+    /// The same where it sees the data of `place`.
     #[track_caller]
-    pub fn spawn_program(words: Vec<String>) -> Self {
-        let mut program = std::process::Command::new(&words[0]);
-        program.args(&words[1..]).stdin(Stdio::null());
-        Self::wait_until_listening(program, &words)
+    pub fn spawn_in(place: &Place, arguments: Vec<String>) -> Self {
+        Self::wait_until_listening(place.command(&arguments), &arguments)
+    }
+
+    /// The same, with a fail point armed.
+    #[track_caller]
+    pub fn spawn_armed(arguments: Vec<String>, fail_point: &str) -> Self {
+        let mut program = command(&arguments);
+        program.env("AGENTFLOW_FAIL_POINT", fail_point);
+        Self::wait_until_listening(program, &arguments)
     }
 
     #[track_caller]
@@ -109,10 +115,15 @@ impl Server {
 
     /// Records that were applied, whatever became of them.
     pub fn received(&self) -> u64 {
+        self.sum("agentflow_records_total{")
+    }
+
+    /// Sum over all series in `/metrics` that start so.
+    pub fn sum(&self, series: &str) -> u64 {
         let (_, text) = self.get("/metrics");
         let text = text.as_str().expect("the text format");
         text.lines()
-            .filter(|line| line.starts_with("agentflow_records_total{"))
+            .filter(|line| line.starts_with(series))
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
             .sum::<f64>() as u64
     }

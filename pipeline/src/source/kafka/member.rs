@@ -138,6 +138,7 @@ impl Member {
         let facts = Facts {
             stored: Some((assigned.next_offset().max(0) as u64, Some(mark))),
             topic_known: true,
+            known_ids: BTreeSet::new(),
             topic_id: self.ids(&client, [assigned.topic.clone()].into()).remove(&assigned.topic),
             range: range(&client, &assigned.topic, assigned.partition),
         };
@@ -291,22 +292,34 @@ impl Member {
     ) -> (Start, Facts) {
         let name = partition_name(topic, partition);
         let stored = self.group.positions().get(&name);
-        let prefix = partition_name(topic, 0);
-        let prefix = prefix.trim_end_matches('0');
-        let topic_known = self.group.positions().with(|partitions| {
-            partitions.keys().any(|known| {
-                known.strip_prefix(prefix).is_some_and(|rest| rest.parse::<i32>().is_ok())
-            })
-        });
+        let (topic_known, known_ids) = self.known(topic);
         let facts = Facts {
             stored: stored
                 .map(|state| (state.next_offset, state.fingerprint.as_deref().map(Mark::parse))),
             topic_known,
+            known_ids,
             topic_id: id.cloned(),
             range: range(client, topic, partition),
         };
         let config = &self.group.config;
         (choose_start(&facts, config.start, config.out_of_range), facts)
+    }
+
+    /// Does the store know partitions of the topic, and with which ids?
+    fn known(&self, topic: &str) -> (bool, BTreeSet<String>) {
+        let prefix = partition_name(topic, 0);
+        let prefix = prefix.trim_end_matches('0');
+        self.group.positions().with(|partitions| {
+            let marks: Vec<Option<Mark>> = partitions
+                .iter()
+                .filter(|(name, _)| {
+                    name.strip_prefix(prefix).is_some_and(|rest| rest.parse::<i32>().is_ok())
+                })
+                .map(|(_, state)| state.fingerprint.as_deref().map(Mark::parse))
+                .collect();
+            let ids = marks.iter().flatten().map(|mark| mark.topic_id.clone());
+            (!marks.is_empty(), ids.filter(|id| !id.is_empty()).collect())
+        })
     }
 
     pub(super) fn revoke(&self, client: &Client, partitions: &TopicPartitionList, lost: bool) {

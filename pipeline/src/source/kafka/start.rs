@@ -3,6 +3,7 @@
 //! The store says how far it has read; the broker says which offsets there are, and whether the
 //! topic is still the one that was read. Only a policy that somebody declared may skip records.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Where to start in a topic of which nothing was ever read.
@@ -31,7 +32,8 @@ pub enum OutOfRange {
 /// What a position must find again: stored with it as its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mark {
-    /// Id of the topic; a topic that was deleted and made again has another one.
+    /// Id of the topic; a topic that was deleted and made again has another one. Empty: no broker
+    /// told it when the partition was assigned.
     pub(super) topic_id: String,
     /// Leader epoch of the last record read.
     pub(super) epoch: Option<i32>,
@@ -63,6 +65,8 @@ pub(super) struct Facts {
     pub(super) stored: Option<(u64, Option<Mark>)>,
     /// Does the store know any partition of this topic?
     pub(super) topic_known: bool,
+    /// Ids of the topic that stand beside the positions of all its partitions that the store knows.
+    pub(super) known_ids: BTreeSet<String>,
     /// Id of the topic, if a broker answered.
     pub(super) topic_id: Option<String>,
     /// Oldest offset and the one after the newest, if a broker answered.
@@ -102,6 +106,13 @@ pub(super) enum Halt {
 /// Where to start.
 pub(super) fn choose_start(facts: &Facts, start: StartAt, out_of_range: OutOfRange) -> Start {
     let Some((position, mark)) = &facts.stored else {
+        // Nothing was read of this partition, but of others of a topic that is gone.
+        if let (Some(was), Some(is)) = (facts.known_ids.first(), &facts.topic_id)
+            && !facts.known_ids.contains(is)
+        {
+            let (was, is) = (was.clone(), is.clone());
+            return Start::Halt(Halt::Recreated { was, is, position: 0 });
+        }
         // A partition that was added to a topic that is being read: nothing of it may be missed.
         let from_beginning = facts.topic_known || start == StartAt::Earliest;
         return match (facts.range, from_beginning) {
@@ -113,6 +124,7 @@ pub(super) fn choose_start(facts: &Facts, start: StartAt, out_of_range: OutOfRan
     };
     let position = *position;
     if let (Some(mark), Some(is)) = (mark, &facts.topic_id)
+        && !mark.topic_id.is_empty()
         && mark.topic_id != *is
     {
         let was = mark.topic_id.clone();
@@ -142,6 +154,7 @@ mod tests {
         Facts {
             stored: Some((position, Some(mark("id")))),
             topic_known: true,
+            known_ids: ["id".to_owned()].into(),
             topic_id: Some("id".to_owned()),
             range: Some((10, 20)),
         }
@@ -193,6 +206,20 @@ mod tests {
         // Positions of a store that had not kept the id yet.
         let facts = Facts { stored: Some((15, None)), ..facts };
         check(&facts, &at(15, None));
+        // Nor of one that read while no broker told it.
+        let facts = Facts { stored: Some((15, Some(mark("")))), ..facts };
+        check(&facts, &at(15, Some(7)));
+    }
+
+    #[test]
+    fn a_partition_of_a_topic_made_again_is_not_read_because_nothing_was_read_of_it() {
+        let facts = Facts { stored: None, ..stored(0) };
+        check(&facts, &at(10, None));
+        let again = Facts { topic_id: Some("other".to_owned()), ..facts };
+        let (was, is) = ("id".to_owned(), "other".to_owned());
+        check(&again, &Start::Halt(Halt::Recreated { was, is, position: 0 }));
+        check(&Facts { topic_id: None, ..again.clone() }, &at(10, None));
+        check(&Facts { known_ids: BTreeSet::new(), ..again }, &at(10, None));
     }
 
     #[test]
