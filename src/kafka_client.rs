@@ -11,10 +11,12 @@ use crate::failure::{Context, Failure};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Kafka")]
 pub(crate) struct KafkaClientArgs {
-    /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated.
+    /// A setting of librdkafka, for instance `security.protocol=SASL_SSL`. May be repeated. It is for
+    /// every client of the command; `consumer.KEY=VALUE` is for those that read and
+    /// `producer.KEY=VALUE` for those that write, for instance `consumer.fetch.min.bytes=1`.
     #[arg(long = "kafka-set", value_name = "KEY=VALUE", value_parser = setting)]
     kafka_settings: Vec<(String, String)>,
-    /// File with settings of librdkafka, `key=value` a line: the place for secrets.
+    /// File with such settings, `key=value` a line: the place for secrets.
     #[arg(long = "kafka-properties", value_name = "FILE", env = "AGENTFLOW_KAFKA_PROPERTIES")]
     kafka_properties: Option<PathBuf>,
 }

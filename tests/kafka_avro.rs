@@ -137,6 +137,9 @@ fn arguments(place: &Place, kafka: &Kafka, command: &str, more: &[&str]) -> Vec<
     all.extend(["--contracts".to_owned(), place.contracts.display().to_string()]);
     all.extend(["--data".to_owned(), place.data().display().to_string()]);
     all.extend(["--from".to_owned(), kafka.source()]);
+    // One of its own: members of one group wait for each other, whatever topics they read.
+    let group = place.path("group").display().to_string();
+    all.extend(["--kafka-group".to_owned(), group.trim_start_matches('/').replace('/', "-")]);
     all.extend(more.iter().map(|argument| (*argument).to_owned()));
     all
 }
@@ -171,6 +174,104 @@ fn the_same_events_in_avro_and_in_json_give_the_same() {
     assert_eq!(report["accepted"], json!(N), "{report}");
     assert_eq!(sales(&avro_place), sales(&json_place));
     assert!(sales(&avro_place).is_number() || sales(&avro_place).is_string());
+}
+
+/// The shop's contracts in that format, all of one topic.
+fn shop(topic: &str, format: &str) -> Place {
+    let folder = support::domain("shop");
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the shop's contracts") {
+        let path = entry.expect("a file").path();
+        let text = std::fs::read_to_string(&path).expect("a contract");
+        let lines = text.lines().map(|line| match line.starts_with("topic: ") {
+            true => format!("topic: {topic}\nformat: {format}"),
+            false => line.to_owned(),
+        });
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        files.push((name, lines.collect::<Vec<_>>().join("\n")));
+    }
+    let files: Vec<(&str, &str)> =
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    Place::with_contracts(&files)
+}
+
+fn produce(kafka: &Kafka, topic: &str, more: &[&str]) -> Finished {
+    let to = kafka.source();
+    let common = ["produce", "--events", "4000", "--seed", "11", "--unpaced", "--bad", "0.05"];
+    let place = ["--start", "2026-01-01T00:00:00Z", "--topic", topic, "--to", &to];
+    agentflow([&common[..], &place, &["--output", "json"], more].concat())
+}
+
+#[test]
+fn a_shop_that_writes_avro_sells_as_much_as_one_that_writes_json() {
+    let kafka = Kafka::shared();
+    let url = registry();
+    let mut totals = Vec::new();
+    for (format, more) in [
+        ("json", &["--format", "json"][..]),
+        ("avro", &["--format", "avro", "--schema-registry", &url]),
+    ] {
+        let topic = kafka.topic("shop", 2);
+        let told = produce(&kafka, &topic, more).json();
+        let place = shop(&topic, format);
+        let report = run(&place, &kafka, &["--schema-registry", &url]).json();
+        let mut reasons = report["rejected_by_reason"].clone();
+        let mut expected = told["bad_by_reason"].clone();
+        for counts in [&mut reasons, &mut expected] {
+            // Random bytes may begin as Avro does.
+            counts
+                .as_object_mut()
+                .expect("counts")
+                .retain(|reason, count| reason != "unknown_schema" && count.as_u64() != Some(0));
+        }
+        assert_eq!(reasons, expected, "{format}: {report}");
+        let numbers: Vec<Value> = ["revenue", "order_count", "conversion_rate"]
+            .iter()
+            .map(|metric| {
+                let day = ["--window", "24h", "--as-of", "2026-01-01T01:00:00Z"];
+                place.read(&[&[*metric][..], &day].concat()).json()["value"].clone()
+            })
+            .collect();
+        assert!(numbers.iter().all(|number| !number.is_null()), "{numbers:?}");
+        let counts = ["received", "accepted", "duplicate", "rejected"].map(|n| report[n].clone());
+        totals.push((counts, numbers));
+    }
+    assert_eq!(totals[0], totals[1]);
+}
+
+#[test]
+fn avro_is_produced_by_registered_schemas_only() {
+    let kafka = Kafka::shared();
+    let topic = kafka.topic("shop", 1);
+    produce(&kafka, &topic, &["--format", "avro"])
+        .failed(1, &["need a schema registry", "hint:", "--schema-registry"]);
+    let nobody = ["--format", "avro", "--schema-registry", "http://127.0.0.1:1"];
+    produce(&kafka, &topic, &nobody)
+        .failed(1, &["no schema registry answers at `http://127.0.0.1:1", "hint:"]);
+    // The name of the record that the shop's orders are, with another type of amount.
+    let name = r#""name":"order","namespace":"shop""#;
+    let field = r#"{"name":"total_amount","type":"string"}"#;
+    let subject = format!("{topic}-shop.order");
+    register(&subject, &format!(r#"{{"type":"record",{name},"fields":[{field}]}}"#));
+    set_compatibility(&subject, "BACKWARD");
+    let failed = produce(&kafka, &topic, &["--format", "avro", "--schema-registry", &registry()]);
+    failed.failed(1, &["does not take the schema", &subject, "409", "hint:"]);
+    assert_eq!(kafka.ends(&topic).values().sum::<i64>(), 0, "nothing was sent");
+    agentflow(["produce", "--events", "1", "--format", "avro"])
+        .failed(1, &["--format is for records of Kafka", "hint:"]);
+}
+
+/// What new schemas of a subject must be to the older ones.
+#[track_caller]
+fn set_compatibility(subject: &str, rule: &str) {
+    let http = reqwest::blocking::Client::builder().no_proxy().build().expect("a client");
+    let answer = http
+        .put(format!("{}/config/{subject}", registry()))
+        .header("content-type", "application/vnd.schemaregistry.v1+json")
+        .body(json!({"compatibility": rule}).to_string())
+        .send()
+        .expect("an answer");
+    assert!(answer.status().is_success(), "{answer:?}");
 }
 
 #[test]

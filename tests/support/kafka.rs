@@ -347,6 +347,9 @@ impl ForeignMember {
             .set("heartbeat.interval.ms", "300")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("auto.offset.reset", "earliest")
+            // Closed in the middle of a rebalance a client may not leave: then it is missed soon.
+            .set("session.timeout.ms", "3000")
+            .set("heartbeat.interval.ms", "500")
             .create()
             .expect("a consumer");
         consumer.subscribe(&[topic]).expect("a subscription");

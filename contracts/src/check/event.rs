@@ -7,6 +7,7 @@ use crate::check::fields::{self, CheckedField};
 use crate::check::hash;
 use crate::check::money::{self, Amount};
 use crate::check::names::{Item, Known, Names};
+use crate::check::places;
 use crate::check::relations::{Relations, add_envelope, expr_error};
 use crate::check::topic::topics;
 use crate::check::values::{EVENT_ALIASES, column_name, duration};
@@ -69,6 +70,7 @@ pub(crate) fn check(
         hash: 0,
         file: item.source.file.clone(),
     };
+    places::check(&contract, raw, report);
     contract.key = raw.key.as_ref().and_then(|key| key_field(key, &contract, report));
 
     let mut scope = Scope::default();

@@ -21,6 +21,7 @@ mod money;
 mod moved_by;
 mod names;
 mod order;
+mod places;
 mod relations;
 mod topic;
 mod values;

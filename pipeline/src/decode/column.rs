@@ -161,6 +161,13 @@ impl Column {
             (Values::Decimal { values, scale, limit }, Kind::Number) => {
                 values.push(decimal(raw, *scale, *limit, ty)?);
             }
+            // Producers whose numbers are doubles write amounts as texts.
+            (Values::Decimal { values, scale, limit }, Kind::String { escaped: false })
+                if number::is_number(raw.inner()) =>
+            {
+                let digits = Raw { text: raw.inner(), kind: Kind::Number };
+                values.push(decimal(digits, *scale, *limit, ty)?);
+            }
             (Values::Timestamp { values, form }, _) => values.push(timestamp(raw, *form)?),
             (Values::Date(values), Kind::String { .. }) => values.push(date(raw)?),
             (Values::List { ends, element }, Kind::Array) => {

@@ -57,7 +57,8 @@ use texts::Texts;
 
 pub use avro::{GaveUp, SchemaSource, WriterSchema};
 pub(crate) use fault::clip;
-pub(crate) use number::around;
+pub(crate) use number::{around, exactly};
+pub(crate) use time::date;
 
 /// Limits of the decoder.
 #[derive(Debug, Clone)]
@@ -243,6 +244,7 @@ impl Decoder {
             .map_err(|fault| self.refused(ordinal, &fault, &[], None))?;
         let mut members = Vec::with_capacity(32);
         let (plan, event_type) = self.read(&text, ordinal, None, &mut members, run)?;
+        self.drop_foreign_headers(plan, raw.headers(ordinal), &mut members);
         self.push(run, plan, &members, &event_type, ordinal, record, text.len())
     }
 
@@ -258,6 +260,27 @@ impl Decoder {
             Some(&self.plans[plan].0.contract.envelope)
         };
         outside::text(outside, payload, headers, &self.types.headers, envelope_of)
+    }
+
+    /// Forgets the headers that only envelopes of other contracts name: to this record they are no
+    /// more than any other header, and no members that its producer sent.
+    fn drop_foreign_headers(
+        &self,
+        plan: usize,
+        headers: Headers<'_>,
+        members: &mut Vec<Member<'_>>,
+    ) {
+        let envelope = &self.plans[plan].0.contract.envelope;
+        let is_own = |name: &str| {
+            let mut named = envelope.places().filter_map(|(_, place)| place.header());
+            named.any(|own| own.eq_ignore_ascii_case(name))
+        };
+        let is_named =
+            |name: &str| self.types.headers.iter().any(|known| known.eq_ignore_ascii_case(name));
+        members.retain(|member| match member.name.strip_prefix(outside::HEADER) {
+            Some(name) => is_own(name) || !is_named(name) || headers.get(name).is_none(),
+            None => true,
+        });
     }
 
     /// What is decided without a look at the payload.

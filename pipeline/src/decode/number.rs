@@ -61,6 +61,12 @@ pub(super) fn unscaled(text: &str, scale: i32, below: Below) -> Result<i128, Mis
     })
 }
 
+/// The number as a count of `10^-scale`, if it is exactly one. `text` must have the form of a JSON
+/// number.
+pub(crate) fn exactly(text: &str, scale: i32) -> Option<i128> {
+    unscaled(text, scale, Below::Refuse).ok()
+}
+
 /// The nearest counts of `10^-scale` at or below and at or above a decimal text, so that a bound
 /// between two values of a type (`above: 0.5` on an integer) still divides them exactly.
 pub(crate) fn around(text: &str, scale: i32) -> (i128, i128) {

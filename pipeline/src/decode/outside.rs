@@ -22,14 +22,21 @@ use crate::outcome::Reason;
 use super::fault::Fault;
 use super::json::{self, Kind, Member, Raw};
 
+/// What the names of members begin with that stand for headers.
+pub(super) const HEADER: &str = "header:";
 const STRUCTURED: &str = "application/cloudevents+json";
 
 /// The path at which the decoder looks for a part of the envelope.
 pub(super) fn path(place: &Place) -> FieldPath {
     match place {
         Place::Path(path) => path.clone(),
-        Place::Header(name) => vec![format!("header:{}", name.to_ascii_lowercase())],
+        Place::Header(name) => vec![member(name)],
     }
+}
+
+/// The member that stands for a header.
+fn member(name: &str) -> String {
+    format!("{HEADER}{}", name.to_ascii_lowercase())
 }
 
 /// How a record's envelope stands outside of its body.
@@ -81,7 +88,7 @@ pub(super) fn text<'c>(
     for name in named {
         if let Some(value) = headers.get(name) {
             let value = Value::String(utf8(name, value)?.to_owned());
-            put.insert(format!("header:{}", name.to_ascii_lowercase()), value);
+            put.insert(member(name), value);
         }
     }
     let mut top = Vec::new();

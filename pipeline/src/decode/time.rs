@@ -16,7 +16,7 @@ const LAST: i64 = 253_402_300_800 * US_PER_SECOND - 1;
 
 /// Why a text is not an instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TimeError {
+pub(crate) enum TimeError {
     /// It does not have the form.
     Form,
     /// It lies outside the years 1 to 9999.
@@ -98,7 +98,7 @@ pub(super) fn rfc3339(text: &str) -> Result<i64, TimeError> {
 }
 
 /// Days since 1970 from `2026-01-31`.
-pub(super) fn date(text: &str) -> Result<i32, TimeError> {
+pub(crate) fn date(text: &str) -> Result<i32, TimeError> {
     let day = days(text.as_bytes()).ok_or(TimeError::Form)?;
     if i64::from(day) * SECONDS_PER_DAY * US_PER_SECOND < FIRST {
         return Err(TimeError::Range);

@@ -2,8 +2,11 @@
 //!
 //! Everything is exact: integers and decimals keep all their digits, a time keeps its microseconds,
 //! a text of JSON is passed on as it was sent. [`text`] writes single values, [`json`] values of any
-//! contract type, [`event`] whole journal rows as the records that they came from.
+//! contract type, [`event`] whole journal rows as the records that they came from. [`avro`] is for
+//! producers: it writes a record of JSON in Avro.
 
+pub mod avro;
 pub mod event;
 pub mod json;
+mod members;
 pub mod text;

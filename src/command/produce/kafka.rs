@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ::contracts::model::{Domain, EventContract, Format, Topic};
-use clap::ValueEnum;
+use pipeline::registry::Registry;
+use pipeline::source::kafka::{ClientKind, settings_for};
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,21 +16,14 @@ use serde_json::Value;
 
 use crate::failure::{Failure, chain};
 
+use super::avro::AvroRecords;
+use super::cloud_event;
+use super::format::{Made, RecordFormat};
+
 /// How long records that were handed to the client may take to be acknowledged at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 /// Pause while the client's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
-
-/// How an event becomes a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum RecordFormat {
-    /// The event as JSON, as it would be posted.
-    Json,
-    /// CloudEvents in binary mode: the envelope in `ce_` headers, the rest as JSON.
-    Cloudevents,
-    /// CloudEvents in structured mode: one JSON document.
-    CloudeventsStructured,
-}
 
 /// What a Kafka sink is opened with.
 pub(super) struct KafkaTo<'a> {
@@ -39,6 +33,8 @@ pub(super) struct KafkaTo<'a> {
     pub(super) topic: Option<String>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) format: RecordFormat,
+    /// For records in Avro.
+    pub(super) registry: Option<Registry>,
     pub(super) domain: &'a Domain,
 }
 
@@ -52,6 +48,7 @@ pub(super) struct KafkaSink {
     fallback: String,
     headers: Vec<(String, String)>,
     format: RecordFormat,
+    avro: Option<AvroRecords>,
 }
 
 /// Where events of one type go.
@@ -106,7 +103,7 @@ impl KafkaSink {
         for (key, value) in defaults {
             config.set(key, value);
         }
-        for (key, value) in &to.settings {
+        for (key, value) in settings_for(&to.settings, ClientKind::Producer) {
             config.set(key, value);
         }
         config
@@ -128,8 +125,13 @@ impl KafkaSink {
             fallback,
             headers: to.headers,
             format: to.format,
+            avro: None,
         };
         sink.check(to.brokers)?;
+        if to.format == RecordFormat::Avro {
+            let topic = sink.topic.as_deref();
+            sink.avro = Some(AvroRecords::register(to.registry.as_ref(), to.domain, topic)?);
+        }
         Ok(sink)
     }
 
@@ -171,11 +173,16 @@ impl KafkaSink {
         for (name, value) in &self.headers {
             headers = headers.insert(Header { key: name, value: Some(value) });
         }
-        let as_cloud_event = match (self.format, route, &event) {
-            (RecordFormat::Json, _, _) | (_, None, _) | (_, _, None) => None,
-            (format, Some(route), Some(event)) => cloud_event(format, route, event),
+        let made = match (self.format, route, &event) {
+            (RecordFormat::Avro, ..) => {
+                let avro = self.avro.as_ref().zip(event_type);
+                avro.and_then(|(avro, event_type)| avro.record(event_type, line)).map(Made::body)
+            }
+            (RecordFormat::Json, ..) | (_, None, _) | (_, _, None) => None,
+            (format, Some(route), Some(event)) => cloud_event::made(format, &route.envelope, event),
         };
-        let payload = match &as_cloud_event {
+        let payload = match &made {
+            // As it is: most of what cannot be written otherwise is to be rejected anyway.
             None => line,
             Some(made) => {
                 for (name, value) in &made.headers {
@@ -236,54 +243,15 @@ fn routes(domain: &Domain) -> HashMap<String, Route> {
 
 fn route(contract: &EventContract) -> Option<Route> {
     let envelope = &contract.envelope;
-    let topic = contract.topics.iter().find_map(|topic| match topic {
-        Topic::Name(name) => Some(name.clone()),
-        Topic::Pattern(_) => None,
-    })?;
+    let topic = topic_of(contract)?;
     let places = [&envelope.event_type, &envelope.id, &envelope.time];
     Some(Route { topic, key: contract.key.clone(), envelope: places.map(ToString::to_string) })
 }
 
-struct CloudEvent {
-    headers: Vec<(String, String)>,
-    payload: Vec<u8>,
-}
-
-/// The event with its envelope taken out of the body; `None` when it lacks a part of the envelope:
-/// such an event goes as it is.
-fn cloud_event(format: RecordFormat, route: &Route, event: &Value) -> Option<CloudEvent> {
-    let mut data = event.as_object()?.clone();
-    let mut attributes = Vec::new();
-    for (name, member) in ["type", "id", "time"].into_iter().zip(&route.envelope) {
-        let value = data.shift_remove(member)?;
-        attributes.push((name, value.as_str()?.to_owned()));
-    }
-    attributes.push(("specversion", "1.0".to_owned()));
-    attributes.push(("source", "agentflow/produce".to_owned()));
-    let data = Value::Object(data);
-    let made = match format {
-        RecordFormat::Json => return None,
-        RecordFormat::Cloudevents => {
-            let named = attributes.into_iter().map(|(name, value)| (format!("ce_{name}"), value));
-            let content = ("content-type".to_owned(), "application/json".to_owned());
-            CloudEvent {
-                headers: named.chain([content]).collect(),
-                payload: data.to_string().into_bytes(),
-            }
-        }
-        RecordFormat::CloudeventsStructured => {
-            let mut document = serde_json::Map::new();
-            for (name, value) in attributes {
-                document.insert(name.to_owned(), value.into());
-            }
-            document.insert("datacontenttype".to_owned(), "application/json".into());
-            document.insert("data".to_owned(), data);
-            let content = "application/cloudevents+json; charset=UTF-8".to_owned();
-            CloudEvent {
-                headers: vec![("content-type".to_owned(), content)],
-                payload: Value::Object(document).to_string().into_bytes(),
-            }
-        }
-    };
-    Some(made)
+/// The first topic that a contract names as such, not by a pattern.
+pub(super) fn topic_of(contract: &EventContract) -> Option<String> {
+    contract.topics.iter().find_map(|topic| match topic {
+        Topic::Name(name) => Some(name.clone()),
+        Topic::Pattern(_) => None,
+    })
 }

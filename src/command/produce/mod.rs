@@ -3,12 +3,16 @@
 //! The generator itself is a source of the pipeline ([`pipeline::source::generator`]); here are its
 //! settings and the places that its events can go to ([`to`]).
 
+mod avro;
+mod cloud_event;
+mod format;
 mod kafka;
 mod to;
 
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use pipeline::outcome::Reason;
 use pipeline::source::generator::{Fault, Generator, GeneratorOptions, Summary};
 use serde::Serialize;
 use serving::metric::parse_as_of;
@@ -17,8 +21,9 @@ use crate::failure::Failure;
 use crate::kafka_client::{KafkaClientArgs, setting};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::Bar;
+use crate::schema_registry::RegistryArgs;
 
-use kafka::RecordFormat;
+use format::RecordFormat;
 use to::{Sink, To};
 
 #[derive(Debug, Args)]
@@ -26,6 +31,7 @@ use to::{Sink, To};
   agentflow produce --events 1000000 --seed 7 --to file:events.ndjson
   agentflow produce --rate 200 --to http://127.0.0.1:8080
   agentflow produce --rate 1000 --to kafka:127.0.0.1:9092
+  agentflow produce --to kafka:127.0.0.1:9092 --format avro --schema-registry http://127.0.0.1:8081
   agentflow produce --events 5")]
 pub(super) struct Produce {
     /// How many events. Default: no end to a server or to Kafka, 1000 otherwise.
@@ -62,6 +68,8 @@ pub(super) struct KafkaOptions {
     headers: Vec<(String, String)>,
     #[command(flatten)]
     client: KafkaClientArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
 }
 
 /// What the stream is like.
@@ -139,11 +147,15 @@ struct Told {
     clicks: u64,
 }
 
-impl From<&Summary> for Told {
-    fn from(summary: &Summary) -> Self {
+impl Told {
+    fn new(summary: &Summary, format: RecordFormat) -> Self {
         let mut bad_by_reason = std::collections::BTreeMap::new();
         for (fault, count) in Fault::ALL.into_iter().zip(summary.bad) {
-            *bad_by_reason.entry(fault.reason().code()).or_insert(0) += count;
+            let reason = match format {
+                RecordFormat::Avro if fault.is_of_form() => Reason::NotAvro,
+                _ => fault.reason(),
+            };
+            *bad_by_reason.entry(reason.code()).or_insert(0) += count;
         }
         Self {
             events: summary.events,
@@ -163,6 +175,12 @@ impl From<&Summary> for Told {
 
 impl Produce {
     pub(super) fn run(self) -> Result<(), Failure> {
+        if self.kafka.format != RecordFormat::Json && !matches!(self.to, To::Kafka(_)) {
+            return Err(Failure::input(
+                "--format is for records of Kafka, and events go elsewhere",
+            )
+            .hint("leave it out, or send them with --to kafka:HOST:PORT"));
+        }
         let live = self.to.is_live() && !self.unpaced;
         let count = self.events.or((!live).then_some(1000));
         let options = self.mix.options(count, live)?;
@@ -185,7 +203,7 @@ impl Produce {
         }
         sink.finish()?;
         bar.finish();
-        self.tell(&Told::from(generator.summary()))
+        self.tell(&Told::new(generator.summary(), self.kafka.format))
     }
 
     fn tell(&self, told: &Told) -> Result<(), Failure> {

@@ -81,6 +81,7 @@ impl Sink {
                     topic: kafka.topic.clone(),
                     headers: kafka.headers.clone(),
                     format: kafka.format,
+                    registry: kafka.registry.open()?,
                     domain: &domain,
                 })?;
                 Ok(Self::Kafka(Box::new(sink)))

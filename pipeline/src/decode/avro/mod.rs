@@ -218,6 +218,7 @@ impl Decoder {
                 continue;
             }
             let (at, event_type) = read?;
+            self.drop_foreign_headers(at, headers, &mut members);
             let strictly = if written.is_odd {
                 render(program, body, limit, Odd::Refused, &mut Vec::new()).map(drop)
             } else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use contracts::model::{EventContract, Status, TimeForm, UnknownEvent, column};
+use contracts::model::{EventContract, Place, Status, TimeForm, UnknownEvent, column};
 use contracts::types::Type;
 
 use super::support::{batch, contract, decode, domain, field, place, required, show};
@@ -240,4 +240,28 @@ fn personal_data_stays_out_of_messages() {
         br#"{"event_type":"e","event_id":"1","timestamp":"2026-01-31T10:00:00Z","email":12345}"#;
     let batch = decode(domain(vec![vec![contract(&["e"], vec![email])]]), &[record]);
     assert_eq!(batch.rejected[0].detail, "expected string");
+}
+
+#[test]
+fn headers_of_other_contracts_are_no_members() {
+    let named = |name: &str, header: &str| {
+        let mut contract = contract(&[name], vec![field("n", Type::Int64)]);
+        contract.envelope.id = Place::Header(header.to_owned());
+        contract
+    };
+    let domain = domain(vec![vec![named("a", "Id-A")], vec![named("b", "id-b")]]);
+    let line = br#"{"event_type":"a","timestamp":"2026-01-31T10:00:00Z","n":1,"header:x":2}"#;
+    let mut raw = batch(&[line]);
+    let start = raw.bytes.len() - 1;
+    raw.bytes.truncate(start);
+    for (name, value) in [("id-a", "1"), ("id-b", "2"), ("x", "3")] {
+        crate::headers::push(&mut raw.bytes, name, Some(value.as_bytes()));
+    }
+    raw.records[0].attached.headers_len = (raw.bytes.len() - start) as u32;
+    let decoded = Decoder::new(&Arc::new(domain)).decode(raw);
+    assert_eq!(
+        show(&decoded, 0),
+        "a v1 _type=a _id=1 _time=2026-01-31T10:00:00 _tenant=default n=1 _absent=0 \
+         _extra={\"header:x\":2}"
+    );
 }

@@ -8,18 +8,15 @@
 //!
 //! Start at [`EventWriter::new`]; [`EventRows::write`] writes one row.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use contracts::model::{Envelope, EventContract, Family, Place, TimeForm, column};
 use contracts::types::Type;
-use serde::Deserializer;
-use serde::de::{MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use crate::encode::json;
+use crate::encode::members;
 use crate::encode::text::time_text;
 
 /// Journal rows that are not as the family's schema says.
@@ -238,7 +235,8 @@ impl<'a> EventRows<'a> {
         let version = self.writer.version(self.versions[row]);
         let members = version.map_or(&[][..], |version| &version.members);
         let extra = match self.extra.is_valid(row) {
-            true => self::extra(self.extra.value(row)),
+            // The decoder wrote it, and it reads deeper texts than it writes.
+            true => members::of(self.extra.value(row)).unwrap_or_default(),
             false => Vec::new(),
         };
         let mut object = Object::open(out);
@@ -386,30 +384,6 @@ impl<'o> Object<'o> {
     fn close(self) {
         self.out.push(b'}');
     }
-}
-
-/// The members of `_extra` in their order, values as they were sent.
-fn extra(text: &str) -> Vec<(String, &RawValue)> {
-    struct Members;
-
-    impl<'de> Visitor<'de> for Members {
-        type Value = Vec<(String, &'de RawValue)>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut members = Vec::new();
-            while let Some(member) = map.next_entry()? {
-                members.push(member);
-            }
-            Ok(members)
-        }
-    }
-
-    // The decoder wrote it, and it reads deeper texts than it writes.
-    serde_json::Deserializer::from_str(text).deserialize_map(Members).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use serde::Serialize;
 
-use crate::source::kafka::KafkaError;
+use crate::source::kafka::{ClientKind, KafkaError, settings_for};
 
 /// Settings that exactly-once rests on, with the reason why they cannot be set.
 const OWNED: [(&str, &str); 8] = [
@@ -68,7 +68,7 @@ pub struct PublisherConfig {
     pub transaction_timeout: Duration,
     /// How long [`super::PublisherHandle::flush`] keeps trying while the brokers refuse.
     pub flush_timeout: Duration,
-    /// Settings of librdkafka: TLS, SASL and whatever else it knows.
+    /// Settings of librdkafka: TLS, SASL and whatever else it knows; see [`settings_for`].
     pub properties: BTreeMap<String, String>,
 }
 
@@ -104,7 +104,7 @@ impl PublisherConfig {
     }
 
     /// Settings of any client.
-    pub(super) fn client(&self) -> Result<ClientConfig, KafkaError> {
+    pub(super) fn client(&self, kind: ClientKind) -> Result<ClientConfig, KafkaError> {
         let mut client = ClientConfig::new();
         let defaults = [
             ("client.id", "agentflow-publisher"),
@@ -116,9 +116,9 @@ impl PublisherConfig {
         for (key, value) in defaults {
             client.set(key, value);
         }
-        for (key, value) in &self.properties {
-            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == key) {
-                return Err(KafkaError::OwnedSetting { key: key.clone(), reason });
+        for (key, value) in settings_for(&self.properties, kind) {
+            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == key) {
+                return Err(KafkaError::OwnedSetting { key: key.to_owned(), reason });
             }
             client.set(key, value);
         }
@@ -128,7 +128,7 @@ impl PublisherConfig {
 
     /// Settings of the client that publishes.
     pub(super) fn producer(&self, transactional_id: &str) -> Result<ClientConfig, KafkaError> {
-        let mut client = self.client()?;
+        let mut client = self.client(ClientKind::Producer)?;
         let defaults = [
             // Where Java's clients put a key, so that topics of both can be joined.
             ("partitioner", "murmur2_random".to_owned()),
@@ -139,7 +139,7 @@ impl PublisherConfig {
             ("message.max.bytes", (64 << 20).to_string()),
         ];
         for (key, value) in defaults {
-            if !self.properties.contains_key(key) {
+            if client.get(key).is_none() {
                 client.set(key, value);
             }
         }
@@ -154,7 +154,7 @@ impl PublisherConfig {
 
     /// Settings of a client that reads the topic of positions.
     pub(super) fn consumer(&self, isolation: &str) -> Result<ClientConfig, KafkaError> {
-        let mut client = self.client()?;
+        let mut client = self.client(ClientKind::Consumer)?;
         client
             // Partitions are assigned by hand: nobody joins this group, and it keeps no offsets.
             .set("group.id", "agentflow-positions")
@@ -191,7 +191,8 @@ mod tests {
     fn other_settings_go_before_the_defaults() {
         let mut config = config();
         config.properties.insert("compression.type".to_owned(), "zstd".to_owned());
-        config.properties.insert("linger.ms".to_owned(), "20".to_owned());
+        config.properties.insert("producer.linger.ms".to_owned(), "20".to_owned());
+        config.properties.insert("consumer.no.such.setting".to_owned(), "1".to_owned());
         config.check().expect("allowed");
         let client = config.producer("id").expect("allowed");
         assert_eq!(client.get("compression.type"), Some("zstd"));

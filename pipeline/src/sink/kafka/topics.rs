@@ -11,7 +11,7 @@ use tracing::{info, warn};
 use super::config::PublisherConfig;
 use super::context::{ANSWER_WITHIN, Context, ask};
 use super::error::PublishError;
-use crate::source::kafka::KafkaError;
+use crate::source::kafka::{ClientKind, KafkaError};
 
 /// As many as the brokers say.
 const BROKER_DEFAULT: i32 = -1;
@@ -32,8 +32,10 @@ pub(super) fn ensure(
     context: &Context,
     is_stopped: &dyn Fn() -> bool,
 ) -> Result<usize, PublishError> {
-    let client: AdminClient<Context> =
-        config.client()?.create_with_context(context.clone()).map_err(KafkaError::of_settings)?;
+    let client: AdminClient<Context> = config
+        .client(ClientKind::Admin)?
+        .create_with_context(context.clone())
+        .map_err(KafkaError::of_settings)?;
     // All topics: a question for one by its name would make some brokers create it their way.
     let metadata = ask(&config.brokers, context, is_stopped, |timeout| {
         client.inner().fetch_metadata(None, timeout)

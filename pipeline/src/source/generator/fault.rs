@@ -88,6 +88,19 @@ impl Fault {
         }
     }
 
+    /// Can no schema for orders hold such an event? Written as it is in a topic of Avro, it is no Avro.
+    pub fn is_of_form(self) -> bool {
+        use crate::outcome::Reason;
+        let reasons = [
+            Reason::NotJson,
+            Reason::DuplicateKey,
+            Reason::MissingField,
+            Reason::WrongType,
+            Reason::UnknownEventType,
+        ];
+        reasons.contains(&self.reason())
+    }
+
     /// Appends `order`, a good order event, with this fault. [`Self::FarFuture`] and
     /// [`Self::Conflict`] are not faults of a line's text: the line is appended as it is.
     pub(super) fn spoil(self, rng: &mut SmallRng, order: &[u8], into: &mut Vec<u8>) {

@@ -29,6 +29,7 @@ use super::config::KafkaConfig;
 use super::error::KafkaError;
 use super::group::Group;
 use super::partition_name;
+use super::properties::{ClientKind, settings_for};
 use crate::clock;
 use crate::metrics::METRICS;
 
@@ -317,11 +318,12 @@ impl Work {
     }
 }
 
-/// Settings of the producer. Those of the source that only a consumer has are ignored by librdkafka.
+/// Settings of the producer. Those of the source that only a consumer has are ignored by librdkafka,
+/// which warns; `consumer.` before them keeps them away.
 fn settings(config: &KafkaConfig) -> ClientConfig {
     let mut client = ClientConfig::new();
     client.set("client.id", "agentflow-canary");
-    for (key, value) in &config.properties {
+    for (key, value) in settings_for(&config.properties, ClientKind::Producer) {
         client.set(key, value);
     }
     let timeout = (SENT_WITHIN - Duration::from_secs(1)).as_millis().to_string();

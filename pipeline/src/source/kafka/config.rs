@@ -9,6 +9,7 @@ use rdkafka::ClientConfig;
 
 use super::canary::{self, CanaryConfig};
 use super::error::KafkaError;
+use super::properties::{ClientKind, settings_for};
 use super::start::{OutOfRange, StartAt};
 
 /// Settings that exactly-once rests on, with the reason why they cannot be set.
@@ -79,7 +80,7 @@ pub struct KafkaConfig {
     pub waiting_bytes: usize,
     /// Measures freshness with records of its own; `None`: not.
     pub canary: Option<CanaryConfig>,
-    /// Settings of librdkafka: TLS, SASL and whatever else it knows.
+    /// Settings of librdkafka: TLS, SASL and whatever else it knows; see [`settings_for`].
     pub properties: BTreeMap<String, String>,
 }
 
@@ -130,9 +131,9 @@ impl KafkaConfig {
         for (key, value) in defaults {
             client.set(key, value);
         }
-        for (key, value) in &self.properties {
-            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == key) {
-                return Err(KafkaError::OwnedSetting { key: key.clone(), reason });
+        for (key, value) in settings_for(&self.properties, ClientKind::Consumer) {
+            if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == key) {
+                return Err(KafkaError::OwnedSetting { key: key.to_owned(), reason });
             }
             client.set(key, value);
         }
@@ -191,9 +192,15 @@ mod tests {
         let mut config = config(&[]);
         config.properties.insert("client.id".to_owned(), "mine".to_owned());
         config.properties.insert("sasl.mechanism".to_owned(), "PLAIN".to_owned());
+        config.properties.insert("consumer.fetch.min.bytes".to_owned(), "2".to_owned());
+        config.properties.insert("producer.linger.ms".to_owned(), "20".to_owned());
         let client = config.client(0, 1).expect("allowed");
         assert_eq!(client.get("client.id"), Some("mine"));
         assert_eq!(client.get("sasl.mechanism"), Some("PLAIN"));
+        assert_eq!(client.get("fetch.min.bytes"), Some("2"));
+        assert_eq!(client.get("linger.ms"), None);
+        config.properties.insert("consumer.group.id".to_owned(), "x".to_owned());
+        assert!(config.client(0, 1).is_err(), "a prefix opens no door");
     }
 
     #[test]

@@ -41,6 +41,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The same trouble is logged again after this long.
 const SAY_AGAIN_AFTER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(100);
+/// The same while the member leaves, so that it is seen soon that it has.
+const LEAVE_POLL: Duration = Duration::from_millis(10);
 
 pub(super) type Client = BaseConsumer<MemberContext>;
 
@@ -411,7 +413,7 @@ impl Member {
     pub(super) fn run(&self, client: Arc<Client>) {
         let mut looked = Instant::now();
         while !self.stop.load(Ordering::Relaxed) {
-            self.poll(&client);
+            self.poll(&client, POLL);
             if looked.elapsed() >= LOOK_EVERY {
                 looked = Instant::now();
                 self.look(&client);
@@ -419,15 +421,18 @@ impl Member {
         }
         client.unsubscribe();
         let deadline = Instant::now() + self.group.config.drain_within + ANSWER_WITHIN;
-        while !self.lock().assigned.is_empty() && Instant::now() < deadline {
-            self.poll(&client);
+        // A client that is closed while it gives its partitions back may forget to leave. The group
+        // would wait for this member until its session times out, and with it whoever comes next.
+        let is_left = || self.lock().assigned.is_empty() && !native::is_member(&client);
+        while !is_left() && Instant::now() < deadline {
+            self.poll(&client, LEAVE_POLL);
         }
         // What is left holds the client.
         self.lock().assigned.clear();
     }
 
-    fn poll(&self, client: &Client) {
-        match client.poll(POLL) {
+    fn poll(&self, client: &Client, timeout: Duration) {
+        match client.poll(timeout) {
             None => {}
             Some(Ok(message)) => {
                 // Every partition has a queue of its own from before its first record.

@@ -21,6 +21,7 @@ mod look;
 mod member;
 mod native;
 mod partition;
+mod properties;
 mod start;
 mod status;
 
@@ -47,6 +48,7 @@ pub use canary::{CanaryConfig, CanaryStatus, TOPIC as CANARY_TOPIC};
 pub use config::{KafkaConfig, TopicSpec};
 pub(crate) use error::is_refusal;
 pub use error::{KafkaError, is_refused};
+pub use properties::{ClientKind, settings_for};
 pub use start::{OutOfRange, StartAt};
 pub use status::{KafkaPartition, KafkaProbe, KafkaStatus, partition_name, partition_of_name};
 

@@ -15,6 +15,21 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
+/// Is the client a member of its group, or on the way to be one?
+pub(super) fn is_member<C: ConsumerContext>(consumer: &BaseConsumer<C>) -> bool {
+    let client = consumer.client().native_ptr();
+    // SAFETY: the client is alive; the text is ours, is read, and is released by its own allocator.
+    unsafe {
+        let id = rd::rd_kafka_memberid(client);
+        if id.is_null() {
+            return false;
+        }
+        let is_member = !CStr::from_ptr(id).to_bytes().is_empty();
+        rd::rd_kafka_mem_free(client, id.cast());
+        is_member
+    }
+}
+
 /// The leader epoch that a record was written in; `None` from brokers that do not tell.
 pub(super) fn leader_epoch(message: &BorrowedMessage<'_>) -> Option<i32> {
     // SAFETY: the pointer is valid as long as the message is.
@@ -39,6 +54,9 @@ pub(super) fn set_leader_epoch(
         }
     }
 }
+
+/// The id of topics without one, as brokers before Kafka 2.8 tell it.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// What the broker says of one topic.
 pub(super) type Described = Result<String, RDKafkaErrorCode>;
@@ -111,7 +129,12 @@ unsafe fn described(
             let code = rd::rd_kafka_error_code(rd::rd_kafka_TopicDescription_error(topic));
             let described = if code == rd::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
                 let id = rd::rd_kafka_TopicDescription_topic_id(topic);
-                Ok(CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id)).to_string_lossy().into_owned())
+                let id = CStr::from_ptr(rd::rd_kafka_Uuid_base64str(id)).to_string_lossy();
+                // librdkafka asks old brokers in an older way, and notes the answer that they lack.
+                if id == NO_ID {
+                    return Err(RDKafkaErrorCode::UnsupportedFeature);
+                }
+                Ok(id.into_owned())
             } else {
                 Err(code.into())
             };
