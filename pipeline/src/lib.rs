@@ -7,7 +7,6 @@
 //! Start at [`batch`] for what moves, [`store`] for what the pipeline asks of a store.
 
 pub mod admit;
-mod background;
 pub mod batch;
 pub mod clock;
 pub mod decode;

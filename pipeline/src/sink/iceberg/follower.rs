@@ -27,7 +27,6 @@ use super::maintain::Schedule;
 use super::schema::{RowSource, sanitise, tables};
 use super::status::{LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
-use crate::background;
 use crate::clock;
 use crate::sink::backoff::Backoff;
 use crate::store::Journal;
@@ -64,7 +63,6 @@ impl Lake {
         let thread = std::thread::Builder::new()
             .name("lake".to_owned())
             .spawn(move || {
-                background::give_way();
                 runtime.block_on(follower.run(&inbox));
                 ended.update(|status| status.running = false);
             })

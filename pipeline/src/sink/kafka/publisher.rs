@@ -13,7 +13,6 @@ use super::config::PublisherConfig;
 use super::error::PublishError;
 use super::status::{PublisherStatus, SharedStatus};
 use super::worker::{Flush, Worker};
-use crate::background;
 use crate::store::Journal;
 
 /// Publishes one topic.
@@ -36,10 +35,7 @@ impl Publisher {
         let worker = Worker::new(config, identity, journal, domain, status.clone(), &stop);
         let thread = std::thread::Builder::new()
             .name("publisher".to_owned())
-            .spawn(move || {
-                background::give_way();
-                worker.run(&inbox);
-            })
+            .spawn(move || worker.run(&inbox))
             .map_err(PublishError::Thread)?;
         Ok(PublisherHandle { commands, stop, status, thread: Some(thread) })
     }

@@ -1,6 +1,6 @@
 //! What librdkafka has and its Rust binding does not show: topic ids and leader epochs.
 //!
-//! Unsafe code, as in `background` and nowhere else in this crate. Every function takes safe handles, and frees what it was
+//! The only unsafe code of this crate. Every function takes safe handles, and frees what it was
 //! given before it returns.
 #![allow(unsafe_code)]
 

@@ -6,7 +6,6 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::{Maintenance, maintain};
-use crate::background;
 use crate::clock;
 use crate::sink::iceberg::config::LakeConfig;
 use crate::sink::iceberg::error::{LakeError, chain};
@@ -37,7 +36,6 @@ impl Schedule {
         let thread = std::thread::Builder::new()
             .name("lake maintenance".to_owned())
             .spawn(move || {
-                background::give_way();
                 let mut last = Instant::now();
                 while !asked.load(Ordering::Relaxed) {
                     std::thread::sleep(LOOK.min(every));
