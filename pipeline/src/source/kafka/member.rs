@@ -249,13 +249,11 @@ impl Member {
                 native::set_leader_epoch(&mut wanted, &topic, partition, epoch);
             }
             let end = facts.range.map(|(_, high)| high);
-            let mark = facts
-                .topic_id
-                .or_else(|| facts.stored.and_then(|(_, mark)| mark).map(|mark| mark.topic_id));
+            let id = facts.id();
             let assigned = Assigned::new(
                 (&topic, partition),
                 queue,
-                (mark.unwrap_or_default(), epoch),
+                (id, epoch),
                 next,
                 end.filter(|_| self.group.config.until_end),
                 self.group.format(&topic),

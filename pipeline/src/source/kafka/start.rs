@@ -73,6 +73,18 @@ pub(super) struct Facts {
     pub(super) range: Option<(i64, i64)>,
 }
 
+impl Facts {
+    /// Id of the topic that is going to be read: what a broker says, or else what stands beside the
+    /// position, or else beside those of the topic's other partitions. So that a topic that is made
+    /// again just now is found out once a broker answers. Empty: nobody knows.
+    pub(super) fn id(&self) -> String {
+        let stored = self.stored.as_ref().and_then(|(_, mark)| mark.as_ref());
+        let stored = stored.map(|mark| &mark.topic_id).filter(|id| !id.is_empty());
+        let id = self.topic_id.as_ref().or(stored).or_else(|| self.known_ids.first());
+        id.cloned().unwrap_or_default()
+    }
+}
+
 /// The decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Start {
@@ -220,6 +232,18 @@ mod tests {
         check(&again, &Start::Halt(Halt::Recreated { was, is, position: 0 }));
         check(&Facts { topic_id: None, ..again.clone() }, &at(10, None));
         check(&Facts { known_ids: BTreeSet::new(), ..again }, &at(10, None));
+    }
+
+    #[test]
+    fn the_id_is_what_a_broker_says_or_what_was_read_before() {
+        let facts = Facts { topic_id: Some("is".to_owned()), ..stored(0) };
+        assert_eq!(facts.id(), "is");
+        let facts = Facts { topic_id: None, known_ids: ["other".to_owned()].into(), ..facts };
+        assert_eq!(facts.id(), "id");
+        let facts = Facts { stored: Some((15, Some(mark("")))), ..facts };
+        assert_eq!(facts.id(), "other");
+        assert_eq!(Facts { stored: None, ..facts }.id(), "other");
+        assert_eq!(Facts::default().id(), "");
     }
 
     #[test]
