@@ -123,6 +123,12 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
     let is_running = schedule.rng.random_bool(0.5);
     schedule.told.push(format!("made again while running: {is_running}"));
     if is_running {
+        // A topic that goes while the group is being formed is another thing (ADR 0011, limits).
+        let is_read = format!("\"topic\":\"{gone}\"");
+        schedule.wait_until(&server, "its partitions", || {
+            let (_, health) = server.get("/v1/health");
+            health.to_string().matches(&is_read).count() == partitions as usize
+        });
         schedule.client().delete(&gone);
         schedule.client().create(&gone, partitions);
         let halted = format!("agentflow_source_halted{{partition=\"kafka:{gone}/");
