@@ -160,7 +160,7 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
         .agentflow(schedule.run_arguments(&reads))
         .failed(1, &["made again", &gone, "hint:"]);
 
-    let report = schedule.report(&[stays.clone()]);
+    let report = schedule.report(std::slice::from_ref(&stays));
     check_ledger(&report, &schedule.kafka(), &stays);
     let read: BTreeMap<i32, i64> =
         (0..partitions).map(|partition| (partition, outcomes(&report, &gone, partition))).collect();

@@ -93,7 +93,9 @@ fn a_slow_store_leaves_what_waits_in_kafka() {
         let lag = server.sum("agentflow_source_lag_records{");
         (lag + server.received() >= produced).then_some(lag)
     });
-    println!("idle {idle} MiB, grown by {grown} of {ALLOWED} MiB; {received} received, {lag} wait");
+    eprintln!(
+        "idle {idle} MiB, grown by {grown} of {ALLOWED} MiB; {received} received, {lag} wait"
+    );
     assert!(lag * RECORD as u64 >= BACKLOG / 2, "the store was fast: {lag} records are left");
     assert!(grown <= ALLOWED, "grown by {grown} MiB");
     // Not in good order: that would wait for what is on its way.

@@ -97,7 +97,7 @@ fn the_server_tells_how_to_open_its_tables() {
         assert_eq!(read, table["rows"].to_string(), "{table}");
         rows += table["rows"].as_u64().expect("a count");
     }
-    assert_eq!(rows, sample.good.len() as u64 + sample.rejected_count() as u64);
+    assert_eq!(rows, sample.good.len() as u64 + sample.rejected_count());
     assert!(server.stop().success());
 }
 

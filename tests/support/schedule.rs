@@ -370,7 +370,7 @@ impl<'a> Schedule<'a> {
 
     /// Everything that could be read is there once, and everything says so.
     pub fn judge(&self, report: &Value, sample: &Sample) {
-        println!("schedule {}: {}", self.seed, self.told.join(", "));
+        eprintln!("schedule {}: {}", self.seed, self.told.join(", "));
         let total = &report["total"];
         assert_eq!(total["accepted"], json!(sample.good.len()), "{total}");
         assert_eq!(total["duplicate"], json!(sample.duplicates), "{total}");

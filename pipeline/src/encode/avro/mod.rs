@@ -103,8 +103,8 @@ fn object<'t>(
         let written = match (member, &field.default) {
             (Some(value), _) => value_of(&field.schema, value, declared(name)),
             (None, Some(default)) => {
-                let value = Value::try_from(default.clone()).map_err(|_| DoesNotFit::here());
-                value.and_then(|v| v.resolve(&field.schema).map_err(|_| DoesNotFit::here()))
+                let value = Value::from(default.clone());
+                value.resolve(&field.schema).map_err(|_| DoesNotFit::here())
             }
             (None, None) => Err(DoesNotFit::here()),
         };
