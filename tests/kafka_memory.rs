@@ -13,8 +13,9 @@ const PARTITIONS: i32 = 4;
 /// so what grows is what waits.
 const RECORD: usize = 32 << 10;
 const BACKLOG: u64 = 600 * MIB;
-/// Each commit takes so long.
-const SLOW: &str = "store_before_commit:1:slow=2000";
+/// Each commit takes so long that few of them happen while the backlog is produced, on a slow machine
+/// too.
+const SLOW: &str = "store_before_commit:1:slow=8000";
 
 /// What the settings allow to be in the process at the same time, in MiB.
 const ALLOWED: u64 = {
@@ -86,7 +87,7 @@ fn a_slow_store_leaves_what_waits_in_kafka() {
         let received = server.received();
         commits += u32::from(received > before);
         before = received;
-        (commits >= 4).then_some(received)
+        (commits >= 2).then_some(received)
     });
     let grown = peak(&server) - idle;
     let lag = wait_for("lag to be told", || {
@@ -96,7 +97,7 @@ fn a_slow_store_leaves_what_waits_in_kafka() {
     eprintln!(
         "idle {idle} MiB, grown by {grown} of {ALLOWED} MiB; {received} received, {lag} wait"
     );
-    assert!(lag * RECORD as u64 >= BACKLOG / 2, "the store was fast: {lag} records are left");
+    assert!(lag * RECORD as u64 >= BACKLOG / 4, "the store was fast: {lag} records are left");
     assert!(grown <= ALLOWED, "grown by {grown} MiB");
     // Not in good order: that would wait for what is on its way.
     server.signal("KILL");
