@@ -108,11 +108,15 @@ impl FileWrite for DurableFileWrite {
     }
 }
 
-/// The directory of a location as the library reads it: with or without `file:` before the path.
-fn parent(location: &str) -> PathBuf {
+/// A location as the library reads it: with or without `file:` before the path.
+pub(super) fn path_of(location: &str) -> PathBuf {
     let path = location.strip_prefix("file:").unwrap_or(location);
-    let path = format!("/{}", path.trim_start_matches('/'));
-    Path::new(&path).parent().map(Path::to_owned).unwrap_or_else(|| PathBuf::from("/"))
+    PathBuf::from(format!("/{}", path.trim_start_matches('/')))
+}
+
+/// The directory of a location.
+fn parent(location: &str) -> PathBuf {
+    path_of(location).parent().map(Path::to_owned).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// Creates a directory with its parents and syncs each directory that gains an entry.

@@ -115,7 +115,7 @@ pub(super) fn contains_commit(metadata: &TableMetadata, commit_id: &str) -> bool
 
 /// Highest event time in the table (µs), as the nearest ancestor tells it.
 pub(super) fn watermark(metadata: &TableMetadata) -> Option<i64> {
-    ancestors(metadata).find_map(|snapshot| property(snapshot, WATERMARK)?.parse().ok())
+    nearest(metadata, WATERMARK)?.parse().ok()
 }
 
 /// A property of the nearest ancestor that has it.

@@ -29,7 +29,7 @@ use uuid::Uuid;
 
 use super::config::LakeConfig;
 use super::error::LakeError;
-use super::schema::{RowSource, TableDefinition};
+use super::schema::{DEAD_LETTERS, TableDefinition};
 
 /// Rows waiting to be encoded, as Arrow takes them in memory.
 const BUFFER_BYTES: usize = 32 << 20;
@@ -99,8 +99,7 @@ impl TableWriter {
             .map_err(LakeError::catalog(format!("find the data folder of lake table `{name}`")))?;
         let names =
             DefaultFileNameGenerator::new(commit_id.to_string(), None, DataFileFormat::Parquet);
-        let parquet =
-            ParquetWriterBuilder::new(properties(config, definition.source), Arc::clone(&schema));
+        let parquet = ParquetWriterBuilder::new(properties(config, name), Arc::clone(&schema));
         let rolling = RollingFileWriterBuilder::new(
             parquet,
             config.target_file_bytes,
@@ -287,7 +286,7 @@ fn day(micros: i64) -> i32 {
 }
 
 /// How data files are encoded.
-pub(super) fn properties(config: &LakeConfig, source: RowSource) -> WriterProperties {
+pub(super) fn properties(config: &LakeConfig, table: &str) -> WriterProperties {
     let level = ZstdLevel::try_new(config.zstd_level).unwrap_or_default();
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("agentflow ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -296,9 +295,9 @@ pub(super) fn properties(config: &LakeConfig, source: RowSource) -> WriterProper
         .set_dictionary_page_size_limit(DICTIONARY_BYTES);
     // Ids are unique and sequence numbers ascend: a dictionary would only be built to be dropped.
     let column = |name: &str| ColumnPath::new(vec![name.to_owned()]);
-    let (unique, ascending): (&[&str], &[&str]) = match source {
-        RowSource::Family(_) => (&["_event_id"], &["_seq", "_source_offset"]),
-        RowSource::DeadLetters => (&["payload"], &["id", "source_offset"]),
+    let (unique, ascending): (&[&str], &[&str]) = match table {
+        DEAD_LETTERS => (&["payload"], &["id", "source_offset"]),
+        _ => (&["_event_id"], &["_seq", "_source_offset"]),
     };
     for name in unique.iter().chain(ascending) {
         builder = builder.set_column_dictionary_enabled(column(name), false);

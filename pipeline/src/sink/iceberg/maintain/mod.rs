@@ -39,7 +39,6 @@ use super::catalog;
 use super::config::LakeConfig;
 use super::error::LakeError;
 use super::publish::{Published, Publisher};
-use super::schema::{DEAD_LETTERS, RowSource};
 use super::writer::properties;
 use crate::clock;
 use crate::fail_point;
@@ -320,13 +319,10 @@ impl Run<'_> {
             target: usize::try_from(self.maintenance.target_file_bytes).unwrap_or(usize::MAX) / 4
                 * 5,
         };
-        let source = match ident.name() {
-            DEAD_LETTERS => RowSource::DeadLetters,
-            _ => RowSource::Family(0),
-        };
-        let written = rewrite::rewrite(table, snapshot, &job, properties(&self.config, source))
-            .await
-            .map_err(failed())?;
+        let written =
+            rewrite::rewrite(table, snapshot, &job, properties(&self.config, ident.name()))
+                .await
+                .map_err(failed())?;
         fail_point::hit("lake_files_rewritten");
         let removed = merge.paths.iter().cloned().collect();
         match self.replace(ident, &removed, &written).await {

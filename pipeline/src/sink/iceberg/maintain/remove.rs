@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use iceberg::table::Table;
 
+use crate::sink::iceberg::local_fs::path_of;
+
 /// A file to be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unneeded {
@@ -22,7 +24,7 @@ pub(super) struct Unneeded {
 pub(super) async fn reachable(table: &Table) -> iceberg::Result<HashSet<PathBuf>> {
     let metadata = table.metadata();
     let mut paths = HashSet::new();
-    let mut add = |location: &str| paths.insert(local(location));
+    let mut add = |location: &str| paths.insert(path_of(location));
     add(table.metadata_location_result()?);
     metadata.metadata_log().iter().for_each(|log| {
         add(&log.metadata_file);
@@ -58,7 +60,7 @@ pub(super) fn unneeded(
     reachable: &HashSet<PathBuf>,
     grace: Duration,
 ) -> io::Result<Vec<Unneeded>> {
-    let root = local(table.metadata().location());
+    let root = path_of(table.metadata().location());
     let mut found = Vec::new();
     for folder in ["data", "metadata"] {
         walk(&root.join(folder), &mut |path, metadata| {
@@ -98,12 +100,6 @@ fn walk(folder: &Path, each: &mut dyn FnMut(PathBuf, &fs::Metadata)) -> io::Resu
     Ok(())
 }
 
-/// A location as a path.
-fn local(location: &str) -> PathBuf {
-    let path = location.strip_prefix("file:").unwrap_or(location);
-    PathBuf::from(format!("/{}", path.trim_start_matches('/')))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,7 +107,7 @@ mod tests {
     #[test]
     fn a_location_is_a_path_with_or_without_a_scheme() {
         for location in ["file:///a/b", "file:/a/b", "/a/b"] {
-            assert_eq!(local(location), Path::new("/a/b"), "{location}");
+            assert_eq!(path_of(location), Path::new("/a/b"), "{location}");
         }
     }
 
