@@ -15,7 +15,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use rand::Rng;
 use serde_json::json;
@@ -26,7 +25,6 @@ use support::kafka::{
     outcomes,
 };
 use support::schedule::{Kind, Schedule, kill};
-use support::server::Server;
 use support::small_disk::SmallDisk;
 use support::wait_for;
 
@@ -34,8 +32,6 @@ use support::wait_for;
 const USUAL: Range<u64> = 0..25;
 /// Schedules under way at the same time: they wait most of the time.
 const AT_ONCE: usize = 3;
-/// Within so long a client has asked for metadata a few times (every five seconds).
-const METADATA: Duration = Duration::from_secs(20);
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("AGENTFLOW_FAULT_SEEDS") else { return USUAL };
@@ -104,6 +100,7 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
     let mut schedule = Schedule::new(seed, kafka, Kind::Usual);
     let (gone, partitions, lost) = schedule.reads_a_topic("gone", 100_000 + seed);
     let (stays, others, kept) = schedule.reads_a_topic("stays", 200_000 + seed);
+    let (fresh, few, first) = schedule.reads_a_topic("fresh", 500_000 + seed);
     let reads = schedule.reads.clone();
     let before = flight_records(&lost.lines, partitions);
     let all = flight_records(&kept.lines, others);
@@ -124,33 +121,38 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
     // More than the first topic had, so that the positions are valid offsets of the second.
     let other = Sample::new(300_000 + seed, 1_200, 4);
     let other = flight_records(&other.lines, partitions);
+    // Another one of which nothing was read yet is like any new topic, and is read.
+    let again = |schedule: &Schedule<'_>| {
+        let topics = [(&gone, partitions), (&fresh, few)];
+        topics.iter().for_each(|(topic, _)| schedule.client().delete(topic));
+        topics.iter().for_each(|(topic, count)| schedule.client().create(topic, *count));
+    };
     let is_running = schedule.rng.random_bool(0.5);
     schedule.told.push(format!("made again while running: {is_running}"));
     if is_running {
-        schedule.client().delete(&gone);
-        schedule.client().create(&gone, partitions);
-        let is_noticed = notices(&schedule, &server, &gone, partitions);
+        again(&schedule);
+        schedule.wait_until(&server, "the topic to be stopped", || {
+            let series = format!("agentflow_source_halted{{partition=\"kafka:{gone}/");
+            server.sum(&series) == partitions as u64
+        });
         schedule.client().produce(&gone, &other);
-        if !is_noticed {
-            schedule.told.push("not noticed before the next start".to_owned());
-            kill(server);
-            server = schedule.serve();
-        }
     } else {
         kill(server);
-        schedule.client().delete(&gone);
-        schedule.client().create(&gone, partitions);
+        again(&schedule);
         schedule.client().produce(&gone, &other);
         server = schedule.serve();
     }
-    for piece in late.chunks(late.len().div_ceil(2)) {
-        server = schedule.any_fault(server, &[(&stays, piece)]);
+    let new = flight_records(&first.lines, few);
+    for (a, b) in late.chunks(late.len().div_ceil(2)).zip(new.chunks(new.len().div_ceil(2))) {
+        server = schedule.any_fault(server, &[(&stays, a), (&fresh, b)]);
     }
-    let ends: BTreeMap<i32, u64> =
-        schedule.kafka().ends(&stays).into_iter().map(|(at, end)| (at, end as u64)).collect();
-    schedule.wait_until(&server, "the other topic", || {
-        schedule.positions(&server, &stays, others) == ends
-    });
+    for (topic, count) in [(&stays, others), (&fresh, few)] {
+        let ends = schedule.kafka().ends(topic);
+        let ends: BTreeMap<i32, u64> = ends.into_iter().map(|(at, end)| (at, end as u64)).collect();
+        schedule.wait_until(&server, &format!("`{topic}` to be read"), || {
+            schedule.positions(&server, topic, count) == ends
+        });
+    }
     schedule.wait_until(&server, "the topic to be stopped", || {
         server.get("/v1/health").1.to_string().contains("made again")
     });
@@ -160,29 +162,14 @@ fn a_topic_made_again(seed: u64, kafka: &Mutex<Kafka>) {
         .agentflow(schedule.run_arguments(&reads))
         .failed(1, &["made again", &gone, "hint:"]);
 
-    let report = schedule.report(std::slice::from_ref(&stays));
+    let report = schedule.report(&[stays.clone(), fresh.clone()]);
     check_ledger(&report, &schedule.kafka(), &stays);
+    check_ledger(&report, &schedule.kafka(), &fresh);
     let read: BTreeMap<i32, i64> =
         (0..partitions).map(|partition| (partition, outcomes(&report, &gone, partition))).collect();
     let places = offsets(&before);
     let read = lost.only(|line| places[line].1 < read[&places[line].0]);
-    schedule.judge(&report, &read.and(&kept));
-}
-
-/// Waits until a running process has stopped a topic that was made again. A topic that went while the
-/// group was being formed is assigned to nobody, and the client may never know that it was away (ADR
-/// 0011, limits): then nobody reads it, and the next start says why.
-fn notices(schedule: &Schedule<'_>, server: &Server, topic: &str, partitions: i32) -> bool {
-    let series = format!("agentflow_source_halted{{partition=\"kafka:{topic}/");
-    let is_read = format!("\"topic\":\"{topic}\"");
-    let started = Instant::now();
-    let mut is_noticed = false;
-    schedule.wait_until(server, "the topic to be stopped", || {
-        is_noticed = server.sum(&series) == partitions as u64;
-        let (_, health) = server.get("/v1/health");
-        is_noticed || started.elapsed() > METADATA && !health.to_string().contains(&is_read)
-    });
-    is_noticed
+    schedule.judge(&report, &read.and(&kept).and(&first));
 }
 
 /// Records are deleted while nobody reads, some before they were read. With the policy `earliest`

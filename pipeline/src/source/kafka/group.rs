@@ -1,16 +1,17 @@
 //! What the members of this process share: settings, what is known of topics, the end of a bounded
 //! run.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::config::KafkaConfig;
+use tracing::warn;
+
+use super::config::{KafkaConfig, TopicSpec};
 use super::error::KafkaError;
-use super::member::Client;
-use super::native;
-use super::start::Halt;
-use super::status::KafkaProbe;
+use super::native::Topic;
+use super::start::{Halt, Mark};
+use super::status::{KafkaProbe, partition_name, partition_of_name};
 use crate::lease::Lease;
 use crate::positions::Positions;
 
@@ -91,32 +92,81 @@ impl Group {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks whether topics that were missing are there now.
-    pub(super) fn look_for_topics(&self, client: &Client) {
-        let missing = self.lock().missing.clone();
-        if missing.is_empty() {
-            return;
+    /// What members subscribe to: names and patterns.
+    pub(super) fn subscription(&self) -> Vec<&str> {
+        let named = self.config.topics.iter().map(|spec| spec.text.as_str());
+        named.chain(self.config.canary.iter().map(|canary| canary.topic.as_str())).collect()
+    }
+
+    /// Topics that should be read, as far as they are known by name: those that are named, and those
+    /// that patterns stood for when something was read of them.
+    pub(super) fn topics(&self) -> BTreeSet<String> {
+        let named = self.subscription().into_iter().filter(|text| !text.starts_with('^'));
+        let mut topics: BTreeSet<String> = named.map(str::to_owned).collect();
+        let patterns: Vec<&TopicSpec> =
+            self.config.topics.iter().filter(|spec| spec.is_pattern()).collect();
+        if !patterns.is_empty() {
+            self.positions().with(|partitions| {
+                let known = partitions.keys().filter_map(|name| partition_of_name(name));
+                let known: BTreeSet<&str> = known.map(|(topic, _)| topic).collect();
+                let is_ours = |topic: &&str| patterns.iter().any(|spec| spec.matches(topic));
+                topics.extend(known.into_iter().filter(is_ours).map(str::to_owned));
+            });
         }
+        topics
+    }
+
+    /// Does the store know partitions of the topic, and with which ids?
+    pub(super) fn known(&self, topic: &str) -> (bool, BTreeSet<String>) {
+        self.positions().with(|partitions| {
+            let marks: Vec<Option<Mark>> = partitions
+                .iter()
+                .filter(|(name, _)| partition_of_name(name).is_some_and(|(of, _)| of == topic))
+                .map(|(_, state)| state.fingerprint.as_deref().map(Mark::parse))
+                .collect();
+            let ids = marks.iter().flatten().map(|mark| mark.topic_id.clone());
+            (!marks.is_empty(), ids.filter(|id| !id.is_empty()).collect())
+        })
+    }
+
+    /// The stored position of a partition.
+    pub(super) fn position(&self, (topic, partition): &(String, i32)) -> Option<u64> {
+        let stored = self.positions().get(&partition_name(topic, *partition));
+        stored.map(|stored| stored.next_offset)
+    }
+
+    /// Is it known that there is no such topic?
+    pub(super) fn is_missing(&self, topic: &str) -> bool {
+        self.lock().missing.iter().any(|text| text == topic)
+    }
+
+    /// Notes which of the topics are there.
+    pub(super) fn found(&self, found: &BTreeMap<String, Topic>) {
         let assigned = self.probe.status().partitions;
-        let named: Vec<String> =
-            missing.iter().filter(|text| !text.starts_with('^')).cloned().collect();
-        let found = native::topic_ids(client, &named, super::member::ANSWER_WITHIN);
-        let found = found.unwrap_or_default();
-        let is_there = |text: &String| {
-            found.get(text).is_some_and(Result::is_ok)
-                || self.config.topics.iter().any(|spec| {
-                    spec.text == *text && assigned.iter().any(|known| spec.matches(&known.topic))
-                })
+        let is_there = |spec: &TopicSpec| match spec.is_pattern() {
+            false => found.contains_key(&spec.text),
+            true => {
+                let mut known = found.keys().chain(assigned.iter().map(|known| &known.topic));
+                known.any(|topic| spec.matches(topic))
+            }
         };
-        let missing: Vec<String> = missing.into_iter().filter(|text| !is_there(text)).collect();
-        self.probe.missing(missing.clone());
-        self.lock().missing = missing;
+        let missing = self.config.topics.iter().filter(|spec| !is_there(spec));
+        let missing: Vec<String> = missing.map(|spec| spec.text.clone()).collect();
+        let before = std::mem::replace(&mut self.lock().missing, missing.clone());
+        for topic in missing.iter().filter(|topic| !before.contains(topic)) {
+            warn!(topic, "there is no such topic any more");
+        }
+        self.probe.missing(missing);
     }
 
     /// A partition is not read any more.
     pub(super) fn halted(&self, topic: &str, partition: i32, halt: &Halt) {
         let mut state = self.lock();
-        state.halted.push((format!("{topic}/{partition}"), halt.to_string()));
+        // Once, however often it is assigned and found to be what it was.
+        let name = format!("{topic}/{partition}");
+        if !state.halted.iter().any(|(halted, _)| *halted == name) {
+            state.halted.push((name, halt.to_string()));
+        }
         state.unfinished.remove(&(topic.to_owned(), partition));
     }
 

@@ -100,7 +100,7 @@ pub(super) fn look(config: &KafkaConfig) -> Result<Seen, KafkaError> {
         }
     }
     if let Some((name, _)) = there.first() {
-        let asked = native::topic_ids(&client, &[(*name).to_owned()], ANSWER_WITHIN);
+        let asked = native::describe_topics(&client, &[(*name).to_owned()], ANSWER_WITHIN);
         let too_old = |code| {
             matches!(
                 code,

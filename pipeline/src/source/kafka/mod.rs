@@ -24,6 +24,7 @@ mod partition;
 mod properties;
 mod start;
 mod status;
+mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -128,11 +129,10 @@ impl KafkaSource {
     fn start(&mut self) -> Result<(), KafkaError> {
         let Some(client) = self.client.take() else { return Ok(()) };
         let config = &self.group.config;
-        let named = config.topics.iter().map(|spec| spec.text.as_str());
-        let topics: Vec<&str> =
-            named.chain(config.canary.iter().map(|canary| canary.topic.as_str())).collect();
         let action = "subscribe to topics";
-        client.subscribe(&topics).map_err(|cause| KafkaError::Client { action, cause })?;
+        client
+            .subscribe(&self.group.subscription())
+            .map_err(|cause| KafkaError::Client { action, cause })?;
         let member = Arc::clone(&self.member);
         let thread = std::thread::Builder::new()
             .name(format!("kafka {}", member.number))

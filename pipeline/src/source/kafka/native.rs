@@ -58,13 +58,22 @@ pub(super) fn set_leader_epoch(
 /// The id of topics without one, as brokers before Kafka 2.8 tell it.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// What the broker says of one topic.
-pub(super) type Described = Result<String, RDKafkaErrorCode>;
+/// What brokers say of a topic.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Topic {
+    /// Its id, base64 as Kafka's own tools print it.
+    pub(super) id: String,
+    /// How many partitions it has.
+    pub(super) partitions: i32,
+}
 
-/// The ids of topics (base64, as Kafka's own tools print them), by topic name. Fails as a whole
+/// A topic, or why there is nothing to tell of it.
+pub(super) type Described = Result<Topic, RDKafkaErrorCode>;
+
+/// Asks brokers for topics; the answer is by topic name. Fails as a whole
 /// when no broker answers within `timeout`, or with `UnsupportedFeature` when it is too old to know
 /// topic ids (before Kafka 2.8).
-pub(super) fn topic_ids<C: ConsumerContext>(
+pub(super) fn describe_topics<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topics: &[String],
     timeout: Duration,
@@ -134,7 +143,10 @@ unsafe fn described(
                 if id == NO_ID {
                     return Err(RDKafkaErrorCode::UnsupportedFeature);
                 }
-                Ok(id.into_owned())
+                let mut partitions = 0;
+                rd::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
+                let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
+                Ok(Topic { id: id.into_owned(), partitions })
             } else {
                 Err(code.into())
             };

@@ -1,6 +1,6 @@
 //! How the Kafka source is, for `/v1/health` and the metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
@@ -21,6 +21,9 @@ pub struct KafkaStatus {
     pub partitions: Vec<KafkaPartition>,
     /// Topics and patterns that stand for no topic yet.
     pub missing_topics: Vec<String>,
+    /// Partitions (`topic/number`) that nobody reads though they are there, and have been for a
+    /// while; the source joins its group again on their account.
+    pub unread_partitions: Vec<String>,
     /// What went wrong last, until something goes well again.
     pub last_error: Option<String>,
     /// How the canary is, where there is one.
@@ -102,6 +105,7 @@ struct State {
     positions: Positions,
     partitions: BTreeMap<(String, i32), Known>,
     missing: Vec<String>,
+    unread: Vec<String>,
     last_error: Option<String>,
     canary: Option<CanaryStatus>,
 }
@@ -241,6 +245,24 @@ impl KafkaProbe {
         self.lock().missing = topics;
     }
 
+    /// Partitions that nobody reads.
+    pub(super) fn unread(&self, partitions: Vec<String>) {
+        self.lock().unread = partitions;
+    }
+
+    /// Partitions of a topic that this process reads, and those that it has stopped.
+    pub(super) fn readers(&self, topic: &str) -> (BTreeSet<i32>, BTreeSet<i32>) {
+        let state = self.lock();
+        let (mut read, mut halted) = (BTreeSet::new(), BTreeSet::new());
+        for ((_, number), known) in state.partitions.iter().filter(|((of, _), _)| of == topic) {
+            match known.halted {
+                Some(_) => halted.insert(*number),
+                None => known.is_ours && read.insert(*number),
+            };
+        }
+        (read, halted)
+    }
+
     pub(super) fn failed(&self, message: String) {
         self.lock().last_error = Some(message);
     }
@@ -279,6 +301,7 @@ impl KafkaProbe {
             group: state.group.clone(),
             partitions,
             missing_topics: state.missing.clone(),
+            unread_partitions: state.unread.clone(),
             last_error: state.last_error.clone(),
             canary: state.canary.clone(),
         }

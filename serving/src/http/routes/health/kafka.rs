@@ -18,6 +18,8 @@ pub(in super::super::super) struct KafkaBody {
     partitions: Vec<KafkaPartitionBody>,
     /// Topics and patterns that stand for no topic yet.
     missing_topics: Vec<String>,
+    /// Partitions (`topic/number`) that nobody reads though they are there.
+    unread_partitions: Vec<String>,
     /// What went wrong last, until something goes well again.
     last_error: Option<String>,
 }
@@ -75,6 +77,7 @@ impl From<KafkaStatus> for KafkaBody {
             group: status.group,
             partitions: status.partitions.into_iter().map(Into::into).collect(),
             missing_topics: status.missing_topics,
+            unread_partitions: status.unread_partitions,
             last_error: status.last_error,
         }
     }
@@ -143,6 +146,9 @@ fn judge(sources: &[KafkaStatus]) -> (Health, String) {
     }
     if let Some(topic) = sources.iter().find_map(|source| source.missing_topics.first()) {
         return (Health::Degraded, format!("there is no topic `{topic}` yet"));
+    }
+    if let Some(name) = sources.iter().find_map(|source| source.unread_partitions.first()) {
+        return (Health::Degraded, format!("nobody reads partition `{name}`"));
     }
     if sources.iter().any(|source| source.partitions.is_empty()) {
         return (Health::Degraded, "no partition is assigned yet".to_owned());
