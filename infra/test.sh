@@ -61,14 +61,15 @@ services() {
 
 failed=()
 started=$SECONDS
-# What the next suites find in their environment.
+# What the next suites find in their environment, and the scripts that start more for them.
 with=()
+beside=()
 # suite NAME ARGUMENT…: cargo test with those arguments.
 suite() {
     local name=$1 from=$SECONDS status=ok
     shift
     printf '\n== %s\n' "$name"
-    if ! env "${with[@]}" infra/cargo.sh test --release --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee -a "$log"; then
+    if ! env "${with[@]}" "${beside[@]}" infra/cargo.sh test --release --locked --workspace --no-fail-fast "$@" </dev/null 2>&1 | tee -a "$log"; then
         failed+=("$name")
         status=FAILED
     fi
@@ -91,9 +92,14 @@ for file in {contracts,pipeline,serving,.}/tests/*.rs; do
         [ -z "$no_kafka" ] || continue
         with=("${kafka[@]}")
     fi
+    beside=()
+    if [ "$name" = kafka_old ]; then
+        beside=(infra/kafka/old/zookeeper.sh run -- infra/kafka/old/broker.sh run --)
+    fi
     suite "$name" --test "$name"
 done
 with=()
+beside=()
 suite documentation --doc
 if [ -n "$no_kafka" ] && [ "${CI:-}" = true ]; then
     failed+=(services)

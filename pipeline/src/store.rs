@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::headers::Headers;
 use crate::outcome::{Counts, Rejection};
+use crate::source::Limits;
 use crate::stage_times::CommitTimes;
 
 /// Failure of a store.
@@ -255,25 +256,35 @@ pub trait ServingStore {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct JournalPosition(pub i64);
 
+/// A stretch of the journal.
+#[derive(Debug, Clone, Default)]
+pub struct JournalRows {
+    /// Rows in ascending order of `_seq`.
+    pub batches: Vec<RecordBatch>,
+    /// All rows of the family from the beginning of the stretch up to here are in it: as far as was
+    /// asked for, unless limits cut it off.
+    pub reached: i64,
+}
+
 /// The reader's side of the journal. Cheap to clone connections behind it; every method blocks and
 /// sees only committed rows.
 pub trait Journal: Send + Sync {
     /// Highest committed sequence number.
     fn last_seq(&self) -> Result<i64, StoreError>;
 
-    /// Rows of a family with `after < _seq <= until`, ascending by `_seq`, at most about
-    /// `max_rows` (whole batches; fewer than exist only if `max_rows` was reached).
+    /// Rows of a family with `after < _seq <= until`, ascending by `_seq`: about as many as `limits`
+    /// allow, and at least one where there is one.
     fn rows(
         &self,
         family: usize,
         after: i64,
         until: i64,
-        max_rows: usize,
-    ) -> Result<Vec<RecordBatch>, StoreError>;
+        limits: Limits,
+    ) -> Result<JournalRows, StoreError>;
 
-    /// Dead letters with `after < id`, ascending by id, at most `max_rows`; see
-    /// [`dead_letter_schema`].
-    fn dead_letters(&self, after: i64, max_rows: usize) -> Result<Vec<RecordBatch>, StoreError>;
+    /// Dead letters with `after < id`, ascending by id, as many as `limits` allow, and at least one
+    /// where there is one; see [`dead_letter_schema`].
+    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError>;
 
     /// Highest id of all dead letters, or `known` when none is higher. Cheap when `known` is an id
     /// that was the highest not long ago.

@@ -181,7 +181,7 @@ impl Place {
         path
     }
 
-    fn common(&self, data: &Path) -> Vec<String> {
+    pub fn common(&self, data: &Path) -> Vec<String> {
         vec![
             "--contracts".into(),
             self.contracts.display().to_string(),

@@ -1,8 +1,12 @@
 //! Reading the journal: in order for followers, counted for reports.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
-use duckdb::{Connection, params};
-use pipeline::store::{CountsByReason, Journal, PartitionState, StoreError};
+use arrow::datatypes::DataType;
+use duckdb::Connection;
+use pipeline::source::Limits;
+use pipeline::store::{CountsByReason, Journal, JournalRows, PartitionState, StoreError};
 
 use super::readers::Readers;
 use super::schema::{Table, quoted};
@@ -18,25 +22,33 @@ impl Journal for Readers {
         family: usize,
         after: i64,
         until: i64,
-        max_rows: usize,
-    ) -> Result<Vec<RecordBatch>, StoreError> {
+        limits: Limits,
+    ) -> Result<JournalRows, StoreError> {
         let table = &self.tables().families[family];
         let context = format!("read journal `{}`", table.name);
         self.snapshot(&context, |conn| {
             let until = until.min(bookkeeping::last_seq(conn)?);
-            ranges(conn, table, after, until, max_rows)
+            ranges(conn, table, after, until, limits)
         })
     }
 
-    fn dead_letters(&self, after: i64, max_rows: usize) -> Result<Vec<RecordBatch>, StoreError> {
+    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError> {
         let table = &self.tables().dead_letters;
-        let sql = format!(
-            "select {} from {} where id > ? order by id limit ?",
-            table.columns,
-            quoted(&table.name)
-        );
-        let batch = self.with("read dead letters", |conn| {
-            rows::query(conn, &sql, params![after, max_rows as i64], &table.schema)
+        let name = quoted(&table.name);
+        let batch = self.snapshot("read dead letters", |conn| {
+            let page = format!(
+                "select id as place, {} as bytes from {name} where id > {after} order by id limit {}",
+                bytes(table),
+                limits.records
+            );
+            let Some(last) = fitting(conn, &page, limits.bytes)? else {
+                return Ok(RecordBatch::new_empty(Arc::clone(&table.schema)));
+            };
+            let sql = format!(
+                "select {} from {name} where id > {after} and id <= {last} order by id",
+                table.columns,
+            );
+            rows::query_once(conn, &sql, [], &table.schema)
         })?;
         Ok(if batch.num_rows() == 0 { Vec::new() } else { vec![batch] })
     }
@@ -57,37 +69,74 @@ impl Journal for Readers {
 /// of this one: the work is cut into ranges, not into `limit`s, which DuckDB could only answer by
 /// looking at all the rest. The last range may hold more rows than are still wanted: fewer, larger
 /// queries matter more than an exact count. Where the family has no row for a long while the next
-/// one is looked up.
+/// one is looked up. Bytes are counted before they are read: rows can be of any size.
 fn ranges(
     conn: &Connection,
     table: &Table,
     after: i64,
     until: i64,
-    max_rows: usize,
-) -> duckdb::Result<Vec<RecordBatch>> {
+    limits: Limits,
+) -> duckdb::Result<JournalRows> {
     let name = quoted(&table.name);
+    let length = bytes(table);
     let next = |after: i64| -> duckdb::Result<Option<i64>> {
         let sql = format!("select min(_seq) from {name} where _seq > {after} and _seq <= {until}");
         conn.query_row(&sql, [], |row| row.get(0))
     };
-    let mut found = Vec::new();
-    let mut count = 0;
-    let mut start = after;
-    while start < until && count < max_rows {
-        let end = until.min(start.saturating_add(max_rows as i64));
-        let batch = between(conn, table, start, end)?;
-        start = end;
-        if batch.num_rows() > 0 {
-            count += batch.num_rows();
-            found.push(batch);
-        } else {
-            match next(start)? {
-                Some(seq) => start = seq - 1,
-                None => break,
+    let mut found = JournalRows { batches: Vec::new(), reached: after };
+    let (mut count, mut left) = (0, limits.bytes);
+    let step = i64::try_from(limits.records.max(1)).unwrap_or(i64::MAX);
+    while found.reached < until && count < limits.records {
+        let start = found.reached;
+        let mut end = until.min(start.saturating_add(step));
+        let range = format!("from {name} where _seq > {start} and _seq <= {end}");
+        let total: Option<i64> =
+            conn.query_row(&format!("select sum({length})::bigint {range}"), [], |row| row.get(0))?;
+        let Some(total) = total else {
+            // At the end of the stretch, or before the family's next row.
+            found.reached = next(end)?.map_or(until, |seq| seq - 1);
+            continue;
+        };
+        let mut total = usize::try_from(total).unwrap_or(usize::MAX);
+        if total > left {
+            if count > 0 {
+                break;
             }
+            let page = format!("select _seq as place, {length} as bytes {range}");
+            end = fitting(conn, &page, left)?.unwrap_or(end);
+            total = left;
         }
+        let batch = between(conn, table, start, end)?;
+        found.reached = end;
+        count += batch.num_rows();
+        left -= total;
+        found.batches.push(batch);
     }
     Ok(found)
+}
+
+/// Bytes of a row of the table, as an expression: what has no fixed length is counted.
+fn bytes(table: &Table) -> String {
+    let fields = table.schema.fields();
+    let fixed = 8 * fields.len();
+    let lengths = fields.iter().filter_map(|field| match field.data_type() {
+        DataType::Utf8 => Some(format!(" + coalesce(strlen({}), 0)", quoted(field.name()))),
+        DataType::Binary => Some(format!(" + coalesce(octet_length({}), 0)", quoted(field.name()))),
+        _ => None,
+    });
+    format!("({fixed}{})", lengths.collect::<String>())
+}
+
+/// The last of the rows `page` (`place`, `bytes`), ascending by `place`, that lies within `limit` bytes
+/// together with all before it; the first one in any case. `None`: there are no rows.
+fn fitting(conn: &Connection, page: &str, limit: usize) -> duckdb::Result<Option<i64>> {
+    let sql = format!(
+        "select max(place) from (
+             select place, sum(bytes) over ascending as total, row_number() over ascending as number
+             from ({page}) window ascending as (order by place rows unbounded preceding)
+         ) where total <= {limit} or number = 1"
+    );
+    conn.query_row(&sql, [], |row| row.get(0))
 }
 
 /// Rows of a journal table with `after < _seq <= until`, ascending by `_seq`.

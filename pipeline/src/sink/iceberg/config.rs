@@ -20,6 +20,8 @@ pub struct LakeConfig {
     pub target_file_bytes: usize,
     /// Rows read from the journal at a time.
     pub chunk_rows: usize,
+    /// Bytes of rows read from the journal at a time; a row that has more is read alone.
+    pub chunk_bytes: usize,
     /// Level of the zstd compression of data files.
     pub zstd_level: i32,
     /// How often the follower looks at the journal's end.
@@ -43,6 +45,7 @@ impl LakeConfig {
             commit_bytes: 128 << 20,
             target_file_bytes: 128 << 20,
             chunk_rows: 32_768,
+            chunk_bytes: 32 << 20,
             zstd_level: 1,
             poll_interval: Duration::from_millis(250),
             pending_for: Duration::from_secs(30 * 60),

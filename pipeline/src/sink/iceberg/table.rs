@@ -25,6 +25,7 @@ use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
 use super::writer::{TableWriter, remove};
 use crate::fail_point;
+use crate::source::Limits;
 use crate::store::Journal;
 
 /// What the tables of a lake share.
@@ -260,27 +261,28 @@ fn read(
     after: i64,
     until: i64,
 ) -> Result<Chunk, LakeError> {
-    let limit = shared.config.chunk_rows.max(1);
-    let batches = match definition.source {
-        RowSource::Family(family) => shared.journal.rows(family, after, until, limit),
-        RowSource::DeadLetters => shared.journal.dead_letters(after, limit),
-    }
-    .map_err(|source| LakeError::Journal { table: definition.name.clone(), source })?;
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let last = last_position(definition, &batches)?;
-    let full = rows >= limit;
-    let covered = match definition.source {
-        // Everything up to `until` was there, unless the limit cut it off.
-        RowSource::Family(_) if !full => until.max(after),
-        RowSource::Family(_) | RowSource::DeadLetters => last.unwrap_or(after),
+    let config = &shared.config;
+    let limits = Limits { records: config.chunk_rows.max(1), bytes: config.chunk_bytes };
+    let failed = |source| LakeError::Journal { table: definition.name.clone(), source };
+    let chunk = match definition.source {
+        RowSource::Family(family) => {
+            let found = shared.journal.rows(family, after, until, limits).map_err(failed)?;
+            let more = found.reached < until;
+            Chunk { batches: found.batches, covered: found.reached.max(after), more }
+        }
+        RowSource::DeadLetters => {
+            let batches = shared.journal.dead_letters(after, limits).map_err(failed)?;
+            let last = last_position(definition, &batches)?;
+            Chunk { batches, covered: last.unwrap_or(after), more: last.is_some() }
+        }
     };
-    if full && covered <= after {
+    if chunk.more && chunk.covered <= after {
         return Err(LakeError::Rows {
             table: definition.name.clone(),
             message: format!("the journal returned rows at or before position {after} again"),
         });
     }
-    Ok(Chunk { batches, covered, more: full })
+    Ok(chunk)
 }
 
 /// Position of the last row.

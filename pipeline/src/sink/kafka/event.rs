@@ -103,6 +103,14 @@ impl<'a> Events<'a> {
         })
     }
 
+    /// How many rows of a batch, ascending by `_seq`, are not beyond `until`.
+    pub(super) fn until(rows: &RecordBatch, until: i64) -> Result<usize, WrongColumns> {
+        let wrong = || WrongColumns { family: String::new(), column: column::SEQ.to_owned() };
+        let seqs = rows.column_by_name(column::SEQ).ok_or_else(wrong)?;
+        let seqs = seqs.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
+        Ok(seqs.values().partition_point(|seq| *seq <= until))
+    }
+
     /// The record of `row`; its value is written into `value`.
     pub(super) fn record<'r>(&'r self, row: usize, value: &'r mut Vec<u8>) -> Record<'r> {
         value.clear();

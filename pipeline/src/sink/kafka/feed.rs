@@ -11,6 +11,7 @@ use super::error::PublishError;
 use super::event::{EventFamily, Events};
 use super::record::Record;
 use crate::encode::event::WrongColumns;
+use crate::source::Limits;
 use crate::store::{Journal, StoreError};
 
 /// Reads the journal for one topic.
@@ -72,21 +73,21 @@ impl Feed {
         .map_err(|error| self.failed(error))
     }
 
-    /// Rows behind `after` and not beyond `until`, about `max_rows` of them at most.
+    /// Rows behind `after` and not beyond `until`, about as many as `limits` allow.
     pub(super) fn read(
         &self,
         after: i64,
         until: i64,
-        max_rows: usize,
+        limits: Limits,
     ) -> Result<Rows, PublishError> {
         // Positions are dense, so a stretch of `n` of them holds at most `n` rows, over all families
         // together, and no row of it can be missed.
-        let length = i64::try_from(max_rows).unwrap_or(i64::MAX);
-        let until = until.min(after.saturating_add(length));
+        let length = i64::try_from(limits.records).unwrap_or(i64::MAX);
+        let mut until = until.min(after.saturating_add(length));
         let mut batches = Vec::new();
         match &self.source {
             Source::DeadLetters => {
-                let found = self.journal.dead_letters(after, max_rows);
+                let found = self.journal.dead_letters(after, limits);
                 let found = found.map_err(|error| self.failed(error))?;
                 batches.extend(found.into_iter().map(|batch| (0, batch)));
                 // Letters may have been taken out of the store; then these lie further on.
@@ -96,11 +97,17 @@ impl Feed {
             }
             Source::Events(families) => {
                 for family in 0..families.len() {
-                    let found = self.journal.rows(family, after, until, max_rows);
+                    let found = self.journal.rows(family, after, until, limits);
                     let found = found.map_err(|error| self.failed(error))?;
-                    batches.extend(found.into_iter().map(|batch| (family, batch)));
+                    until = until.min(found.reached);
+                    batches.extend(found.batches.into_iter().map(|batch| (family, batch)));
                 }
             }
+        }
+        // Of families that were read before one with large rows there may be some beyond.
+        for (_, batch) in &mut batches {
+            let within = Events::until(batch, until).map_err(|error| self.wrong(error))?;
+            *batch = batch.slice(0, within);
         }
         Ok(Rows { batches, reached: until })
     }
@@ -149,7 +156,7 @@ impl Feed {
     pub(super) fn mark(&self, position: i64) -> Result<Option<String>, PublishError> {
         let mut mark = None;
         // For dead letters the next one is read where this one is gone.
-        let rows = self.read(position - 1, position, 1)?;
+        let rows = self.read(position - 1, position, Limits { records: 1, bytes: 0 })?;
         self.each(&rows, 0, |record| {
             if record.position == position {
                 mark = Some(record.mark.to_string());

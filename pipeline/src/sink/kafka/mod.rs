@@ -25,7 +25,6 @@ mod error;
 mod event;
 mod feed;
 mod ledger;
-mod pace;
 mod position;
 mod publisher;
 mod reader;

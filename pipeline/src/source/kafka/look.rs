@@ -101,13 +101,7 @@ pub(super) fn look(config: &KafkaConfig) -> Result<Seen, KafkaError> {
     }
     if let Some((name, _)) = there.first() {
         let asked = native::describe_topics(&client, &[(*name).to_owned()], ANSWER_WITHIN);
-        let too_old = |code| {
-            matches!(
-                code,
-                RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion
-            )
-        };
-        if asked.is_err_and(too_old) {
+        if asked.is_err_and(native::is_too_old) {
             return Err(KafkaError::TooOld { brokers: config.brokers.clone() });
         }
     }

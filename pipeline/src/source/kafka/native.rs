@@ -70,6 +70,11 @@ pub(super) struct Topic {
 /// A topic, or why there is nothing to tell of it.
 pub(super) type Described = Result<Topic, RDKafkaErrorCode>;
 
+/// Does a failure of [`describe_topics`] say that the brokers do not know topic ids?
+pub(super) fn is_too_old(code: RDKafkaErrorCode) -> bool {
+    matches!(code, RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion)
+}
+
 /// Asks brokers for topics; the answer is by topic name. Fails as a whole
 /// when no broker answers within `timeout`, or with `UnsupportedFeature` when it is too old to know
 /// topic ids (before Kafka 2.8).

@@ -11,6 +11,7 @@ use pipeline::batch::{Attached, RawBatch, RawRecord};
 use pipeline::decode::Decoder;
 use pipeline::fail_point;
 use pipeline::processor::Processor;
+use pipeline::source::Limits;
 use pipeline::store::Journal;
 
 use super::fixture::{self, child};
@@ -215,7 +216,8 @@ fn dump(store: &Store, domain: &Domain) -> Vec<String> {
     let readers = store.readers();
     let mut all = Vec::new();
     for family in &domain.families {
-        for rows in readers.rows(family.index, 0, i64::MAX, 1_000_000).unwrap() {
+        let whole = Limits { records: 1_000_000, bytes: usize::MAX };
+        for rows in readers.rows(family.index, 0, i64::MAX, whole).unwrap().batches {
             all.extend(texts(&family.name, &rows));
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, Int64Array, RecordBatch};
 use contracts::model::column;
 use pipeline::outcome::{Counts, Reason};
+use pipeline::source::Limits;
 use pipeline::store::{
     Effects, EntityKey, EntityRows, IdHash, Journal, PartitionEffects, PartitionState,
     ServingStore, StoreError,
@@ -15,7 +16,8 @@ use super::fixture::{self, Batch, PARCEL, VISIT, entities, journal, key, parcels
 use crate::store::{DeadLetterFilter, Page, Readers, Store};
 
 fn all_rows(readers: &Readers, family: usize) -> RecordBatch {
-    let batches = readers.rows(family, 0, i64::MAX, 1_000_000).unwrap();
+    let all = Limits { records: 1_000_000, bytes: usize::MAX };
+    let batches = readers.rows(family, 0, i64::MAX, all).unwrap().batches;
     let schema = readers.domain().families[family].schema();
     arrow::compute::concat_batches(&schema, &batches).unwrap()
 }

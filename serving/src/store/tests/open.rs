@@ -8,6 +8,7 @@ use super::fixture::{self, Batch, child, parcels};
 use crate::store::data_dir::DataDir;
 use crate::store::{DeadLetterFilter, OpenError, Page, Store, StoreOptions, read_dead_letters};
 use pipeline::headers::{self, Headers};
+use pipeline::source::Limits;
 use pipeline::store::{Journal, ServingStore, dead_letter_schema};
 
 #[track_caller]
@@ -208,7 +209,7 @@ fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
     assert_eq!((old.id, &*old.payload, &old.key, &old.headers), (1, &b"old"[..], &None, &None));
     assert_eq!((new.id, new.key.as_deref()), (2, Some(&b"\xffkey"[..])));
     assert_eq!(new.headers.as_deref(), Some(r#"[{"name":"trace","value":"t"}]"#));
-    let stream = Journal::dead_letters(&store.readers(), 0, 10).unwrap();
+    let stream = Journal::dead_letters(&store.readers(), 0, Limits::default()).unwrap();
     assert!(stream.iter().all(|rows| rows.schema() == dead_letter_schema()));
 }
 

@@ -7,6 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use pipeline::headers::Headers;
 use pipeline::outcome::Reason;
+use pipeline::source::Limits;
 use pipeline::store::{DeadLetter, Journal, ServingStore, StoreError};
 
 use super::fixture::{self, Batch, PARCEL, VISIT, journal, parcels, rejection};
@@ -70,31 +71,38 @@ fn journal_pages_join_to_the_whole_journal() {
         writer.commit(&effects).unwrap();
     }
     let readers = store.readers();
-    let check = |family: usize, after: i64, until: i64, max_rows: usize, expected: Vec<i64>| {
+    let check = |family: usize, after: i64, until: i64, limits: Limits, expected: Vec<i64>| {
         let mut found = Vec::new();
-        let mut after = after;
-        loop {
-            let page = seqs(&readers.rows(family, after, until, max_rows).unwrap());
-            assert!(page.len() < 2 * max_rows);
-            let Some(last) = page.last() else { break };
-            after = *last;
-            let full = page.len() >= max_rows;
-            found.extend(page);
-            if !full {
-                let rest = readers.rows(family, after, until, max_rows).unwrap();
-                assert!(seqs(&rest).is_empty(), "a page that is not full is the last one");
+        let end = until.min(9_000);
+        let mut reached = after;
+        while reached < end {
+            let page = readers.rows(family, reached, until, limits).unwrap();
+            let rows = seqs(&page.batches);
+            assert!(rows.len() < 2 * limits.records);
+            if limits.bytes == 0 {
+                assert!(rows.len() <= 1, "only one is read whatever its size: {rows:?}");
             }
+            assert!(page.reached > reached, "each page gets further");
+            assert!(rows.last().is_none_or(|last| *last <= page.reached));
+            reached = page.reached;
+            found.extend(rows);
         }
-        assert_eq!(found, expected, "{family} {after} {until} {max_rows}");
+        assert_eq!(found, expected, "{family} {after} {until} {limits:?}");
     };
-    check(PARCEL, 0, i64::MAX, 100_000, (1..=9_000).collect());
-    check(PARCEL, 0, i64::MAX, 777, (1..=9_000).collect());
-    check(PARCEL, 10, 20, 3, (11..=20).collect());
-    check(PARCEL, 9_000, i64::MAX, 10, vec![]);
-    let rare: Vec<i64> = (1..=9).map(|n| n * 1_000).collect();
-    check(VISIT, 0, i64::MAX, 100_000, rare.clone());
-    check(VISIT, 0, i64::MAX, 2, rare.clone());
-    check(VISIT, 999, 8_000, 1, rare[..8].to_vec());
+    let all = usize::MAX;
+    let limits = |records, bytes| Limits { records, bytes };
+    for bytes in [all, 1_000_000, 5_000] {
+        check(PARCEL, 0, i64::MAX, limits(100_000, bytes), (1..=9_000).collect());
+        check(PARCEL, 0, i64::MAX, limits(777, bytes), (1..=9_000).collect());
+    }
+    for bytes in [all, 700, 0] {
+        check(PARCEL, 10, 20, limits(3, bytes), (11..=20).collect());
+        check(PARCEL, 9_000, i64::MAX, limits(10, bytes), vec![]);
+        let rare: Vec<i64> = (1..=9).map(|n| n * 1_000).collect();
+        check(VISIT, 0, i64::MAX, limits(100_000, bytes), rare.clone());
+        check(VISIT, 0, i64::MAX, limits(2, bytes), rare.clone());
+        check(VISIT, 999, 8_000, limits(1, bytes), rare[..8].to_vec());
+    }
 }
 
 #[test]
@@ -139,9 +147,16 @@ fn dead_letters_come_in_pages() {
     check(Some("other"), Some("late"), page(true, None, 30), &[9]);
     check(None, Some("not_json"), page(true, None, 30), &[]);
 
-    let stream = Journal::dead_letters(&readers, 4, 3).unwrap();
-    assert_eq!(seqs(&stream), [5, 6, 7]);
-    assert!(Journal::dead_letters(&readers, 10, 3).unwrap().is_empty());
+    let follow = |after, records, bytes| {
+        seqs(&Journal::dead_letters(&readers, after, Limits { records, bytes }).unwrap())
+    };
+    assert_eq!(follow(4, 3, usize::MAX), [5, 6, 7]);
+    assert_eq!(follow(10, 3, usize::MAX), [0_i64; 0]);
+    // By their bytes; the first one in any case.
+    assert_eq!(follow(0, 10, 0), [1]);
+    assert_eq!(follow(10, 10, 0), [0_i64; 0]);
+    let two = follow(3, 10, 900);
+    assert!((2..6).contains(&two.len()) && two[0] == 4, "{two:?}");
 }
 
 #[test]

@@ -25,7 +25,8 @@ use super::super::catalog;
 use super::super::config::LakeConfig;
 use super::super::table::{Shared, TableFollower};
 use super::super::{Lake, LakeHandle};
-use crate::store::{Journal, StoreError, dead_letter_schema};
+use crate::source::Limits;
+use crate::store::{Journal, JournalRows, StoreError, dead_letter_schema};
 
 pub(super) const DAY: i64 = 86_400_000_000;
 /// 2026-01-31T10:00:00Z.
@@ -213,8 +214,8 @@ impl Journal for MemoryJournal {
         family: usize,
         after: i64,
         until: i64,
-        max_rows: usize,
-    ) -> Result<Vec<RecordBatch>, StoreError> {
+        limits: Limits,
+    ) -> Result<JournalRows, StoreError> {
         let failing =
             self.fail_reads.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
         if failing.is_ok() {
@@ -226,12 +227,16 @@ impl Journal for MemoryJournal {
         }
         let families = self.families.lock().expect("no test panics with the lock");
         let batches = families.get(&family).map_or(&[][..], Vec::as_slice);
-        Ok(select(batches, column::SEQ, after, until, max_rows))
+        let batches = select(batches, column::SEQ, after, until, limits.records);
+        let count: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let last = batches.last().and_then(|batch| int64(batch, column::SEQ).last().copied());
+        let reached = if count < limits.records { until } else { last.unwrap_or(after) };
+        Ok(JournalRows { batches, reached })
     }
 
-    fn dead_letters(&self, after: i64, max_rows: usize) -> Result<Vec<RecordBatch>, StoreError> {
+    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError> {
         let batches = self.dead_letters.lock().expect("no test panics with the lock");
-        Ok(select(&batches, "id", after, i64::MAX, max_rows))
+        Ok(select(&batches, "id", after, i64::MAX, limits.records))
     }
 
     fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {

@@ -22,7 +22,6 @@ use super::config::PublisherConfig;
 use super::context::Context;
 use super::error::{PublishError, Retry, chain};
 use super::feed::Feed;
-use super::pace::Pace;
 use super::position::{Claim, Stored};
 use super::record::Record;
 use super::session::Session;
@@ -30,6 +29,7 @@ use super::status::SharedStatus;
 use crate::clock;
 use crate::metrics::METRICS;
 use crate::sink::backoff::Backoff;
+use crate::source::Limits;
 use crate::store::Journal;
 
 /// Asks for an answer once everything is published that the journal has now.
@@ -53,7 +53,6 @@ pub(super) struct Worker {
     position: Option<i64>,
     /// The last position that is known to be there.
     end: i64,
-    pace: Pace,
     backoff: Backoff,
     halted: Option<String>,
     /// Did the last session end because the brokers took nothing from it any more?
@@ -87,7 +86,6 @@ impl Worker {
             session: None,
             position: None,
             end: 0,
-            pace: Pace::new(config.max_rows, config.max_bytes),
             backoff: Backoff::default(),
             halted: None,
             is_overtaken: false,
@@ -229,20 +227,18 @@ impl Worker {
         position: i64,
         end: i64,
     ) -> Result<(), PublishError> {
-        let wanted = self.pace.rows();
-        let rows = self.feed.read(position, end, wanted)?;
+        let limits = Limits { records: self.config.max_rows, bytes: self.config.max_bytes };
+        let rows = self.feed.read(position, end, limits)?;
         let longest = session.longest;
         let mut batch = Batch::default();
         let mut published = Vec::new();
         let (stop, this) = (Arc::clone(&self.stop), &*self);
         let is_stopped = move || stop.load(Ordering::Relaxed);
-        let mut all_bytes = 0;
         let result = this
             .feed
             .each(&rows, longest, |record| {
                 session.begin()?;
                 batch.add(&record);
-                all_bytes += record.bytes();
                 session.send(record)?;
                 if batch.bytes >= this.config.max_bytes {
                     published.push(batch.commit(this, session, &is_stopped)?);
@@ -259,7 +255,6 @@ impl Worker {
             self.committed(position, records);
         }
         result?;
-        self.pace.saw(rows.len(), all_bytes);
         self.position = Some(rows.reached);
         self.show();
         Ok(())

@@ -200,6 +200,11 @@ impl Member {
                     })
                     .collect(),
             ),
+            // Found out late where there was no topic to ask for at the start.
+            Err(code) if native::is_too_old(code) => {
+                self.fail(KafkaError::TooOld { brokers: self.group.config.brokers.clone() });
+                None
+            }
             Err(code) => {
                 self.group.probe.failed(format!("describe topics: {code}"));
                 None

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Fetches the jars of an old Kafka broker and of its ZooKeeper, and prints the directory that holds
+# them. The same options as ../fetch.sh.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/../../java/maven.sh"
+# The cache is below the root of the repository, one level further up than it expects.
+AGENTFLOW_CACHE="${AGENTFLOW_CACHE:-$(cd "$here/../../.." && pwd)/.cache}" fetch kafka-old "$here" "$@"
