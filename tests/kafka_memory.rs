@@ -3,7 +3,7 @@
 mod support;
 
 use support::flights::Sample;
-use support::kafka::{Kafka, flight_records};
+use support::kafka::{Kafka, Record, flight_records};
 use support::server::Server;
 use support::{Place, wait_for};
 
@@ -52,7 +52,7 @@ fn peak(server: &Server) -> u64 {
     kib >> 10
 }
 
-fn serve(place: &Place, kafka: &Kafka, topic: &str) -> Server {
+fn serve(place: &Place, kafka: &Kafka, topic: &str, more: &[&str]) -> Vec<String> {
     let mut arguments = vec!["serve".to_owned()];
     arguments.extend(["--listen", "127.0.0.1:0", "--kafka-canary", "off"].map(str::to_owned));
     arguments.extend(["--contracts".to_owned(), place.contracts.display().to_string()]);
@@ -60,8 +60,15 @@ fn serve(place: &Place, kafka: &Kafka, topic: &str) -> Server {
     arguments.extend(["--from".to_owned(), kafka.source()]);
     arguments.extend(["--kafka-topic".to_owned(), topic.to_owned()]);
     arguments.extend(["--kafka-group".to_owned(), format!("group-{topic}")]);
-    arguments.push("--no-dead-letter-topic".to_owned());
-    Server::spawn_armed(arguments, SLOW)
+    arguments.extend(more.iter().map(|text| (*text).to_owned()));
+    arguments
+}
+
+/// The process reads its topic; how much memory it has had until now.
+fn idle(server: &Server) -> u64 {
+    let assigned = || server.stderr().matches("partition assigned").count();
+    wait_for("an assignment", || (assigned() == PARTITIONS as usize).then_some(()));
+    peak(server)
 }
 
 #[test]
@@ -69,10 +76,9 @@ fn a_slow_store_leaves_what_waits_in_kafka() {
     let kafka = Kafka::shared();
     let place = Place::of("flights");
     let topic = kafka.topic("fast", PARTITIONS);
-    let server = serve(&place, &kafka, &topic);
-    let assigned = |server: &Server| server.stderr().matches("partition assigned").count();
-    wait_for("an assignment", || (assigned(&server) == PARTITIONS as usize).then_some(()));
-    let idle = peak(&server);
+    let arguments = serve(&place, &kafka, &topic, &["--no-dead-letter-topic"]);
+    let server = Server::spawn_armed(arguments, SLOW);
+    let idle = idle(&server);
     let sample = Sample::new(600_000, BACKLOG as usize / RECORD / 2, 5);
     let produced = sample.lines.len() as u64;
     for lines in sample.lines.chunks(1_000) {
@@ -102,4 +108,48 @@ fn a_slow_store_leaves_what_waits_in_kafka() {
     // Not in good order: that would wait for what is on its way.
     server.signal("KILL");
     server.wait();
+}
+
+/// What a store may keep in memory (`StoreOptions::memory_limit_mib`).
+const STORE: u64 = 384;
+/// What a follower holds of the journal: what it has read (`LakeConfig::chunk_bytes`), the same in the
+/// columns of a file, and what is encoded and waits; a publisher holds less.
+const FOLLOWERS: u64 = 4 * 32;
+
+/// About the longest record that a broker takes by default.
+const HUGE: usize = 900_000;
+
+/// Records of which all is kept: the store and its followers read and write them by their bytes.
+#[test]
+fn large_dead_letters_are_carried_in_pieces() {
+    let kafka = Kafka::shared();
+    let place = Place::of("flights");
+    let topic = kafka.topic("large", PARTITIONS);
+    let dead_letters = kafka.topic("large-letters", 1);
+    let arguments = serve(&place, &kafka, &topic, &["--dead-letter-topic", &dead_letters]);
+    let server = Server::spawn(arguments);
+    let idle = idle(&server);
+    let mut produced = 0;
+    // More of each than the store may have in memory.
+    for (size, count) in [(RECORD, 16_000), (HUGE, 600)] {
+        let letter = vec![b'x'; size];
+        let record = |n| Record::new(n % PARTITIONS, &*letter);
+        let records: Vec<Record> = (0..count / 50).map(record).collect();
+        (0..50).for_each(|_| kafka.produce(&topic, &records));
+        produced += 50 * records.len() as u64;
+    }
+    wait_for("everything to be read", || (server.received() == produced).then_some(()));
+    wait_for("everything to be published", || {
+        (kafka.ends(&dead_letters)[&0] as u64 >= produced).then_some(())
+    });
+    wait_for("everything to be in the lake", || {
+        let (_, lake) = server.get("/v1/lake");
+        let tables = lake["tables"].as_array()?;
+        let letters = tables.iter().find(|table| table["name"] == "dead_letters")?;
+        (letters["rows"] == produced).then_some(())
+    });
+    let grown = peak(&server) - idle;
+    eprintln!("idle {idle} MiB, grown by {grown} of {} MiB", ALLOWED + STORE + FOLLOWERS);
+    assert!(server.stop().success());
+    assert!(grown <= ALLOWED + STORE + FOLLOWERS, "grown by {grown} MiB");
 }

@@ -63,13 +63,16 @@ pub(crate) use time::date;
 /// Limits of the decoder.
 #[derive(Debug, Clone)]
 pub struct DecodeOptions {
-    /// Longer records are rejected as `too_large` without being read.
+    /// Longer records, headers included, are rejected as `too_large` without being read.
+    ///
+    /// Not more than 64 KiB by default: DuckDB holds the values of 2,048 rows of a column in memory
+    /// at a time. With rows of 150 KB and a limit of 384 MiB its checkpoints fail (DuckDB 1.5.6).
     pub max_record_bytes: usize,
 }
 
 impl Default for DecodeOptions {
     fn default() -> Self {
-        Self { max_record_bytes: 1 << 20 }
+        Self { max_record_bytes: 64 << 10 }
     }
 }
 
@@ -289,8 +292,9 @@ impl Decoder {
         if record.attached.is_tombstone {
             return Err(Refused::Ignored(Reason::Tombstone, String::new()));
         }
-        if record.len > self.options.max_record_bytes {
-            let fault = Fault::too_large(record.len, self.options.max_record_bytes);
+        let len = record.len + record.attached.headers_len as usize;
+        if len > self.options.max_record_bytes {
+            let fault = Fault::too_large(len, self.options.max_record_bytes);
             return Err(self.refused(ordinal, &fault, &[], None));
         }
         Ok(())

@@ -17,12 +17,15 @@ const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
 
 /// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
 /// are sure to exist.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // What comes with the payload of a dead letter, and the times of a partition's last record.
     "alter table if exists dead_letters add column key blob;
      alter table if exists dead_letters add column headers varchar;
      alter table source_partitions add column last_arrived_at bigint;
      alter table source_partitions add column last_event_at bigint;",
+    // Long values of dead letters. Those that are there stay as they are.
+    "create table if not exists dead_letter_pieces (
+         id bigint, field varchar, number integer, length integer, bytes blob);",
 ];
 
 const FILE: &str = "serving.duckdb";
@@ -96,6 +99,8 @@ fn config(options: &StoreOptions) -> duckdb::Result<Config> {
         .with("threads", options.threads.max(1).to_string())?
         .with("checkpoint_threshold", format!("{}MiB", options.checkpoint_mib))?
         // Extensions are code from elsewhere; the store needs none.
+        // What was freed goes back to the system also while nothing is asked of the store.
+        .with("allocator_background_threads", "true")?
         .with("autoinstall_known_extensions", "false")?
         .with("autoload_known_extensions", "false")
 }

@@ -10,7 +10,7 @@ use pipeline::store::{StoreError, dead_letter_schema};
 use super::error::{OpenError, failed};
 use super::readers::Readers;
 use super::schema::{DEAD_LETTERS, Table, quoted};
-use super::{StoreOptions, database, rows};
+use super::{StoreOptions, database, pieces, rows};
 
 /// Which dead letters to read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,7 +130,8 @@ fn query(
         if page.newest_first { i64::MAX } else { i64::MIN },
     );
     let params = params![filter.tenant, filter.reason, page.after, page.limit as i64];
-    Ok(stored(&rows::query(conn, &sql, params, &table.schema)?))
+    let rows = rows::query(conn, &sql, params, &table.schema)?;
+    Ok(stored(&pieces::whole(conn, rows)?))
 }
 
 /// The rows of a batch in [`pipeline::store::dead_letter_schema`].

@@ -1,16 +1,13 @@
 //! Reading the journal: in order for followers, counted for reports.
 
-use std::sync::Arc;
-
 use arrow::array::RecordBatch;
-use arrow::datatypes::DataType;
 use duckdb::Connection;
 use pipeline::source::Limits;
 use pipeline::store::{CountsByReason, Journal, JournalRows, PartitionState, StoreError};
 
 use super::readers::Readers;
 use super::schema::{Table, quoted};
-use super::{bookkeeping, rows};
+use super::{bookkeeping, pieces, rows};
 
 impl Journal for Readers {
     fn last_seq(&self) -> Result<i64, StoreError> {
@@ -28,29 +25,26 @@ impl Journal for Readers {
         let context = format!("read journal `{}`", table.name);
         self.snapshot(&context, |conn| {
             let until = until.min(bookkeeping::last_seq(conn)?);
-            ranges(conn, table, after, until, limits)
+            stretch(conn, (table, "_seq"), after, until, limits, |start, end| {
+                Ok((between(conn, (table, "_seq"), start, end)?, end))
+            })
         })
     }
 
     fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError> {
         let table = &self.tables().dead_letters;
         let name = quoted(&table.name);
-        let batch = self.snapshot("read dead letters", |conn| {
-            let page = format!(
-                "select id as place, {} as bytes from {name} where id > {after} order by id limit {}",
-                bytes(table),
-                limits.records
-            );
-            let Some(last) = fitting(conn, &page, limits.bytes)? else {
-                return Ok(RecordBatch::new_empty(Arc::clone(&table.schema)));
-            };
-            let sql = format!(
-                "select {} from {name} where id > {after} and id <= {last} order by id",
-                table.columns,
-            );
-            rows::query_once(conn, &sql, [], &table.schema)
+        let stretch = self.snapshot("read dead letters", |conn| {
+            let sql = format!("select coalesce(max(id), {after}) from {name} where id > {after}");
+            let until = conn.query_row(&sql, [], |row| row.get(0))?;
+            stretch(conn, (table, "id"), after, until, limits, |start, mut end| {
+                while end - start > 1 && pieces::bytes(conn, start, end)? > limits.bytes {
+                    end = start + (end - start) / 2;
+                }
+                Ok((pieces::whole(conn, between(conn, (table, "id"), start, end)?)?, end))
+            })
         })?;
-        Ok(if batch.num_rows() == 0 { Vec::new() } else { vec![batch] })
+        Ok(stretch.batches)
     }
 
     fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {
@@ -63,92 +57,67 @@ impl Journal for Readers {
     }
 }
 
-/// Rows of a family with `after < _seq <= until` in batches of ascending `_seq`.
+/// Rows read first, and most that are read at a time: a row may be much longer than those before it.
+const STEP: std::ops::RangeInclusive<i64> = 256..=4_096;
+
+/// Rows of a table with `after < position <= until` in batches that ascend by their position.
 ///
-/// Sequence numbers are dense over all families, so a range of `n` numbers holds at most `n` rows
-/// of this one: the work is cut into ranges, not into `limit`s, which DuckDB could only answer by
-/// looking at all the rest. The last range may hold more rows than are still wanted: fewer, larger
-/// queries matter more than an exact count. Where the family has no row for a long while the next
-/// one is looked up. Bytes are counted before they are read: rows can be of any size.
-fn ranges(
+/// Positions are dense over all tables that share them, so a range of `n` of them holds at most `n`
+/// rows: the work is cut into ranges, not into `limit`s, which DuckDB could only answer by looking at
+/// all the rest. Where there is no row for a long while the next one is looked up. Ranges grow and
+/// shrink with the rows that were found in them; `read` may take less of one than it is asked for.
+fn stretch(
     conn: &Connection,
-    table: &Table,
+    (table, position): (&Table, &str),
     after: i64,
     until: i64,
     limits: Limits,
+    read: impl Fn(i64, i64) -> duckdb::Result<(RecordBatch, i64)>,
 ) -> duckdb::Result<JournalRows> {
     let name = quoted(&table.name);
-    let length = bytes(table);
     let next = |after: i64| -> duckdb::Result<Option<i64>> {
-        let sql = format!("select min(_seq) from {name} where _seq > {after} and _seq <= {until}");
+        let sql = format!(
+            "select min({position}) from {name}
+             where {position} > {after} and {position} <= {until}"
+        );
         conn.query_row(&sql, [], |row| row.get(0))
     };
     let mut found = JournalRows { batches: Vec::new(), reached: after };
-    let (mut count, mut left) = (0, limits.bytes);
-    let step = i64::try_from(limits.records.max(1)).unwrap_or(i64::MAX);
-    while found.reached < until && count < limits.records {
-        let start = found.reached;
-        let mut end = until.min(start.saturating_add(step));
-        let range = format!("from {name} where _seq > {start} and _seq <= {end}");
-        let total: Option<i64> =
-            conn.query_row(&format!("select sum({length})::bigint {range}"), [], |row| row.get(0))?;
-        let Some(total) = total else {
-            // At the end of the stretch, or before the family's next row.
-            found.reached = next(end)?.map_or(until, |seq| seq - 1);
-            continue;
-        };
-        let mut total = usize::try_from(total).unwrap_or(usize::MAX);
-        if total > left {
-            if count > 0 {
-                break;
-            }
-            let page = format!("select _seq as place, {length} as bytes {range}");
-            end = fitting(conn, &page, left)?.unwrap_or(end);
-            total = left;
-        }
-        let batch = between(conn, table, start, end)?;
+    let (mut count, mut bytes) = (0, 0);
+    let mut step = *STEP.start();
+    while found.reached < until && (count == 0 || count < limits.records && bytes < limits.bytes) {
+        let left = i64::try_from(limits.records.saturating_sub(count)).unwrap_or(i64::MAX);
+        let end = until.min(found.reached.saturating_add(step.min(left.max(1))));
+        let (batch, end) = read(found.reached, end)?;
         found.reached = end;
+        if batch.num_rows() == 0 {
+            found.reached = next(end)?.map_or(until, |position| position - 1);
+            continue;
+        }
+        let size = batch.get_array_memory_size();
+        if size < limits.bytes / 8 {
+            step = (step * 2).min(*STEP.end());
+        } else if size > limits.bytes / 2 {
+            step = (step / 2).max(1);
+        }
         count += batch.num_rows();
-        left -= total;
+        bytes += size;
         found.batches.push(batch);
     }
     Ok(found)
 }
 
-/// Bytes of a row of the table, as an expression: what has no fixed length is counted.
-fn bytes(table: &Table) -> String {
-    let fields = table.schema.fields();
-    let fixed = 8 * fields.len();
-    let lengths = fields.iter().filter_map(|field| match field.data_type() {
-        DataType::Utf8 => Some(format!(" + coalesce(strlen({}), 0)", quoted(field.name()))),
-        DataType::Binary => Some(format!(" + coalesce(octet_length({}), 0)", quoted(field.name()))),
-        _ => None,
-    });
-    format!("({fixed}{})", lengths.collect::<String>())
-}
-
-/// The last of the rows `page` (`place`, `bytes`), ascending by `place`, that lies within `limit` bytes
-/// together with all before it; the first one in any case. `None`: there are no rows.
-fn fitting(conn: &Connection, page: &str, limit: usize) -> duckdb::Result<Option<i64>> {
-    let sql = format!(
-        "select max(place) from (
-             select place, sum(bytes) over ascending as total, row_number() over ascending as number
-             from ({page}) window ascending as (order by place rows unbounded preceding)
-         ) where total <= {limit} or number = 1"
-    );
-    conn.query_row(&sql, [], |row| row.get(0))
-}
-
-/// Rows of a journal table with `after < _seq <= until`, ascending by `_seq`.
+/// Rows of a table with `after < position <= until`, ascending by it.
 pub(super) fn between(
     conn: &Connection,
-    table: &Table,
+    (table, position): (&Table, &str),
     after: i64,
     until: i64,
 ) -> duckdb::Result<RecordBatch> {
     // The bounds stand in the text because DuckDB skips row groups by constants.
     let sql = format!(
-        "select {} from {} where _seq > {after} and _seq <= {until} order by _seq",
+        "select {} from {}
+         where {position} > {after} and {position} <= {until} order by {position}",
         table.columns,
         quoted(&table.name)
     );

@@ -25,6 +25,7 @@ mod identity;
 mod journal;
 mod keys;
 mod lookup;
+mod pieces;
 mod readers;
 mod rebuild;
 pub(crate) mod rows;

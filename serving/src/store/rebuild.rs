@@ -39,7 +39,7 @@ pub(super) fn rebuild(
     while after < until {
         let end = until.min(after + ROWS_PER_STEP);
         for &family in &families {
-            let rows = journal::between(conn, &tables.families[family], after, end)
+            let rows = journal::between(conn, (&tables.families[family], "_seq"), after, end)
                 .map_err(|e| failed(&context, &e))?;
             replay.feed(family, &rows).map_err(|e| refused(&context, e.to_string()))?;
         }

@@ -32,6 +32,8 @@ pub(super) const BOOKKEEPING: &str = "
         kind varchar, name varchar, version bigint, hash varchar, columns varchar);
     create table if not exists contract_fill (
         table_name varchar, target varchar, done_seq bigint);
+    create table if not exists dead_letter_pieces (
+        id bigint, field varchar, number integer, length integer, bytes blob);
 ";
 
 /// A table with rows in an Arrow schema of ours.

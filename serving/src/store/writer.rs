@@ -20,9 +20,10 @@ use pipeline::store::{
 
 use super::bookkeeping::{self, Known};
 use super::error::{failed, refused};
+use super::rows::conversion;
 use super::schema::{Tables, quoted};
 use super::wal::{Due, Wal};
-use super::{keys, lookup};
+use super::{keys, lookup, pieces};
 
 /// The writing side of a [`super::Store`]. There is one.
 pub struct Writer {
@@ -94,8 +95,12 @@ impl Writer {
         }
         self.tables.ingest.append(&self.conn, &effects.ingest)?;
         if !effects.dead_letters.is_empty() {
-            let rows = self.dead_letter_rows(&effects.dead_letters);
-            self.tables.dead_letters.append(&self.conn, &rows?)?;
+            let rows = self.dead_letter_rows(&effects.dead_letters)?;
+            let (rows, pieces) = pieces::cut(rows).map_err(conversion)?;
+            self.tables.dead_letters.append(&self.conn, &rows)?;
+            if let Some(pieces) = pieces {
+                pieces::TABLE.append(&self.conn, &pieces)?;
+            }
         }
         self.times.append += start.elapsed();
         let start = Instant::now();
@@ -192,7 +197,7 @@ impl Writer {
                 Arc::new(of(|l| (!l.headers.is_empty()).then(|| l.headers.to_json().to_string()))),
             ],
         )
-        .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))
+        .map_err(conversion)
     }
 
     /// One try at a transaction. After an error it is rolled back.

@@ -45,7 +45,7 @@ impl LakeConfig {
             commit_bytes: 128 << 20,
             target_file_bytes: 128 << 20,
             chunk_rows: 32_768,
-            chunk_bytes: 32 << 20,
+            chunk_bytes: 8 << 20,
             zstd_level: 1,
             poll_interval: Duration::from_millis(250),
             pending_for: Duration::from_secs(30 * 60),
