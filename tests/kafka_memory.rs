@@ -131,7 +131,7 @@ fn large_dead_letters_are_carried_in_pieces() {
     let idle = idle(&server);
     let mut produced = 0;
     // More of each than the store may have in memory.
-    for (size, count) in [(RECORD, 16_000), (HUGE, 600)] {
+    for (size, count) in [(RECORD, 13_000), (HUGE, 500)] {
         let letter = vec![b'x'; size];
         let record = |n| Record::new(n % PARTITIONS, &*letter);
         let records: Vec<Record> = (0..count / 50).map(record).collect();

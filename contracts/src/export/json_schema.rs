@@ -76,9 +76,9 @@ fn value(shape: &Shape, bounds: &Constraints, nullable: bool) -> Map<String, Val
         }
         Shape::Bool => typed(&["boolean"], nullable),
         Shape::Int64 => typed(&["integer"], nullable),
-        Shape::Float64 | Shape::Decimal { .. } | Shape::Time(TimeForm::EpochS) => {
-            typed(&["number"], nullable)
-        }
+        Shape::Float64 | Shape::Time(TimeForm::EpochS) => typed(&["number"], nullable),
+        // As text a decimal keeps all of its digits on the way.
+        Shape::Decimal { .. } => typed(&["number", "string"], nullable),
         Shape::Time(TimeForm::Rfc3339) => formatted("date-time", nullable),
         Shape::Time(_) => typed(&["integer"], nullable),
         Shape::Date => formatted("date", nullable),
