@@ -124,6 +124,9 @@ impl KafkaConfig {
             // After a fetch that found the queue full: look again soon.
             ("fetch.queue.backoff.ms", "10".to_owned()),
             ("topic.metadata.refresh.interval.ms", "5000".to_owned()),
+            // A process that was killed leaves its group only when its session is over, and until
+            // then nobody has its partitions. The client's own default is 45 s.
+            ("session.timeout.ms", "10000".to_owned()),
             ("allow.auto.create.topics", "false".to_owned()),
             ("reconnect.backoff.ms", "50".to_owned()),
             ("reconnect.backoff.max.ms", "2000".to_owned()),
