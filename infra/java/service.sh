@@ -1,23 +1,29 @@
 # shellcheck shell=bash disable=SC2154 # what the sourcing script sets
 #
-# Sourced by the scripts that start a Java program: the commands that all of them share.
+# Sourced by the scripts that start a server, most of them Java programs: the commands that all of
+# them share.
 #
 # The sourcing script sets
 #   service        its name in messages
-#   fetch          the script that prints the directory of its jars (`lib` holds it afterwards)
+#   fetch          the script that prints the directory of its files (`lib` holds it afterwards)
 #   ports          how many consecutive ports it needs; the first is the one that callers know
-#   heap           its largest heap
+#   heap           its largest heap; empty for a program that is not Java
 # and defines
-#   prepare DIR PORT    writes what a start needs and sets the arrays `options` and `main`
+#   prepare DIR PORT    writes what a start needs and sets the arrays `options` and `main`: of a Java
+#                       program the options for Java and what follows them, of any other `main` alone,
+#                       its command line
 #   ready DIR PORT      does it answer a real request?
 #   address PORT        what callers connect to
 #   environment DIR PORT   lines NAME=value for whoever uses it
+#   mark DIR            only if it is not Java: an argument of its command line that tells it from the
+#                       same program in another folder
 # Then `service_main "$@"` does the rest.
 #
 # What a program keeps is all in DIR: its data, `out` and `log/` (what it said), `pid`, `port`,
-# `tmp/`, and `.agentflow-SERVICE`, by which DIR is known. It listens on 127.0.0.1 and nowhere else. Needs Linux and Java 17 or newer.
+# `tmp/`, and `.agentflow-SERVICE`, by which DIR is known. It listens on 127.0.0.1 and nowhere else.
+# Needs Linux, and Java 17 or newer for what is Java.
 #
-# The first program that is started and stopped leaves an archive of its loaded classes beside the
+# The first Java program that is started and stopped leaves an archive of its loaded classes beside the
 # jars (class data sharing); starts after it take half the time. Java ignores an archive that was
 # made by another Java or of other jars.
 
@@ -81,12 +87,15 @@ choose_port() {
     return 1
 }
 
+# mark DIR: the argument by which a program is known to be the one of DIR.
+mark() { printf '%s' "-Dagentflow.dir=$1"; }
+
 # running DIR: prints the process that runs there. A number in the file that belongs to another
 # process by now is not it.
 running() {
     local pid
     pid=$(cat "$1/pid" 2>/dev/null) || return 1
-    grep -qzxF -- "-Dagentflow.dir=$1" "/proc/$pid/cmdline" 2>/dev/null || return 1
+    grep -qzxF -- "$(mark "$1")" "/proc/$pid/cmdline" 2>/dev/null || return 1
     printf '%s\n' "$pid"
 }
 
@@ -132,21 +141,30 @@ kill_now() {
     rm -rf "$dir/pid" "$dir/tmp"
 }
 
-# spawn DIR: `main` with `options` as a process of its own, which outlives this script and keeps
+# java_line DIR: the whole command line of a Java program, into the array `line`.
+java_line() {
+    local sharing=(-XX:ArchiveClassesAtExit="$1/tmp/classes.jsa")
+    printf '%s\n' "$archive" >"$1/tmp/archive"
+    [ ! -s "$archive" ] || sharing=(-XX:SharedArchiveFile="$archive")
+    java_options "$1"
+    line=(
+        "$java" "${java_options[@]}" "${sharing[@]}" -Xmx"$heap"
+        -XX:+ExitOnOutOfMemoryError "$(mark "$1")" "${options[@]}" "${main[@]}"
+    )
+}
+
+# spawn DIR: the program as a process of its own, which outlives this script and keeps
 # nothing of it open: a caller that reads our output to its end would wait for the program.
 spawn() {
-    local dir=$1 sharing=(-XX:ArchiveClassesAtExit="$1/tmp/classes.jsa")
-    printf '%s\n' "$archive" >"$dir/tmp/archive"
-    [ ! -s "$archive" ] || sharing=(-XX:SharedArchiveFile="$archive")
-    java_options "$dir"
+    local dir=$1 line=("${main[@]}")
+    [ -z "$heap" ] || java_line "$dir"
     (
         cd "$dir" || exit 1
         for fd in "/proc/$BASHPID/fd"/*; do
             fd=${fd##*/}
             [ "$fd" -le 2 ] || eval "exec $fd>&-"
         done
-        exec setsid "$java" "${java_options[@]}" "${sharing[@]}" -Xmx"$heap" \
-            -XX:+ExitOnOutOfMemoryError -Dagentflow.dir="$dir" "${options[@]}" "${main[@]}"
+        exec setsid "${line[@]}"
     ) </dev/null >"$dir/out" 2>&1 &
     started=$!
     printf '%s\n' "$started" >"$dir/pid"
@@ -290,9 +308,9 @@ service_main() {
     case "$command" in
         start | restart | foreground | run)
             lib=$("$fetch") || exit 1
-            find_java || exit 1
+            [ -z "$heap" ] || find_java || exit 1
             ;;
-        # Ending needs neither Java nor the jars.
+        # Ending needs neither Java nor the files.
         stop | kill | env)
             [ -e "$2/.agentflow-$service" ] || die "nothing was ever started in $2"
             lib=$("$fetch" --cached) || lib=

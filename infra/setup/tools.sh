@@ -2,13 +2,15 @@
 # Checks that the machine has what a build (or the tests) need and installs what is missing.
 #
 #   infra/setup/tools.sh build    C and C++ compilers, cmake, pkg-config, certificates, npm, Rust
-#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake), and Java 17 or
-#                                 newer with Maven (the tests' Kafka broker and schema registry)
+#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake), Java 17 or
+#                                 newer with Maven (the tests' Kafka broker, schema registry and
+#                                 Iceberg catalog), and Go (their S3 server)
 #
 # Installs with apt-get where that needs no password (root, or sudo without one). Otherwise it
 # prints the command to run and fails, except for what can be done without: without npm DuckDB is
 # compiled from source (about 25 minutes), without Python one test reads the lake with one reader
-# less, without Java or Maven the tests against Kafka do not run.
+# less, without Java or Maven the tests against Kafka do not run, and without those or Go the tests
+# against an Iceberg catalog do not.
 set -euo pipefail
 
 scope=${1:-build}
@@ -37,6 +39,8 @@ fi
 if [ "$scope" = test ]; then
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || wanted+=(python3 python3-venv)
     command -v mvn >/dev/null 2>&1 || wanted+=(maven)
+    # infra/s3/go.mod says which Go; an older one (from 1.21) fetches that by itself where it may.
+    command -v go >/dev/null 2>&1 || wanted+=(golang)
     java=$({ java -version || true; } 2>&1 | sed -nE 's/.*version "([0-9]+).*/\1/p')
     if [ "${java:-0}" -lt 17 ]; then
         # The default of these is Java 11.
