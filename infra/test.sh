@@ -6,6 +6,8 @@
 # target/test-times.txt; cargo's own result lines come last. Fails if any suite failed, after
 # running all of them.
 #
+# tests/lake_rest.rs starts an S3 server and an Iceberg catalog of its own; here they are only fetched.
+#
 # A real Kafka broker and a schema registry run for the unit tests and for the suites tests/kafka*.rs,
 # which find them in the environment as `infra/kafka/broker.sh env` names them. Nobody else does: every
 # other suite must pass without. Where they cannot be had (no Java, no Maven), those suites are left
@@ -59,6 +61,19 @@ services() {
     printf '%6d s  %-28s %s\n' $((SECONDS - from)) services "$([ -z "$no_kafka" ] && echo ok || echo none)" | tee -a "$times"
 }
 
+# Servers that a suite starts by itself: why there are none.
+no_lake=""
+lake_services() {
+    local from=$SECONDS
+    printf '\n== lake services\n'
+    if ! { infra/s3/fetch.sh && infra/catalog/fetch.sh; } >/dev/null 2>"$place/reasons"; then
+        no_lake=$(grep -v ': hint: ' "$place/reasons" | tail -n 1)
+        no_lake=${no_lake:-no reason given}
+    fi
+    cat "$place/reasons" >&2
+    printf '%6d s  %-28s %s\n' $((SECONDS - from)) "lake services" "$([ -z "$no_lake" ] && echo ok || echo none)" | tee -a "$times"
+}
+
 failed=()
 started=$SECONDS
 # What the next suites find in their environment, and the scripts that start more for them.
@@ -82,6 +97,7 @@ if [ ${#failed[@]} -gt 0 ]; then
     exit 1
 fi
 services
+lake_services
 with=("${kafka[@]}")
 suite unit --lib --bins
 for file in {contracts,pipeline,serving,.}/tests/*.rs; do
@@ -92,6 +108,7 @@ for file in {contracts,pipeline,serving,.}/tests/*.rs; do
         [ -z "$no_kafka" ] || continue
         with=("${kafka[@]}")
     fi
+    [ "$name" != lake_rest ] || [ -z "$no_lake" ] || continue
     beside=()
     if [ "$name" = kafka_old ]; then
         beside=(infra/kafka/old/zookeeper.sh run -- infra/kafka/old/broker.sh run --)
@@ -101,7 +118,7 @@ done
 with=()
 beside=()
 suite documentation --doc
-if [ -n "$no_kafka" ] && [ "${CI:-}" = true ]; then
+if [ -n "$no_kafka$no_lake" ] && [ "${CI:-}" = true ]; then
     failed+=(services)
 fi
 printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0 ] && echo ok || echo FAILED)" >>"$times"
@@ -110,6 +127,7 @@ printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
+[ -z "$no_lake" ] || printf 'note: tests/lake_rest.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
 printf '\n== results\n'
 grep -E '^(     Running |   Doc-tests |test result:|test .*FAILED$)' "$log"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -7,6 +7,7 @@ mod command;
 mod domain;
 mod failure;
 mod kafka_client;
+mod lake_args;
 mod logging;
 mod node;
 mod opened;

@@ -22,7 +22,7 @@ use ::contracts::model::Domain;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{
-    CATALOG_NAME, Lake, LakeConfig, LakeHandle, LakeStatus, Maintenance, TableInfo,
+    CATALOG_NAME, Lake, LakeCatalog, LakeConfig, LakeHandle, LakeStatus, Maintenance, TableInfo,
 };
 use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
 use pipeline::source::Source;
@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure, chain};
 use crate::source_spec::Opened;
-use crate::{opened, progress, publish_args};
+use crate::{lake_args, opened, progress, publish_args};
 
 /// What a node is started with.
 pub(crate) struct Plan<'a> {
@@ -56,6 +56,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) publish: Vec<PublisherConfig>,
     /// When answers in the cache are good.
     pub(crate) cache: CacheMode,
+    /// Where the lake's catalog is.
+    pub(crate) lake: LakeCatalog,
     /// How often the lake is maintained; `None`: never.
     pub(crate) maintain_every: Option<Duration>,
 }
@@ -80,8 +82,7 @@ pub(crate) struct Node {
 impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
-        let Plan { role, domain, data, listener, opened: from, publish, cache, maintain_every } =
-            plan;
+        let Plan { role, domain, data, listener, opened: from, publish, cache, .. } = plan;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
@@ -104,8 +105,8 @@ impl Node {
         let journal: Arc<dyn Journal> = Arc::new(readers.clone());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
         let config = LakeConfig {
-            maintenance: maintain_every.map(|every| (every, Maintenance::default())),
-            ..LakeConfig::new(directory.path())
+            maintenance: plan.maintain_every.map(|every| (every, Maintenance::default())),
+            ..lake_args::config(&directory, plan.lake)?
         };
         let place = place(&config)?;
         let lake = Lake::spawn(config, journal, Arc::clone(&domain))
@@ -256,10 +257,17 @@ impl LakeView for View {
 fn place(config: &LakeConfig) -> Result<LakePlace, Failure> {
     let absolute =
         |path: PathBuf| std::path::absolute(&path).ours(|| format!("resolve `{}`", path.display()));
-    Ok(LakePlace {
-        catalog: CATALOG_NAME.to_owned(),
-        catalog_file: absolute(config.catalog_file())?,
-        warehouse: absolute(config.warehouse())?,
+    Ok(match &config.catalog {
+        LakeCatalog::Local => LakePlace::Local {
+            catalog: CATALOG_NAME.to_owned(),
+            catalog_file: absolute(config.catalog_file())?,
+            warehouse: absolute(config.warehouse())?,
+        },
+        LakeCatalog::Rest(rest) => LakePlace::Rest {
+            catalog: CATALOG_NAME.to_owned(),
+            uri: rest.uri.clone(),
+            warehouse: rest.warehouse.clone(),
+        },
     })
 }
 

@@ -7,8 +7,6 @@ mod support;
 use support::Place;
 use support::kafka::{Kafka, Record};
 
-const SAYS: [&str; 3] = ["too old", "Kafka 2.8 or newer", "hint: update the brokers"];
-
 #[test]
 fn a_broker_that_is_too_old_is_refused_before_anything_is_read() {
     let address = std::env::var("AGENTFLOW_KAFKA_OLD").expect(

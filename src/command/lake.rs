@@ -8,8 +8,12 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use pipeline::sink::iceberg::{self, LakeConfig, Maintenance, TableReport};
 
+use serving::store::identity_of;
+
 use super::DataArg;
 use crate::failure::{Failure, chain};
+use crate::lake_args::LakeArgs;
+use crate::opened;
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::Bar;
 use crate::signals;
@@ -34,6 +38,8 @@ enum Action {
 struct Maintain {
     #[command(flatten)]
     data: DataArg,
+    #[command(flatten)]
+    place: LakeArgs,
     /// Only this table.
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
@@ -64,6 +70,8 @@ struct Tables {
     #[command(flatten)]
     data: DataArg,
     #[command(flatten)]
+    place: LakeArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -79,7 +87,8 @@ impl Lake {
 impl Tables {
     fn run(self) -> Result<(), Failure> {
         exists(&self.data.data)?;
-        let tables = iceberg::tables(&self.data.data).map_err(|e| Failure::ours(chain(&e)))?;
+        let config = config(&self.data.data, &self.place)?;
+        let tables = iceberg::tables(&config).map_err(|e| Failure::ours(chain(&e)))?;
         if self.output.output == Output::Json {
             return output::json(&tables);
         }
@@ -112,7 +121,8 @@ impl Maintain {
             dry_run: self.dry_run,
             ..Maintenance::default()
         };
-        let known = || iceberg::tables(&self.data.data).map_err(|e| Failure::ours(chain(&e)));
+        let config = config(&self.data.data, &self.place)?;
+        let known = || iceberg::tables(&config).map_err(|e| Failure::ours(chain(&e)));
         if let Some(wanted) = &self.table {
             let names: Vec<String> = known()?.into_iter().map(|table| table.name).collect();
             if !names.contains(wanted) {
@@ -125,7 +135,7 @@ impl Maintain {
         signals::on_end(move || asked.store(true, Ordering::Relaxed))?;
         let bar = Bar::new("merge");
         let reports = iceberg::maintain(
-            &LakeConfig::new(&self.data.data),
+            &config,
             &maintenance,
             self.table.as_deref(),
             &|| stop.load(Ordering::Relaxed),
@@ -151,6 +161,12 @@ impl Maintain {
                 .hint("the rest was done, and nothing is lost: run it again")),
         }
     }
+}
+
+/// The lake of a data directory that a server may hold.
+fn config(data: &Path, place: &LakeArgs) -> Result<LakeConfig, Failure> {
+    let owner = identity_of(data).map_err(|error| opened::refused(&error))?;
+    Ok(LakeConfig { catalog: place.catalog()?, owner, ..LakeConfig::new(data) })
 }
 
 /// A line per table: before → after.

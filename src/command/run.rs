@@ -9,7 +9,7 @@ use clap::Args;
 use pipeline::outcome::Counts;
 use pipeline::registry::Registry;
 use pipeline::runner::{RunError, RunReport, RunTimes, Runner, RunnerOptions, Stop};
-use pipeline::sink::iceberg::{Lake, LakeConfig};
+use pipeline::sink::iceberg::Lake;
 use pipeline::sink::kafka::PublisherStatus;
 use pipeline::source::file::AtEnd;
 use pipeline::store::{CountsByReason, Journal, PartitionState};
@@ -19,6 +19,7 @@ use serving::store::{Store, StoreOptions};
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Context, Failure, chain};
+use crate::lake_args::{self, LakeArgs};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::{self, Bar};
 use crate::publish_args::{self, PublishArgs};
@@ -50,6 +51,8 @@ pub(super) struct Run {
     kafka: KafkaArgs,
     #[command(flatten)]
     publish: PublishArgs,
+    #[command(flatten)]
+    lake: LakeArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -121,6 +124,7 @@ impl Run {
         let at_end = if self.until_end { AtEnd::Stop } else { AtEnd::Follow };
         // Before the data directory is made or taken: a typing error should leave nothing behind.
         let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
+        let lake = self.lake.catalog()?;
         let opened = source_spec::open(&self.from, &self.kafka, &domain, at_end, now)?;
 
         // Before the directory is taken: from here on an end is a clean one.
@@ -141,7 +145,7 @@ impl Run {
         }
         let journal: Arc<dyn Journal> = Arc::new(store.readers());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
-        let lake = Lake::spawn(LakeConfig::new(directory.path()), journal, domain)
+        let lake = Lake::spawn(lake_args::config(&directory, lake)?, journal, domain)
             .ours(|| "start the lake".to_owned())?;
 
         let report = runner.run(&stop).map_err(|error| {

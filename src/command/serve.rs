@@ -10,6 +10,7 @@ use serving::http::check_listen_addr;
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
+use crate::lake_args::LakeArgs;
 use crate::node::{Node, Plan};
 use crate::publish_args::PublishArgs;
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
@@ -38,6 +39,8 @@ pub(super) struct Serve {
     /// for comparison `off` or `ttl:SECONDS`.
     #[arg(long, value_name = "MODE", default_value = "invalidated", value_parser = cache_mode)]
     cache: CacheMode,
+    #[command(flatten)]
+    lake: LakeArgs,
     /// Minutes between two maintenances of the lake, as `agentflow lake maintain` does them with its
     /// defaults; 0: never by the clock.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=525_600))]
@@ -52,6 +55,7 @@ impl Serve {
         let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let now = chrono::Utc::now().timestamp_micros();
         let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
+        let lake = self.lake.catalog()?;
         let plan = Plan {
             role: "serve",
             domain,
@@ -60,6 +64,7 @@ impl Serve {
             opened,
             publish,
             cache: self.cache,
+            lake,
             maintain_every: (self.lake_maintain_every > 0)
                 .then(|| Duration::from_secs(self.lake_maintain_every * 60)),
         };

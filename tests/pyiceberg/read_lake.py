@@ -1,8 +1,9 @@
 """Reads a lake with PyIceberg and prints what it finds as one JSON object.
 
-    read_lake.py DATA_DIR/lake [TABLE COLUMN]
+    read_lake.py DATA_DIR/lake|rest [TABLE COLUMN]
 
-Opens the catalog as any other program would: by its SQLite file and the catalog's name. Prints
+Opens the catalog as any other program would: by its SQLite file and the catalog's name, or with
+`rest` by the addresses and keys that the environment holds (AGENTFLOW_ICEBERG_REST, AGENTFLOW_S3_*). Prints
 totals over all event tables, and for each table its rows, rows per day, position, columns with
 their types, and the sum of every numeric column (decimals and integers exactly, as text). With
 TABLE and COLUMN it prints the values of that column instead, one JSON value a line.
@@ -12,6 +13,7 @@ import collections
 import datetime
 import decimal
 import json
+import os
 import pathlib
 import sys
 
@@ -23,7 +25,23 @@ CATALOG = "agentflow"
 DEAD_LETTERS = "dead_letters"
 
 
-def open_catalog(lake: pathlib.Path):
+def open_catalog(lake: str):
+    if lake == "rest":
+        s3 = {name: os.environ[f"AGENTFLOW_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "REGION")}
+        return load_catalog(
+            CATALOG,
+            **{
+                "type": "rest",
+                "uri": os.environ["AGENTFLOW_ICEBERG_REST"],
+                "warehouse": os.environ["AGENTFLOW_ICEBERG_WAREHOUSE"],
+                "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
+                "s3.endpoint": s3["ENDPOINT"],
+                "s3.access-key-id": s3["ACCESS_KEY"],
+                "s3.secret-access-key": s3["SECRET_KEY"],
+                "s3.region": s3["REGION"],
+            },
+        )
+    lake = pathlib.Path(lake).resolve()
     return load_catalog(
         CATALOG,
         type="sql",
@@ -76,7 +94,7 @@ def describe(name, table):
 
 
 def main(lake, table=None, column=None):
-    catalog = open_catalog(pathlib.Path(lake).resolve())
+    catalog = open_catalog(lake)
     if table is not None:
         found = dict(all_tables(catalog))[table]
         for value in found.scan(selected_fields=(column,)).to_arrow()[column].to_pylist():

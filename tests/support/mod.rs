@@ -7,7 +7,9 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod flights;
+pub mod http_faults;
 pub mod kafka;
+pub mod lake_services;
 pub mod proxy;
 pub mod schedule;
 pub mod server;

@@ -33,14 +33,26 @@ pub trait LakeView: Send + Sync {
 }
 
 /// Where a lake is, as other engines have to be told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LakePlace {
-    /// Name of the catalog.
-    pub catalog: String,
-    /// The catalog's SQLite file.
-    pub catalog_file: PathBuf,
-    /// Folder below which all tables lie.
-    pub warehouse: PathBuf,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LakePlace {
+    /// On local disks.
+    Local {
+        /// Name of the catalog.
+        catalog: String,
+        /// The catalog's SQLite file.
+        catalog_file: PathBuf,
+        /// Folder below which all tables lie.
+        warehouse: PathBuf,
+    },
+    /// Behind a REST catalog.
+    Rest {
+        /// Name for the catalog.
+        catalog: String,
+        /// Where it answers.
+        uri: String,
+        /// The warehouse to ask it for.
+        warehouse: Option<String>,
+    },
 }
 
 /// The lake, as the API sees it.

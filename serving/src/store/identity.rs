@@ -6,6 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::path::Path;
 
 use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -30,15 +31,8 @@ impl DataDir {
             ErrorKind::StorageFull => OpenError::DiskFull { dir: self.path().to_path_buf() },
             _ => OpenError::NotWritable { dir: self.path().to_path_buf(), source },
         };
-        match fs::read(&file) {
-            Ok(text) => {
-                return match serde_json::from_slice::<Identity>(&text) {
-                    Ok(identity) => Ok(identity.id),
-                    Err(error) => Err(OpenError::NoIdentity { file, message: error.to_string() }),
-                };
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(not_usable(error)),
+        if let Some(id) = identity_of(self.path())? {
+            return Ok(id);
         }
         let identity = Identity {
             id: Uuid::new_v4(),
@@ -57,6 +51,19 @@ impl DataDir {
         };
         write().map_err(not_usable)?;
         Ok(identity.id)
+    }
+}
+
+/// The id of a data directory that somebody else may hold; `None` when it has none yet.
+pub fn identity_of(dir: &Path) -> Result<Option<Uuid>, OpenError> {
+    let file = dir.join(FILE);
+    match fs::read(&file) {
+        Ok(text) => match serde_json::from_slice::<Identity>(&text) {
+            Ok(identity) => Ok(Some(identity.id)),
+            Err(error) => Err(OpenError::NoIdentity { file, message: error.to_string() }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(OpenError::NotWritable { dir: dir.to_path_buf(), source }),
     }
 }
 

@@ -45,6 +45,7 @@ use pipeline::store::StoreError;
 
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
+pub use self::identity::identity_of;
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 

@@ -19,6 +19,7 @@ use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
 use crate::source_spec::{Opened, TENANT};
 use crate::{domain, logging, output, signals};
+use pipeline::sink::iceberg::LakeCatalog;
 
 use board::Board;
 
@@ -71,6 +72,7 @@ impl Demo {
             opened: Opened { sources: vec![Box::new(self.generator())], ..Opened::default() },
             publish: Vec::new(),
             cache: CacheMode::default(),
+            lake: LakeCatalog::Local,
             maintain_every: None,
         })?;
         let ending = node.ending();

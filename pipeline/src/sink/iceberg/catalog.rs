@@ -1,6 +1,6 @@
-//! The catalog: an SQLite file that names the newest metadata of each table.
+//! The catalog names the newest metadata of each table: an SQLite file, or a service over HTTP.
 //!
-//! The library's SQL catalog is used as it is, behind [`Hooked`], the place where every load and
+//! The library's catalogs are used as they are, behind [`Hooked`], the place where every load and
 //! every commit passes. [`Fence`] sits there during a commit: the library rebases an append on
 //! whatever head it finds, so a writer that is no longer the only one would happily write events a
 //! second time. With the fence it may only append where it left the table.
@@ -16,18 +16,39 @@ use iceberg::{
     Catalog, CatalogBuilder, Error, ErrorKind, Namespace, NamespaceIdent, Result, TableCommit,
     TableCreation, TableIdent,
 };
+use iceberg_catalog_rest::RestCatalogBuilder;
 use iceberg_catalog_sql::{SqlBindStyle, SqlCatalogBuilder};
+use iceberg_storage_opendal::OpenDalStorageFactory;
 
-use super::config::LakeConfig;
+use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::local_fs::{DurableLocalFsFactory, create_dirs};
 use super::position::{Found, may_append};
+use super::rest::RestCatalogConfig;
 
 /// Name of the catalog: readers of the SQLite file have to give it.
 pub const CATALOG_NAME: &str = "agentflow";
 
-/// Opens the catalog of a lake, creating it if need be.
+/// Opens the catalog of a lake; a local one is created if need be.
 pub(super) async fn open(config: &LakeConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
+    match &config.catalog {
+        LakeCatalog::Local => open_local(config).await,
+        LakeCatalog::Rest(rest) => open_rest(rest).await,
+    }
+}
+
+async fn open_rest(config: &RestCatalogConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
+    let files = OpenDalStorageFactory::S3 { customized_credential_load: None };
+    let catalog = RestCatalogBuilder::default()
+        .with_client(config.client()?)
+        .with_storage_factory(Arc::new(files))
+        .load(CATALOG_NAME, config.client_properties())
+        .await
+        .map_err(LakeError::catalog(format!("open the lake's catalog `{}`", config.uri)))?;
+    Ok(Arc::new(catalog))
+}
+
+async fn open_local(config: &LakeConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
     let warehouse = config.warehouse();
     create_dirs(&warehouse).map_err(|source| LakeError::Io {
         action: "create the lake's folder",

@@ -3,13 +3,33 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use iceberg::spec::TableMetadata;
+use uuid::Uuid;
+
 use super::maintain::Maintenance;
+use super::position::OWNER;
+use super::rest::RestCatalogConfig;
+
+/// Where the catalog of a lake is, and with it its files.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LakeCatalog {
+    /// An SQLite file and local files, in [`LakeConfig::dir`].
+    #[default]
+    Local,
+    /// A REST catalog; files are in the S3 bucket that it names.
+    Rest(RestCatalogConfig),
+}
 
 /// Settings of the lake follower. [`LakeConfig::new`] gives the defaults for a data directory.
 #[derive(Debug, Clone)]
 pub struct LakeConfig {
-    /// Folder of the lake: `catalog.sqlite` and `warehouse/` lie in it.
+    /// Folder of a local lake: `catalog.sqlite` and `warehouse/` lie in it.
     pub dir: PathBuf,
+    /// Where the catalog is.
+    pub catalog: LakeCatalog,
+    /// Who writes: the identity of the data directory. A table keeps it, and refuses everybody else.
+    /// `None` where only reading is meant.
+    pub owner: Option<Uuid>,
     /// Longest time between two commits of a table that has new rows.
     pub interval: Duration,
     /// A table commits early when this many rows are pending.
@@ -40,6 +60,8 @@ impl LakeConfig {
     pub fn new(data_dir: &Path) -> Self {
         Self {
             dir: data_dir.join("lake"),
+            catalog: LakeCatalog::Local,
+            owner: None,
             interval: Duration::from_secs(30),
             commit_rows: 1_000_000,
             commit_bytes: 128 << 20,
@@ -54,12 +76,22 @@ impl LakeConfig {
         }
     }
 
-    /// The catalog's SQLite file.
+    /// Is a table of the catalog one of this lake? A catalog over HTTP may serve others as well.
+    pub(super) fn is_ours(&self, table: &TableMetadata) -> bool {
+        let owner = table.properties().get(OWNER);
+        match (&self.catalog, self.owner) {
+            (LakeCatalog::Local, _) => true,
+            (LakeCatalog::Rest(_), None) => owner.is_some(),
+            (LakeCatalog::Rest(_), Some(us)) => owner.is_some_and(|owner| *owner == us.to_string()),
+        }
+    }
+
+    /// The SQLite file of a local catalog.
     pub fn catalog_file(&self) -> PathBuf {
         self.dir.join("catalog.sqlite")
     }
 
-    /// The folder below which all tables lie.
+    /// The folder below which all tables of a local catalog lie.
     pub fn warehouse(&self) -> PathBuf {
         self.dir.join("warehouse")
     }

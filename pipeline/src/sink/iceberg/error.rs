@@ -58,6 +58,17 @@ pub enum LakeError {
         /// Type by the contracts.
         wanted: String,
     },
+    /// The table follows the journal of another data directory.
+    #[error(
+        "lake table `{table}` belongs to the data directory with the identity {owner}: give this one \
+         a warehouse or a catalog of its own"
+    )]
+    Owned {
+        /// The table.
+        table: String,
+        /// The identity that it was made under.
+        owner: String,
+    },
     /// The table lacks something that this program needs of it.
     #[error(
         "lake table `{table}` {problem}: it was changed by somebody else, restore it or move it away"
@@ -129,6 +140,7 @@ impl LakeError {
             Self::Rows { .. }
             | Self::TypeChanged { .. }
             | Self::Foreign { .. }
+            | Self::Owned { .. }
             | Self::Fenced { .. }
             | Self::AheadOfJournal { .. }
             | Self::Stopped => Retry::Never,

@@ -1,4 +1,4 @@
-//! The tables of a data directory, read from the catalog without a follower.
+//! The tables of a lake, read from the catalog without a follower.
 
 use std::path::Path;
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
 
-use super::catalog::CATALOG_NAME;
-use super::config::LakeConfig;
+use super::catalog::{self, CATALOG_NAME};
+use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::follower::summary;
 use super::position::Found;
@@ -97,11 +97,11 @@ impl TableInfo {
     }
 }
 
-/// The tables of a data directory in order of name; none when it has no lake. May be called while
-/// a server runs on the directory, and from async code (it blocks).
-pub fn tables(data_dir: &Path) -> Result<Vec<TableInfo>, LakeError> {
-    let file = LakeConfig::new(data_dir).catalog_file();
-    if !file.exists() {
+/// The tables of a lake in order of name; none where there is no local one yet. May be called while a
+/// server runs on the data directory, and from async code (it blocks).
+pub fn tables(config: &LakeConfig) -> Result<Vec<TableInfo>, LakeError> {
+    let file = config.catalog_file();
+    if config.catalog == LakeCatalog::Local && !file.exists() {
         return Ok(Vec::new());
     }
     let failed = |action, path: &Path| {
@@ -115,10 +115,34 @@ pub fn tables(data_dir: &Path) -> Result<Vec<TableInfo>, LakeError> {
                 .enable_all()
                 .build()
                 .map_err(failed("start a runtime to read", &file))?;
-            runtime.block_on(read(&file))
+            match &config.catalog {
+                LakeCatalog::Local => runtime.block_on(read(&file)),
+                LakeCatalog::Rest(_) => runtime.block_on(ask(config)),
+            }
         });
         reader.join().unwrap_or(Err(LakeError::Stopped))
     })
+}
+
+/// The tables as the catalog tells them.
+async fn ask(config: &LakeConfig) -> Result<Vec<TableInfo>, LakeError> {
+    let failed = || LakeError::catalog("list the lake's tables".to_owned());
+    let catalog = catalog::open(config).await?;
+    let mut tables = Vec::new();
+    for namespace in catalog.list_namespaces(None).await.map_err(failed())? {
+        for ident in catalog.list_tables(&namespace).await.map_err(failed())? {
+            let table = catalog.load_table(&ident).await.map_err(failed())?;
+            if !config.is_ours(table.metadata()) {
+                continue;
+            }
+            let location = table.metadata_location().unwrap_or_default().to_owned();
+            let name = ident.name().to_owned();
+            let namespace = ident.namespace().as_ref().join(".");
+            tables.push(TableInfo::new(namespace, name, location, table.metadata()));
+        }
+    }
+    tables.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    Ok(tables)
 }
 
 async fn read(file: &Path) -> Result<Vec<TableInfo>, LakeError> {

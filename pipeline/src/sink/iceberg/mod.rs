@@ -13,9 +13,9 @@
 //!
 //! Start at [`Lake::spawn`] (`follower`), then `table` for one table, `position` for the
 //! decisions after a crash or a lost reply, and `schema` for what the tables look like.
-//! `maintain` changes files and no rows; like any commit by us it carries the position on. Other
-//! catalogs and object stores are not here; they meet this code at `catalog` (every load and append
-//! passes there) and `publish`.
+//! `maintain` changes files and no rows; like any commit by us it carries the position on. Catalogs and
+//! object stores meet this code at `catalog` (every load and append passes there), `publish` and
+//! `maintain/files.rs`.
 
 mod catalog;
 mod commit;
@@ -27,6 +27,7 @@ mod local_fs;
 mod maintain;
 mod position;
 mod publish;
+mod rest;
 mod rows;
 mod schema;
 mod status;
@@ -36,11 +37,12 @@ mod tests;
 mod writer;
 
 pub use catalog::CATALOG_NAME;
-pub use config::LakeConfig;
+pub use config::{LakeCatalog, LakeConfig};
 pub use error::{LakeError, Retry};
 pub use follower::{Lake, LakeHandle};
 pub use listing::{ColumnInfo, TableInfo, tables};
 pub use maintain::{MaintainProgress, Maintenance, TableReport, TableSize, maintain};
-pub use position::{COMMIT_ID, CONTRACT_VERSION, POSITION, PREVIOUS_POSITION, WATERMARK};
+pub use position::{COMMIT_ID, CONTRACT_VERSION, OWNER, POSITION, PREVIOUS_POSITION, WATERMARK};
+pub use rest::RestCatalogConfig;
 pub use schema::{DEAD_LETTERS, EVENT_TIME};
 pub use status::{LakeStatus, MaintenanceStatus, TableStatus};

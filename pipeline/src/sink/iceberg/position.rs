@@ -18,6 +18,9 @@ pub const WATERMARK: &str = "agentflow.watermark";
 /// Summary property: identity of the commit, the same over all its attempts.
 pub const COMMIT_ID: &str = "agentflow.commit-id";
 
+/// Table property: identity of the data directory whose journal the table follows.
+pub const OWNER: &str = "agentflow.owner";
+
 /// Position of a table, as its snapshots tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {

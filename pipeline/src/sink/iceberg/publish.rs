@@ -1,9 +1,10 @@
 //! Commits that the library has no action for: any updates under any requirements, published by the
 //! catalog's own compare-and-swap.
 //!
-//! The library's transactions cannot replace files. So the new metadata are built here from its public
-//! parts, written beside the old ones, and the catalog's row is moved from the old to the new location.
-//! Of two commits on the same head one moves the row; the other finds it moved.
+//! The library's transactions cannot replace files. A REST catalog is asked to do it. For an SQLite file
+//! the new metadata are built here from the library's public parts, written beside the old ones, and
+//! the catalog's row is moved from the old to the new location: of two commits on the same head one
+//! moves the row; the other finds it moved.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -14,11 +15,22 @@ use iceberg::{MetadataLocation, TableRequirement, TableUpdate};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 
 use super::catalog::CATALOG_NAME;
+use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
+use super::rest::RestPublisher;
 
-/// The catalog's SQLite file, for commits.
+/// A catalog, for commits.
 #[derive(Debug, Clone)]
-pub(super) struct Publisher {
+pub(super) enum Publisher {
+    /// An SQLite file.
+    Sqlite(Sqlite),
+    /// Over HTTP.
+    Rest(RestPublisher),
+}
+
+/// The catalog's SQLite file.
+#[derive(Debug, Clone)]
+pub(super) struct Sqlite {
     pool: SqlitePool,
 }
 
@@ -32,8 +44,30 @@ pub(super) enum Published {
 }
 
 impl Publisher {
-    /// Over the catalog `file`, which exists.
-    pub(super) async fn open(file: &Path) -> Result<Self, LakeError> {
+    /// Over the catalog of a lake, which exists.
+    pub(super) async fn open(config: &LakeConfig) -> Result<Self, LakeError> {
+        Ok(match &config.catalog {
+            LakeCatalog::Local => Self::Sqlite(Sqlite::open(&config.catalog_file()).await?),
+            LakeCatalog::Rest(rest) => Self::Rest(RestPublisher::open(rest).await?),
+        })
+    }
+
+    /// Applies `updates` to `base` if that is the table's head and `requirements` hold.
+    pub(super) async fn publish(
+        &self,
+        base: &Table,
+        requirements: &[TableRequirement],
+        updates: Vec<TableUpdate>,
+    ) -> Result<Published, LakeError> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.publish(base, requirements, updates).await,
+            Self::Rest(rest) => rest.publish(base, requirements, updates).await,
+        }
+    }
+}
+
+impl Sqlite {
+    async fn open(file: &Path) -> Result<Self, LakeError> {
         let options = SqliteConnectOptions::new().filename(file);
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await;
         let pool = pool.map_err(|source| LakeError::Io {
@@ -44,8 +78,7 @@ impl Publisher {
         Ok(Self { pool })
     }
 
-    /// Applies `updates` to `base` if that is the table's head and `requirements` hold.
-    pub(super) async fn publish(
+    async fn publish(
         &self,
         base: &Table,
         requirements: &[TableRequirement],

@@ -4,6 +4,7 @@
 //! snapshot. Files that are finished but not known to be committed are kept in `pending`; nothing
 //! else is written for the table until they are settled.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::commit::{Pending, commit};
 use super::config::LakeConfig;
 use super::error::LakeError;
-use super::position::{self, Found, Start, choose_start};
+use super::position::{self, Found, OWNER, Start, choose_start};
 use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
 use super::writer::{TableWriter, remove};
@@ -314,6 +315,13 @@ async fn open(
 ) -> Result<Opened, LakeError> {
     let name = &definition.name;
     let table = load_or_create(shared, catalog, definition, ident).await?;
+    // A table of a time without owners belongs to whoever has its folder.
+    if let (Some(owner), Some(found)) =
+        (shared.config.owner, table.metadata().properties().get(OWNER))
+        && *found != owner.to_string()
+    {
+        return Err(LakeError::Owned { table: name.clone(), owner: found.clone() });
+    }
     let table = evolve(catalog, definition, table).await?;
     let found = Found::of(table.metadata());
     let journal_end = match definition.source {
@@ -367,19 +375,22 @@ async fn load_or_create(
     if catalog.table_exists(ident).await.map_err(failed("look for"))? {
         return catalog.load_table(ident).await.map_err(failed("load"));
     }
+    let target = shared.config.target_file_bytes.to_string();
+    let properties = [
+        ("write.format.default", "parquet".to_owned()),
+        ("write.parquet.compression-codec", "zstd".to_owned()),
+        ("write.target-file-size-bytes", target),
+    ];
+    let owner = shared.config.owner.map(|owner| (OWNER, owner.to_string()));
+    let properties = properties.into_iter().chain(owner);
+    let properties: HashMap<_, _> =
+        properties.map(|(key, value)| (key.to_owned(), value)).collect();
     let schema = definition.schema()?;
     let creation = TableCreation::builder()
         .name(definition.name.clone())
         .partition_spec(definition.partition_spec(&schema)?)
         .schema(schema)
-        .properties([
-            ("write.format.default".to_owned(), "parquet".to_owned()),
-            ("write.parquet.compression-codec".to_owned(), "zstd".to_owned()),
-            (
-                "write.target-file-size-bytes".to_owned(),
-                shared.config.target_file_bytes.to_string(),
-            ),
-        ])
+        .properties(properties)
         .build();
     catalog.create_table(namespace, creation).await.map_err(failed("create"))?;
     // Loaded again, because the catalog does not tell whether its transaction took effect.

@@ -22,13 +22,13 @@ pub(in super::super) struct LakeBody {
 /// The catalog.
 #[derive(Debug, Serialize, ToSchema)]
 struct CatalogBody {
-    /// Kind: `sql`, an SQLite file.
+    /// Kind: `sql`, an SQLite file, or `rest`, a REST catalog.
     kind: &'static str,
     /// Name that readers have to give.
     name: String,
-    /// Connection string.
+    /// Connection string, or URL.
     uri: String,
-    /// Folder below which all tables lie.
+    /// Folder below which all tables lie, or what a REST catalog is asked for.
     warehouse: String,
 }
 
@@ -112,11 +112,19 @@ pub(in super::super) async fn list(
 }
 
 fn catalog(place: &LakePlace) -> CatalogBody {
-    CatalogBody {
-        kind: "sql",
-        name: place.catalog.clone(),
-        uri: format!("sqlite:///{}", place.catalog_file.display()),
-        warehouse: format!("file://{}", place.warehouse.display()),
+    match place {
+        LakePlace::Local { catalog, catalog_file, warehouse } => CatalogBody {
+            kind: "sql",
+            name: catalog.clone(),
+            uri: format!("sqlite:///{}", catalog_file.display()),
+            warehouse: format!("file://{}", warehouse.display()),
+        },
+        LakePlace::Rest { catalog, uri, warehouse } => CatalogBody {
+            kind: "rest",
+            name: catalog.clone(),
+            uri: uri.clone(),
+            warehouse: warehouse.clone().unwrap_or_default(),
+        },
     }
 }
 
@@ -149,34 +157,64 @@ fn body(table: TableInfo, place: &LakePlace) -> TableBody {
 }
 
 fn open_with(table: &TableInfo, place: &LakePlace) -> OpenWith {
-    let CatalogBody { name, uri, warehouse, .. } = catalog(place);
+    let CatalogBody { kind, name, uri, warehouse } = catalog(place);
     let full = format!("{}.{}", table.namespace, table.name);
     let metadata = &table.metadata_location;
     let file = metadata.rsplit('/').next().unwrap_or_default();
-    OpenWith {
-        pyiceberg: format!(
-            "from pyiceberg.catalog import load_catalog\n\
-             catalog = load_catalog({name:?}, type=\"sql\", uri={uri:?}, warehouse={warehouse:?})\n\
-             catalog.load_table({full:?}).scan().to_arrow()"
-        ),
-        duckdb: format!(
-            "install iceberg; load iceberg;\nselect * from iceberg_scan('{}');",
-            metadata.trim_start_matches("file://").replace('\'', "''")
-        ),
-        spark: format!(
+    let pyiceberg = format!(
+        "from pyiceberg.catalog import load_catalog\n\
+         catalog = load_catalog({name:?}, type={kind:?}, uri={uri:?}, warehouse={warehouse:?})\n\
+         catalog.load_table({full:?}).scan().to_arrow()"
+    );
+    let spark = |settings: &str| {
+        format!(
             "spark-sql --conf spark.sql.catalog.{name}=org.apache.iceberg.spark.SparkCatalog \
-             --conf spark.sql.catalog.{name}.type=jdbc \
-             --conf spark.sql.catalog.{name}.uri=jdbc:sqlite:{} \
-             --conf spark.sql.catalog.{name}.warehouse={warehouse}\n\
+             {settings} --conf spark.sql.catalog.{name}.warehouse={warehouse}\n\
              select * from {name}.`{}`.`{}`;",
-            place.catalog_file.display(),
-            table.namespace,
-            table.name
-        ),
-        trino: format!(
-            "call iceberg.system.register_table(schema_name => '{}', table_name => '{}', \
-             table_location => '{}', metadata_file_name => '{file}');",
-            table.namespace, table.name, table.location
-        ),
+            table.namespace, table.name
+        )
+    };
+    match place {
+        LakePlace::Local { catalog_file, .. } => OpenWith {
+            pyiceberg,
+            duckdb: format!(
+                "install iceberg; load iceberg;\nselect * from iceberg_scan('{}');",
+                metadata.trim_start_matches("file://").replace('\'', "''")
+            ),
+            spark: spark(&format!(
+                "--conf spark.sql.catalog.{name}.type=jdbc \
+                 --conf spark.sql.catalog.{name}.uri=jdbc:sqlite:{}",
+                catalog_file.display()
+            )),
+            trino: format!(
+                "call iceberg.system.register_table(schema_name => '{}', table_name => '{}', \
+                 table_location => '{}', metadata_file_name => '{file}');",
+                table.namespace, table.name, table.location
+            ),
+        },
+        // With the properties of the object store that each engine takes.
+        LakePlace::Rest { .. } => OpenWith {
+            pyiceberg,
+            duckdb: format!(
+                "install iceberg; load iceberg;\n\
+                 attach '{}' as {name} (type iceberg, endpoint '{}');\n\
+                 select * from {name}.\"{}\".\"{}\";",
+                warehouse.replace('\'', "''"),
+                uri.replace('\'', "''"),
+                table.namespace,
+                table.name
+            ),
+            spark: spark(&format!(
+                "--conf spark.sql.catalog.{name}.type=rest \
+                 --conf spark.sql.catalog.{name}.uri={uri} \
+                 --conf spark.sql.catalog.{name}.io-impl=org.apache.iceberg.aws.s3.S3FileIO"
+            )),
+            trino: format!(
+                "-- in the catalog's properties: connector.name=iceberg, iceberg.catalog.type=rest, \
+                 iceberg.rest-catalog.uri={uri}, iceberg.rest-catalog.warehouse={warehouse}\n\
+                 select * from {name}.\"{}\".\"{}\";",
+                table.namespace, table.name
+            ),
+        },
     }
 }

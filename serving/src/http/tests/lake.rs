@@ -26,7 +26,7 @@ impl LakeView for FakeLake {
     }
 
     fn place(&self) -> LakePlace {
-        LakePlace {
+        LakePlace::Local {
             catalog: "agentflow".to_owned(),
             catalog_file: PathBuf::from("/data/lake/catalog.sqlite"),
             warehouse: PathBuf::from("/data/lake/warehouse"),

@@ -13,6 +13,7 @@
 //! goes on where it was. Whatever it is interrupted in leaves at worst files that no snapshot names, which
 //! the next run removes. Each merge is a commit of its own: what was done is not done again.
 
+mod files;
 mod head;
 mod plan;
 mod remove;
@@ -36,7 +37,7 @@ use self::plan::{Candidate, Merge, Rule};
 use self::replace::Replacement;
 use self::rewrite::Job;
 use super::catalog;
-use super::config::LakeConfig;
+use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::publish::{Published, Publisher};
 use super::writer::properties;
@@ -136,7 +137,7 @@ pub fn maintain(
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(&MaintainProgress),
 ) -> Result<Vec<TableReport>, LakeError> {
-    if !config.catalog_file().exists() {
+    if config.catalog == LakeCatalog::Local && !config.catalog_file().exists() {
         return Ok(Vec::new());
     }
     let runtime =
@@ -145,7 +146,7 @@ pub fn maintain(
         })?;
     runtime.block_on(async {
         let catalog = catalog::open(config).await?;
-        let publisher = Publisher::open(&config.catalog_file()).await?;
+        let publisher = Publisher::open(config).await?;
         let mut run = Run {
             config: config.clone(),
             maintenance,
@@ -209,7 +210,9 @@ impl Run<'_> {
             if (self.stop)() {
                 break;
             }
-            reports.push(self.table(ident, progress).await?);
+            if self.config.is_ours(self.load(ident).await?.metadata()) {
+                reports.push(self.table(ident, progress).await?);
+            }
         }
         Ok(reports)
     }
@@ -274,17 +277,17 @@ impl Run<'_> {
         }
         let table = self.load(ident).await?;
         let reachable = remove::reachable(&table).await.map_err(failed())?;
-        let unneeded = remove::unneeded(&table, &reachable, self.maintenance.grace);
-        let unneeded = unneeded.map_err(|source| LakeError::Io {
+        let listed = files::list(&self.config, table.metadata().location()).await;
+        let listed = listed.map_err(|source| LakeError::Io {
             action: "list files of lake table",
             path: name.into(),
             source,
         })?;
-        for file in unneeded {
+        for file in remove::unneeded(listed, &reachable, self.maintenance.grace) {
             if !self.maintenance.dry_run
-                && let Err(error) = std::fs::remove_file(&file.path)
+                && let Err(error) = table.file_io().delete(&file.key).await
             {
-                report.skipped.push(format!("remove `{}`: {error}", file.path.display()));
+                report.skipped.push(format!("remove `{}`: {}", file.key, error.message()));
                 continue;
             }
             report.removed_files += 1;

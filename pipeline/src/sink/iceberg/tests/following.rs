@@ -53,11 +53,11 @@ fn rows_arrive_once_with_their_values() {
 fn families_without_events_have_empty_tables() {
     let dir = tempfile::tempdir().expect("a directory");
     let (domain, journal) = (domain(), Arc::new(MemoryJournal::default()));
-    assert!(tables(dir.path()).expect("no lake is no error").is_empty());
+    assert!(tables(&config(dir.path())).expect("no lake is no error").is_empty());
     let lake = spawn(config(dir.path()), &journal, &domain);
     lake.flush(0).expect("flushed");
     // Listed while the follower runs.
-    let listed = tables(dir.path()).expect("listed");
+    let listed = tables(&config(dir.path())).expect("listed");
     let names: Vec<_> = listed.iter().map(|table| table.name.as_str()).collect();
     assert_eq!(names, ["dead_letters", "purchase_made", "visit"]);
     assert!(listed.iter().all(|t| t.rows == 0 && t.snapshot.is_none() && t.position.is_none()));
@@ -76,7 +76,7 @@ fn listing_tells_rows_and_position() {
     journal.append(&domain.families[0], &[(9, NOON)]);
     let lake = spawn(config(&data_dir), &journal, &domain);
     lake.flush(9).expect("flushed");
-    let listed = tables(&data_dir).expect("listed");
+    let listed = tables(&config(&data_dir)).expect("listed");
     let visit = listed.iter().find(|t| t.name == "visit").expect("the table");
     assert_eq!((visit.rows, visit.position), (2, Some(9)));
     let metadata = visit.metadata_location.strip_prefix("file://").expect("a local file");

@@ -1,0 +1,314 @@
+//! The lake behind a REST catalog with its files in S3: real servers, read by PyIceberg.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use support::flights::Sample;
+use support::http_faults::{Fault, FaultyHttp};
+use support::lake_services::{LakeServices, Service};
+use support::server::Server;
+use support::{Finished, Place, command, wait_for};
+
+/// A data directory whose lake is behind the services.
+struct Rest {
+    services: LakeServices,
+    place: Place,
+    options: Vec<String>,
+}
+
+impl Rest {
+    #[track_caller]
+    fn new() -> Self {
+        let services = LakeServices::start();
+        let options = services.options(|_| {});
+        Self { services, place: Place::of("flights"), options }
+    }
+
+    fn run_arguments(&self, lines: &[Vec<u8>]) -> Vec<String> {
+        let file = self.place.file("events.ndjson", lines);
+        let mut arguments = self.place.run_arguments(&file, &self.place.data());
+        arguments.extend(self.options.iter().cloned());
+        arguments
+    }
+
+    fn run(&self, lines: &[Vec<u8>]) -> Finished {
+        self.place.agentflow(self.run_arguments(lines))
+    }
+
+    fn lake(&self, arguments: &[&str]) -> Finished {
+        let data = self.place.data().display().to_string();
+        let own = ["lake"].into_iter().chain(arguments.iter().copied());
+        let own = own.chain(["--data", data.as_str()]).map(str::to_owned);
+        self.place.agentflow(own.chain(self.options.iter().cloned()))
+    }
+
+    fn serve(&self) -> Server {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        Server::start(&self.place, &options)
+    }
+
+    /// What our own listing and PyIceberg find is what was accepted, and nothing else.
+    #[track_caller]
+    fn check(&self, sample: &Sample) {
+        let tables = self.lake(&["tables", "--output", "json"]).json();
+        let rows = |is_wanted: &dyn Fn(&str) -> bool| -> u64 {
+            let tables = tables.as_array().expect("a list").iter();
+            let wanted = tables.filter(|table| is_wanted(table["name"].as_str().expect("a name")));
+            wanted.map(|table| table["rows"].as_u64().expect("a count")).sum()
+        };
+        assert_eq!(rows(&|name| name != "dead_letters"), sample.good.len() as u64, "{tables}");
+        assert_eq!(rows(&|name| name == "dead_letters"), sample.rejected_count(), "{tables}");
+        let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
+            eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
+            return;
+        };
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_lake.py");
+        let output = Command::new(python)
+            .args([script, "rest"])
+            .envs(self.services.environment())
+            .output()
+            .expect("python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(read["events"], json!(sample.good.len()), "{read}");
+        assert_eq!(read["distinct_ids"], json!(sample.good.len()), "{read}");
+        assert_eq!(read["dead_letters"], json!(sample.rejected_count()), "{read}");
+    }
+}
+
+/// The first so many pieces of a file that grows.
+fn pieces(sample: &Sample, count: usize) -> Vec<&[Vec<u8>]> {
+    let step = sample.lines.len().div_ceil(count);
+    (1..=count).map(|piece| &sample.lines[..(piece * step).min(sample.lines.len())]).collect()
+}
+
+#[test]
+fn accepted_events_are_there_once_and_maintenance_changes_no_row() {
+    let rest = Rest::new();
+    let sample = Sample::new(701, 1_200, 4);
+    for lines in pieces(&sample, 5) {
+        rest.run(lines).succeeded();
+    }
+    rest.check(&sample);
+
+    // A second data directory is not let into the tables of the first one.
+    let other = Place::of("flights");
+    let mut arguments = vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
+    arguments.extend(other.common(&other.data()));
+    arguments.extend(rest.options.iter().cloned());
+    let server = Server::spawn(arguments);
+    wait_for("the refusal", || {
+        let lake = server.get("/v1/health").1.to_string();
+        lake.contains("belongs to the data directory").then_some(())
+    });
+    assert!(server.stop().success());
+
+    // What nobody needs is removed, everything else stays.
+    let data = files_below(&rest.services.objects());
+    let some = data.iter().find(|file| file.extension().is_some_and(|name| name == "parquet"));
+    let stray = some.expect("a data file").with_file_name("stray.parquet");
+    std::fs::write(&stray, "half a file").expect("write");
+    let old = SystemTime::now() - Duration::from_secs(10 * 24 * 3_600);
+    for file in data.iter().chain([&stray]) {
+        let file = std::fs::File::options().write(true).open(file).expect("a file");
+        file.set_modified(old).expect("the time is set");
+    }
+    let maintain = |more: &[&str]| {
+        let arguments = ["maintain", "--min-files", "2", "--output", "json"];
+        rest.lake(&[&arguments[..], more].concat()).json()
+    };
+    let sum = |reports: &Value, moment: &str| -> u64 {
+        let tables = reports.as_array().expect("a list").iter();
+        tables.map(|table| table[moment]["files"].as_u64().expect("a count")).sum()
+    };
+    let reports = maintain(&["--dry-run"]);
+    assert_eq!(sum(&reports, "before"), sum(&reports, "after"), "a dry run changes nothing");
+    assert!(stray.exists());
+    let reports = maintain(&[]);
+    assert!(sum(&reports, "after") * 2 < sum(&reports, "before"), "{reports}");
+    assert!(!stray.exists(), "{reports}");
+    rest.check(&sample);
+    // The pipeline goes on where it was.
+    rest.run(&sample.lines).succeeded();
+    rest.check(&sample);
+}
+
+#[test]
+fn killed_around_each_commit_it_goes_on_with_every_event_once() {
+    let rest = Rest::new();
+    let sample = Sample::new(702, 900, 4);
+    let points = ["lake_files_written", "lake_before_commit", "lake_after_commit"];
+    let pieces = pieces(&sample, points.len() + 1);
+    for (lines, point) in pieces.iter().zip(points) {
+        let output = command(rest.run_arguments(lines))
+            .env("AGENTFLOW_FAIL_POINT", format!("{point}:2"))
+            .output()
+            .expect("the binary starts");
+        assert!(!output.status.success(), "it was to be killed at {point}");
+    }
+    rest.run(&sample.lines).succeeded();
+    rest.check(&sample);
+
+    // Maintenance, too.
+    for point in ["lake_files_rewritten", "lake_before_replace", "lake_after_replace"] {
+        let data = rest.place.data().display().to_string();
+        let arguments = ["lake", "maintain", "--data", &data, "--min-files", "2"];
+        let arguments = arguments.map(str::to_owned).into_iter();
+        let output = command(arguments.chain(rest.options.iter().cloned()))
+            .env("AGENTFLOW_FAIL_POINT", format!("{point}:1"))
+            .output()
+            .expect("the binary starts");
+        assert!(!output.status.success(), "it was to be killed at {point}");
+        rest.check(&sample);
+    }
+}
+
+/// Answers get lost after the commit took effect, commits are refused, writes of objects fail.
+#[test]
+fn whatever_the_catalog_and_the_store_answer_each_event_is_there_once() {
+    let mut rest = Rest::new();
+    let sample = Sample::new(705, 1_200, 4);
+    let commits = AtomicU64::new(0);
+    let catalog =
+        FaultyHttp::before(rest.services.url(Service::Catalog), move |method, path, _| {
+            // A commit to a table, as appends and replacements are.
+            if method != "POST" || !path.contains("/tables/") {
+                return Fault::Pass;
+            }
+            let faults = [
+                Fault::Lose,
+                Fault::Pass,
+                Fault::Answer(500),
+                Fault::Refuse(503),
+                Fault::Pass,
+                Fault::Answer(504),
+                Fault::Refuse(409),
+                Fault::Answer(503),
+            ];
+            let at = commits.fetch_add(1, Ordering::Relaxed) as usize;
+            faults[at % faults.len()]
+        });
+    let puts = AtomicU64::new(0);
+    let s3 = FaultyHttp::before(rest.services.url(Service::S3), move |method, _, _| {
+        let at = if method == "PUT" { puts.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        match at % 5 {
+            3 => Fault::Refuse(403),
+            4 => Fault::Lose,
+            _ => Fault::Pass,
+        }
+    });
+    let right = rest.options.clone();
+    rest.options = rest.services.options(|properties| {
+        properties.insert("s3.endpoint".to_owned(), s3.url());
+    });
+    rest.options[1] = catalog.url();
+    for lines in pieces(&sample, 4) {
+        rest.run(lines).succeeded();
+    }
+    let data = rest.place.data().display().to_string();
+    let arguments = ["lake", "maintain", "--data", &data, "--min-files", "2"];
+    let arguments = arguments.map(str::to_owned).into_iter();
+    // What it could not do it says, and does the next time.
+    let maintained = rest.place.agentflow(arguments.chain(rest.options.iter().cloned()));
+    assert!(matches!(maintained.code, Some(0 | 2)), "{maintained:?}");
+    assert!(catalog.faults() >= 8 && s3.faults() >= 8);
+    rest.options = right;
+    rest.check(&sample);
+}
+
+#[test]
+fn services_that_are_away_delay_the_lake_and_nothing_else() {
+    let mut rest = Rest::new();
+    let sample = Sample::new(703, 600, 4);
+    let (first, second) = sample.lines.split_at(sample.lines.len() / 2);
+    // Neither is there at the start.
+    rest.services.kill(Service::Catalog);
+    rest.services.kill(Service::S3);
+    let server = rest.serve();
+    let post = |lines: &[Vec<u8>]| {
+        for lines in lines.chunks(200) {
+            let body = lines.join(&b'\n');
+            let (status, answer) = server.post("/v1/events", "application/x-ndjson", body);
+            assert_eq!(status, 200, "{answer}");
+        }
+    };
+    post(first);
+    let lake = |server: &Server| {
+        let health = server.get("/v1/health").1;
+        let components = health["components"].as_array().expect("a list");
+        components.iter().find(|part| part["name"] == "lake").expect("the lake").clone()
+    };
+    let told = wait_for("the lake to be told as away", || {
+        let lake = lake(&server);
+        (lake["status"] == "degraded").then_some(lake)
+    });
+    assert!(told["message"].as_str().is_some_and(|text| text.contains("catalog")), "{told}");
+    assert_eq!(server.received(), first.len() as u64);
+    // With the catalog alone no table can be made.
+    rest.services.begin(Service::Catalog);
+    post(second);
+    rest.services.begin(Service::S3);
+    let good = sample.good.len() as u64;
+    wait_for("the lake to catch up", || {
+        let tables = server.get("/v1/lake").1;
+        let tables = tables["tables"].as_array()?.iter();
+        let events = tables.filter(|table| table["name"] != "dead_letters");
+        let rows: u64 = events.filter_map(|table| table["rows"].as_u64()).sum();
+        (rows == good).then_some(())
+    });
+    wait_for("the lake to be healthy", || (lake(&server)["status"] == "healthy").then_some(()));
+    assert!(server.stop().success());
+    rest.check(&sample);
+}
+
+#[test]
+fn a_wrong_secret_is_told_and_nothing_is_lost() {
+    let rest = Rest::new();
+    let sample = Sample::new(704, 200, 2);
+    let wrong = rest.services.options(|properties| {
+        properties.insert("s3.secret-access-key".to_owned(), "not-the-secret".to_owned());
+    });
+    let options: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    let server = Server::start(&rest.place, &options);
+    let body = sample.lines.join(&b'\n');
+    assert_eq!(server.post("/v1/events", "application/x-ndjson", body).0, 200);
+    let health = wait_for("the reason", || {
+        let health = server.get("/v1/health").1.to_string();
+        (health.contains("SignatureDoesNotMatch") || health.contains("403")).then_some(health)
+    });
+    assert!(!health.contains("not-the-secret") && !server.stderr().contains("not-the-secret"));
+    assert!(server.stop().success());
+    rest.run(&[]).succeeded();
+    rest.check(&sample);
+}
+
+#[test]
+fn options_that_cannot_be_are_refused_at_once() {
+    let place = Place::of("flights");
+    let file = place.file("events.ndjson", &[]);
+    let run = |more: &[&str]| {
+        let mut arguments = place.run_arguments(&file, &place.data());
+        arguments.extend(more.iter().map(|text| (*text).to_owned()));
+        place.agentflow(arguments)
+    };
+    run(&["--lake-catalog", "catalog.example.net"]).failed(1, &["http://HOST:PORT"]);
+    run(&["--lake-warehouse", "lake"]).failed(1, &["--lake-catalog"]);
+    run(&["--lake-catalog", "http://127.0.0.1:9", "--lake-properties", "nowhere.properties"])
+        .failed(1, &["nowhere.properties"]);
+    assert!(!place.data().exists(), "a typing error leaves nothing behind");
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() { found.extend(files_below(&path)) } else { found.push(path) }
+    }
+    found
+}
