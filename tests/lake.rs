@@ -1,9 +1,10 @@
-//! The lake, read by PyIceberg: another implementation of the format finds the events that were
-//! accepted, and nothing else.
+//! The lake, read by PyIceberg and by ClickHouse: other implementations of the format find the events
+//! that were accepted, and nothing else.
 
 mod support;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -117,7 +118,7 @@ fn read_by_others(place: &Place, sample: &Sample) {
         return;
     };
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_lake.py");
-    let output = Command::new(python)
+    let output = Command::new(&python)
         .arg(script)
         .arg(place.data().join("lake"))
         .output()
@@ -125,6 +126,36 @@ fn read_by_others(place: &Place, sample: &Sample) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     check_rows(&read, sample);
+    read_by_clickhouse(place, sample, &python);
+}
+
+/// Event by event, by a reader that shares no code with PyIceberg either.
+fn read_by_clickhouse(place: &Place, sample: &Sample, python: &OsStr) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_clickhouse.py");
+    let output = Command::new(python)
+        .arg(script)
+        .arg(place.data().join("lake"))
+        .args(["_event_id", "_event_type", "carrier", "origin", "distance_miles"])
+        .output()
+        .expect("python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut rows: Vec<&Value> = read["events"].as_array().expect("rows").iter().collect();
+    let mut wanted: Vec<Value> = sample
+        .good
+        .iter()
+        .map(|flight| {
+            let distance = flight.distance.to_string();
+            json!([flight.id, flight.kind.name(), flight.carrier, flight.origin, distance])
+        })
+        .collect();
+    rows.sort_by_key(|row| row.to_string());
+    wanted.sort_by_key(Value::to_string);
+    assert_eq!(rows.len(), wanted.len());
+    for (row, wanted) in rows.into_iter().zip(&wanted) {
+        assert_eq!(row, wanted);
+    }
+    assert_eq!(read["dead_letters"], json!(sample.rejected_count()));
 }
 
 /// Compares what PyIceberg read with the good events, id by id.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the Python environment that reads the lake in the tests and prints its interpreter.
+# Makes the Python environment whose programs read the lake in the tests and prints its interpreter.
 #
 # One environment per list of pinned versions and per Python, in the cache; complete or absent.
 set -euo pipefail
@@ -16,7 +16,7 @@ if [ ! -e "$into/complete" ]; then
     exec 9>"$home/.lock"
     flock 9
     if [ ! -e "$into/complete" ]; then
-        say "installing PyIceberg into a virtual environment (about 90 MB)"
+        say "installing PyIceberg and ClickHouse into a virtual environment (about 700 MB)"
         rm -rf "$into"
         if ! python3 -m venv "$into" >&2; then
             say "error: python3 cannot make a virtual environment"

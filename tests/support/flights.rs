@@ -41,7 +41,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Departed => "flight.departed",
             Self::Arrived => "flight.arrived",

@@ -160,8 +160,19 @@ impl LakeError {
     }
 }
 
+/// Most characters of the library's text that are shown: a catalog may answer with a page of HTML.
+const SHOWN: usize = 400;
+
 /// Message and causes on one line; the library's own text prints a backtrace section.
 fn describe(error: &iceberg::Error) -> String {
+    let text = whole(error);
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+fn whole(error: &iceberg::Error) -> String {
     let mut text = error.message().to_owned();
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {

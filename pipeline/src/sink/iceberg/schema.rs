@@ -207,6 +207,8 @@ impl TableDefinition {
             .field_id_by_name(self.partition_by)
             .ok_or_else(|| self.foreign(format!("has no column `{}`", self.partition_by)))?;
         let spec = UnboundPartitionSpec::builder()
+            // Catalogs over HTTP may insist on it.
+            .with_spec_id(0)
             .add_partition_field(source, format!("{}_day", self.partition_by), Transform::Day)
             .map_err(LakeError::catalog(format!("partition lake table `{}`", self.name)))?;
         Ok(spec.build())

@@ -37,7 +37,7 @@ const BUFFER_BYTES: usize = 32 << 20;
 const MAX_OPEN_FILES: usize = 4;
 /// A row group is closed at this size. Readers split and prune by row groups; this one is small
 /// enough to keep several in memory and large enough to compress well.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Distinct values beyond this size fall back to plain encoding.
 const DICTIONARY_BYTES: usize = 512 << 10;
 
@@ -99,7 +99,8 @@ impl TableWriter {
             .map_err(LakeError::catalog(format!("find the data folder of lake table `{name}`")))?;
         let names =
             DefaultFileNameGenerator::new(commit_id.to_string(), None, DataFileFormat::Parquet);
-        let parquet = ParquetWriterBuilder::new(properties(config, name), Arc::clone(&schema));
+        let parquet =
+            ParquetWriterBuilder::new(properties(config, name, None), Arc::clone(&schema));
         let rolling = RollingFileWriterBuilder::new(
             parquet,
             config.target_file_bytes,
@@ -286,7 +287,11 @@ fn day(micros: i64) -> i32 {
 }
 
 /// How data files are encoded.
-pub(super) fn properties(config: &LakeConfig, table: &str) -> WriterProperties {
+pub(super) fn properties(
+    config: &LakeConfig,
+    table: &str,
+    rows_per_group: Option<u64>,
+) -> WriterProperties {
     let level = ZstdLevel::try_new(config.zstd_level).unwrap_or_default();
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("agentflow ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -304,6 +309,14 @@ pub(super) fn properties(config: &LakeConfig, table: &str) -> WriterProperties {
     }
     for name in ascending {
         builder = builder.set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+    }
+    // A look-up of one id then reads the row groups that have it. Only where it is known how many
+    // rows there are: a filter takes its room in the file whether it is filled or not.
+    if let (Some(rows), true) = (rows_per_group, table != DEAD_LETTERS) {
+        let id = ColumnPath::new(vec!["_event_id".to_owned()]);
+        builder = builder
+            .set_column_bloom_filter_fpp(id.clone(), 0.01)
+            .set_column_bloom_filter_ndv(id, rows.max(1));
     }
     builder.build()
 }

@@ -40,7 +40,7 @@ use super::catalog;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::publish::{Published, Publisher};
-use super::writer::properties;
+use super::writer::{ROW_GROUP_BYTES, properties};
 use crate::clock;
 use crate::fail_point;
 
@@ -322,10 +322,10 @@ impl Run<'_> {
             target: usize::try_from(self.maintenance.target_file_bytes).unwrap_or(usize::MAX) / 4
                 * 5,
         };
-        let written =
-            rewrite::rewrite(table, snapshot, &job, properties(&self.config, ident.name()))
-                .await
-                .map_err(failed())?;
+        let groups = merge.bytes.div_ceil(ROW_GROUP_BYTES as u64).max(1);
+        let per_group = job.rows.div_ceil(groups);
+        let properties = properties(&self.config, ident.name(), Some(per_group));
+        let written = rewrite::rewrite(table, snapshot, &job, properties).await.map_err(failed())?;
         fail_point::hit("lake_files_rewritten");
         let removed = merge.paths.iter().cloned().collect();
         match self.replace(ident, &removed, &written).await {

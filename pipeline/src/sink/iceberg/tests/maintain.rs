@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use contracts::model::Domain;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::super::position::{Found, contains_commit, watermark};
 use super::super::{DEAD_LETTERS, LakeConfig, Maintenance, TableReport, maintain};
@@ -91,7 +92,11 @@ fn small_files_become_few_and_no_row_changes() {
     assert_eq!(report(&reports, DEAD_LETTERS).after.files, 1);
     assert_eq!(everything(dir.path()), before);
     // What is left is what the head needs: no file twice, none forgotten.
-    assert_eq!(files(&dir.path().join("lake/warehouse"), "parquet").len(), 4);
+    let left = files(&dir.path().join("lake/warehouse"), "parquet");
+    assert_eq!(left.len(), 4);
+    // An event is found by its id without reading all of a file.
+    let filters = left.iter().filter(|file| has_filter(file, "_event_id")).count();
+    assert_eq!(filters, 3);
 
     // The head says all that a follower has to know, and tells its own commits.
     let head = block_on(load(dir.path(), "purchase_made"));
@@ -113,6 +118,17 @@ fn small_files_become_few_and_no_row_changes() {
     fill(dir.path(), &journal, &domain, 1);
     let seqs = int64(&rows_of(dir.path(), "purchase_made", "_seq"), "_seq");
     assert_eq!(seqs, (1..=210).collect::<Vec<_>>());
+}
+
+/// Has every row group of the file a bloom filter for `column`?
+fn has_filter(file: &Path, column: &str) -> bool {
+    let file = std::fs::File::open(file).expect("a data file");
+    let reader = SerializedFileReader::new(file).expect("Parquet");
+    let groups = reader.metadata().row_groups();
+    groups.iter().all(|group| {
+        let found = group.columns().iter().find(|chunk| chunk.column_path().string() == column);
+        found.is_some_and(|chunk| chunk.bloom_filter_offset().is_some())
+    })
 }
 
 #[test]
