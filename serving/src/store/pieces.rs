@@ -217,7 +217,10 @@ mod tests {
 
     use super::*;
 
-    fn letters(values: &[(Vec<u8>, Option<Vec<u8>>, Option<String>)]) -> RecordBatch {
+    /// Payload, key and headers.
+    type Letter = (Vec<u8>, Option<Vec<u8>>, Option<String>);
+
+    fn letters(values: &[Letter]) -> RecordBatch {
         let fields = ["id", "payload", "key", "headers"];
         let types = [DataType::Int64, DataType::Binary, DataType::Binary, DataType::Utf8];
         let fields = fields.iter().zip(types).map(|(name, ty)| Field::new(*name, ty, true));
