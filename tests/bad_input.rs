@@ -53,7 +53,7 @@ fn reading(id: &str, amount: &str, parts: &str) -> Vec<u8> {
 
 #[test]
 fn hostile_lines_become_dead_letters_and_cost_nobody_else() {
-    let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+    let deep = [vec![b'['; 30_000], vec![b']'; 30_000]].concat();
     let mut big = br#"{"type":"meter.reading","id":"big","junk":""#.to_vec();
     big.resize(10 << 20, b'x');
     big.extend_from_slice(br#""}"#);

@@ -67,12 +67,15 @@ pub(super) fn judge(facts: &Facts) -> Verdict {
 pub(super) struct Unread {
     since: BTreeMap<Key, Instant>,
     tries: u32,
+    /// Those of which it is known that the whole group has no reader.
+    nobodys: BTreeSet<Key>,
 }
 
 impl Unread {
     /// Notes which partitions are without a reader now. Returns those that have been for too long.
     pub(super) fn note(&mut self, without: BTreeSet<Key>, now: Instant) -> Vec<Key> {
         self.since.retain(|key, _| without.contains(key));
+        self.nobodys.retain(|key| without.contains(key));
         for key in without {
             self.since.entry(key).or_insert(now);
         }
@@ -88,10 +91,17 @@ impl Unread {
             .collect()
     }
 
-    /// The group was joined again on their account.
-    pub(super) fn tried(&mut self, now: Instant) {
+    /// The group was asked, and has no reader for `nobodys`: that is looked at again after a longer
+    /// while, whether it is joined again on their account or others read the rest.
+    pub(super) fn asked(&mut self, nobodys: BTreeSet<Key>, now: Instant) {
+        self.nobodys = nobodys;
         self.tries += 1;
         self.since.values_mut().for_each(|since| *since = now);
+    }
+
+    /// Partitions without a reader in the whole group, as they are shown: `topic/number`.
+    pub(super) fn shown(&self) -> Vec<String> {
+        self.nobodys.iter().map(|(topic, number)| format!("{topic}/{number}")).collect()
     }
 }
 
@@ -200,14 +210,18 @@ mod tests {
         // One that was read for a moment starts again.
         assert_eq!(numbers(unread.note(keys(&[2]), at(20))), [0; 0]);
         assert_eq!(numbers(unread.note(keys(&[1, 2]), at(25))), [2]);
-        unread.tried(at(25));
+        unread.asked(keys(&[2]), at(25));
+        assert_eq!(unread.shown(), ["t/2"]);
         assert_eq!(numbers(unread.note(keys(&[1, 2]), at(54))), [0; 0]);
         assert_eq!(numbers(unread.note(keys(&[1, 2]), at(55))), [1, 2]);
-        (0..20).for_each(|_| unread.tried(at(60)));
+        assert_eq!(unread.shown(), ["t/2"], "until it has one");
+        (0..20).for_each(|_| unread.asked(keys(&[1, 2]), at(60)));
         assert_eq!(numbers(unread.note(keys(&[1]), at(659))), [0; 0]);
+        assert_eq!(unread.shown(), ["t/1"]);
         assert_eq!(numbers(unread.note(keys(&[1]), at(660))), [1]);
         // All are read: it is as patient as at first.
         assert_eq!(numbers(unread.note(keys(&[]), at(661))), [0; 0]);
+        assert_eq!(unread.shown(), [""; 0]);
         assert_eq!(numbers(unread.note(keys(&[3]), at(700))), [0; 0]);
         assert_eq!(numbers(unread.note(keys(&[3]), at(715))), [3]);
     }

@@ -151,22 +151,21 @@ impl Member {
             }
         }
         let overdue = unread.note(without, Instant::now());
-        if overdue.is_empty() {
-            self.group.probe.unread(Vec::new());
-            return;
-        }
         // A group that is being formed, or one that cannot be asked, is looked at again.
-        let Some(readers) = watch::readers(client, &self.group.config.group) else { return };
-        let nobody: Vec<Key> = overdue.into_iter().filter(|key| !readers.contains(key)).collect();
-        let names = nobody.iter().map(|(topic, partition)| format!("{topic}/{partition}"));
-        let names: Vec<String> = names.collect();
-        self.group.probe.unread(names.clone());
-        if nobody.is_empty() {
-            return;
+        if !overdue.is_empty()
+            && let Some(readers) = watch::readers(client, &self.group.config.group)
+        {
+            let nobodys = overdue.into_iter().filter(|key| !readers.contains(key));
+            unread.asked(nobodys.collect(), Instant::now());
+            let partitions = unread.shown();
+            if !partitions.is_empty() {
+                warn!(?partitions, "no member of the group reads these: joining it again");
+                self.group.probe.unread(partitions);
+                self.join_again(client);
+                return;
+            }
         }
-        warn!(partitions = ?names, "no member of the group reads these: joining it again");
-        unread.tried(Instant::now());
-        self.join_again(client);
+        self.group.probe.unread(unread.shown());
     }
 
     /// Leaves the group and joins it again, so that the group is formed by what brokers say now.

@@ -292,13 +292,16 @@ fn lake(status: &LakeStatus, now: i64) -> Component {
         component = component.figure("last_maintenance_age_seconds", age);
     }
     let unmaintained = status.maintenance.as_ref().is_some_and(|done| done.last_error.is_some());
-    let mut halted = status.tables.iter().filter_map(|table| table.halted.as_ref());
-    if let Some(why) = halted.next() {
-        component.status(Health::Degraded, format!("a table is no longer followed: {why}"))
+    let halted = status.tables.iter().find(|table| table.halted.is_some());
+    // Causes name places of the inside: they are for the log.
+    if let Some(table) = halted {
+        let message = format!("table `{}` is no longer followed; the log says why", table.name);
+        component.status(Health::Degraded, message)
     } else if !status.running {
         component.status(Health::Degraded, "the follower has stopped; the log says why")
-    } else if let Some(why) = &status.last_error {
-        component.status(Health::Degraded, format!("the lake falls behind and tries again: {why}"))
+    } else if status.last_error.is_some() {
+        let message = "the last commit failed and is tried again; the log says why";
+        component.status(Health::Degraded, message)
     } else if unmaintained {
         component.status(Health::Degraded, "the last maintenance failed; the log says why")
     } else {
