@@ -278,9 +278,10 @@ fn a_wrong_secret_is_told_and_nothing_is_lost() {
         let told = server.stderr();
         (told.contains("SignatureDoesNotMatch") || told.contains("403")).then_some(told)
     });
-    let health = server.get("/v1/health").1.to_string();
-    assert!(health.contains("the log says why"), "{health}");
     assert!(!told.contains("not-the-secret"), "{told}");
+    wait_for("the lake to be told as behind", || {
+        server.get("/v1/health").1.to_string().contains("the log says why").then_some(())
+    });
     assert!(server.stop().success());
     let server = rest.serve();
     wait_for_rows(&server, &sample);
