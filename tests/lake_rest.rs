@@ -108,6 +108,17 @@ fn accepted_events_are_there_once_and_maintenance_changes_no_row() {
         (is_told && server.stderr().contains("belongs to the data directory")).then_some(())
     });
     assert!(server.stop().success());
+    // Nor does it see or maintain them; nor does one that has no identity yet.
+    let bare = Place::of("flights");
+    std::fs::create_dir(bare.data()).expect("create");
+    for place in [&other, &bare] {
+        let data = place.data().display().to_string();
+        for verb in ["tables", "maintain"] {
+            let arguments = ["lake", verb, "--data", &data, "--output", "json"].map(str::to_owned);
+            let found = place.agentflow(arguments.into_iter().chain(rest.options.iter().cloned()));
+            assert_eq!(found.json(), json!([]), "{verb}");
+        }
+    }
 
     // What nobody needs is removed, everything else stays.
     let data = files_below(&rest.services.objects());

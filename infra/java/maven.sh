@@ -13,7 +13,7 @@
 fetch() {
     local name=$1 here=$2 mode=${3:-} root home version key into work
     say() { printf '%s: %s\n' "$name" "$*" >&2; }
-    root=$(cd "$here/../.." && pwd)
+    root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
     home="${AGENTFLOW_CACHE:-$root/.cache}/$name"
     version=$(sed -n 's:.*<program.version>\(.*\)</program.version>.*:\1:p' "$here/pom.xml")
     [ "$mode" != --pin ] || : >"$here/files.sha256"

@@ -5,5 +5,4 @@ set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/../../java/maven.sh"
-# The cache is below the root of the repository, one level further up than it expects.
-AGENTFLOW_CACHE="${AGENTFLOW_CACHE:-$(cd "$here/../../.." && pwd)/.cache}" fetch kafka-old "$here" "$@"
+fetch kafka-old "$here" "$@"

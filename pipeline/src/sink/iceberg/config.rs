@@ -27,8 +27,7 @@ pub struct LakeConfig {
     pub dir: PathBuf,
     /// Where the catalog is.
     pub catalog: LakeCatalog,
-    /// Who writes: the identity of the data directory. A table keeps it, and refuses everybody else.
-    /// `None` where only reading is meant.
+    /// Who writes: the identity of the data directory, if it has one yet. A table keeps it.
     pub owner: Option<Uuid>,
     /// Longest time between two commits of a table that has new rows.
     pub interval: Duration,
@@ -76,13 +75,15 @@ impl LakeConfig {
         }
     }
 
-    /// Is a table of the catalog one of this lake? A catalog over HTTP may serve others as well.
+    /// Is a table of the catalog one of this lake? A catalog over HTTP may serve others as well; a
+    /// local lake belongs to whoever has its folder.
     pub(super) fn is_ours(&self, table: &TableMetadata) -> bool {
-        let owner = table.properties().get(OWNER);
-        match (&self.catalog, self.owner) {
-            (LakeCatalog::Local, _) => true,
-            (LakeCatalog::Rest(_), None) => owner.is_some(),
-            (LakeCatalog::Rest(_), Some(us)) => owner.is_some_and(|owner| *owner == us.to_string()),
+        match &self.catalog {
+            LakeCatalog::Local => true,
+            LakeCatalog::Rest(_) => {
+                let us = self.owner.map(|owner| owner.to_string());
+                us.is_some() && table.properties().get(OWNER) == us.as_ref()
+            }
         }
     }
 

@@ -315,12 +315,11 @@ async fn open(
 ) -> Result<Opened, LakeError> {
     let name = &definition.name;
     let table = load_or_create(shared, catalog, definition, ident).await?;
-    // A table of a time without owners belongs to whoever has its folder.
-    if let (Some(owner), Some(found)) =
-        (shared.config.owner, table.metadata().properties().get(OWNER))
-        && *found != owner.to_string()
-    {
-        return Err(LakeError::Owned { table: name.clone(), owner: found.clone() });
+    if !shared.config.is_ours(table.metadata()) {
+        return Err(match table.metadata().properties().get(OWNER) {
+            Some(owner) => LakeError::Owned { table: name.clone(), owner: owner.clone() },
+            None => definition.foreign("is there and tells no owner"),
+        });
     }
     let table = evolve(catalog, definition, table).await?;
     let found = Found::of(table.metadata());

@@ -37,10 +37,8 @@ pub(super) async fn list(config: &LakeConfig, location: &str) -> io::Result<Vec<
     let mut found = Vec::new();
     for folder in ["data", "metadata"] {
         let folder = format!("{}/{folder}", location.trim_end_matches('/'));
-        match (&config.catalog, location.split_once("://")) {
-            (LakeCatalog::Rest(rest), Some(("s3" | "s3a" | "s3n", _))) => {
-                objects(rest, &key(&folder), &mut found).await?;
-            }
+        match (&config.catalog, key(&folder).strip_prefix("s3://")) {
+            (LakeCatalog::Rest(rest), Some(folder)) => objects(rest, folder, &mut found).await?,
             _ => walk(&path_of(&folder), &mut found)?,
         }
     }
@@ -73,14 +71,13 @@ fn walk(folder: &Path, found: &mut Vec<Listed>) -> io::Result<()> {
     Ok(())
 }
 
-/// Objects below `s3://BUCKET/PATH`.
+/// Objects below `BUCKET/PATH`.
 async fn objects(
     rest: &RestCatalogConfig,
     folder: &str,
     found: &mut Vec<Listed>,
 ) -> io::Result<()> {
-    let rest_of = folder.trim_start_matches("s3://");
-    let (bucket, path) = rest_of.split_once('/').unwrap_or((rest_of, ""));
+    let (bucket, path) = folder.split_once('/').unwrap_or((folder, ""));
     let operator = Operator::from_config(s3(rest, bucket)).map_err(io::Error::other)?.finish();
     let lister = operator.lister_with(&format!("{path}/")).recursive(true).await;
     let mut lister = lister.map_err(io::Error::other)?;
