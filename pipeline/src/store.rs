@@ -282,13 +282,62 @@ pub trait Journal: Send + Sync {
         limits: Limits,
     ) -> Result<JournalRows, StoreError>;
 
-    /// Dead letters with `after < id`, ascending by id, as many as `limits` allow, and at least one
-    /// where there is one; see [`dead_letter_schema`].
-    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError>;
+    /// Dead letters with `after < id <= until`, ascending by id, as many as `limits` allow, and at
+    /// least one where there is one; see [`dead_letter_schema`].
+    fn dead_letters(
+        &self,
+        after: i64,
+        until: i64,
+        limits: Limits,
+    ) -> Result<Vec<RecordBatch>, StoreError>;
+
+    /// Rows of `ingest` with `after < _row <= until`, ascending by `_row`, as [`Self::rows`] gives
+    /// those of a family. [`ingest_schema`] says what they hold.
+    fn ingest(&self, after: i64, until: i64, limits: Limits) -> Result<JournalRows, StoreError>;
+
+    /// Everything that a store knows besides its rows, as of one commit. Cheap when `known` was read
+    /// not long ago.
+    fn ledger(&self, known: Option<&Ledger>) -> Result<Ledger, StoreError>;
 
     /// Highest id of all dead letters, or `known` when none is higher. Cheap when `known` is an id
     /// that was the highest not long ago.
     fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError>;
+}
+
+/// Where the sources are and what came of their records, as of one commit: with the rows up to its
+/// ends it is all that a store needs to go on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ledger {
+    /// Highest journal sequence number.
+    pub last_seq: i64,
+    /// Highest `_row` of `ingest`.
+    pub last_ingest: i64,
+    /// Highest id of the dead letters.
+    pub last_dead_letter: i64,
+    /// All source partitions, by id.
+    pub partitions: Vec<LedgerPartition>,
+}
+
+/// A partition of a [`Ledger`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LedgerPartition {
+    /// The partition.
+    pub state: PartitionState,
+    /// Its counts: (outcome, reason code or empty, count), in order.
+    pub by_reason: Vec<(String, String, u64)>,
+}
+
+/// Number of a row of `ingest`, ascending without gaps (Int64).
+pub const INGEST_ROW: &str = "_row";
+
+/// Columns of the stored rows of `ingest`: their number, then those of
+/// [`contracts::model::Ingest::schema`].
+pub fn ingest_schema(ingest: &contracts::model::Ingest) -> arrow::datatypes::SchemaRef {
+    use arrow::datatypes::{DataType, Field, Schema};
+    let row = std::sync::Arc::new(Field::new(INGEST_ROW, DataType::Int64, false));
+    let columns = ingest.schema();
+    let fields = std::iter::once(row).chain(columns.fields().iter().cloned());
+    std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// Columns of stored dead letters, in the serving store and in the lake.

@@ -6,6 +6,7 @@ mod demo;
 mod lake;
 mod produce;
 mod read;
+mod rebuild;
 mod run;
 mod serve;
 mod tail;
@@ -48,6 +49,8 @@ enum Command {
     Tail(tail::Tail),
     /// Look at the Iceberg tables.
     Lake(lake::Lake),
+    /// Make the serving store anew from the lake.
+    Rebuild(rebuild::Rebuild),
     /// Check, test, show, export or draft contracts.
     Contracts(contracts::Contracts),
     /// Generate events of the shop, to a file, to stdout or to a server.
@@ -103,6 +106,7 @@ impl Command {
             Self::Deadletters(deadletters) => deadletters.run(),
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
+            Self::Rebuild(rebuild) => rebuild.run(),
             Self::Contracts(contracts) => contracts.run(),
             Self::Produce(produce) => produce.run(),
         }

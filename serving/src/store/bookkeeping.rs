@@ -4,7 +4,7 @@
 //! batch, so that one row update per commit keeps position, watermark, counts and `last_seq`, and a
 //! reader sees all of them as of the same commit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use duckdb::{Connection, params};
 use pipeline::outcome::Counts;
@@ -150,6 +150,15 @@ fn write(
     Ok(())
 }
 
+/// Writes a partition that has no row yet, in the running transaction.
+pub(super) fn insert_partition(
+    conn: &Connection,
+    partition: &PartitionState,
+    last_seq: i64,
+) -> duckdb::Result<()> {
+    write(conn, INSERT_PARTITION, partition, last_seq)
+}
+
 fn update_partitions(partitions: &[&PartitionEffects], last_seq: i64) -> String {
     let time = |time: Option<i64>| time.map_or("null::bigint".to_owned(), bigint);
     let mut rows = Vec::with_capacity(partitions.len());
@@ -253,6 +262,23 @@ pub(super) fn partitions(
         })
     })?;
     rows.collect()
+}
+
+/// Counts of each partition: (outcome, reason, count), in order.
+pub(super) fn counts_by_partition(
+    conn: &Connection,
+) -> duckdb::Result<HashMap<i64, Vec<(String, String, u64)>>> {
+    let mut statement = conn.prepare_cached(
+        "select partition, outcome, reason, n from outcome_counts order by outcome, reason",
+    )?;
+    let mut counts: HashMap<i64, Vec<_>> = HashMap::new();
+    let rows =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+    for row in rows {
+        let (partition, outcome, reason, n): (i64, String, String, u64) = row?;
+        counts.entry(partition).or_default().push((outcome, reason, n));
+    }
+    Ok(counts)
 }
 
 /// Counts over all partitions, by outcome and reason.

@@ -17,7 +17,7 @@ const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
 
 /// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
 /// are sure to exist.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // What comes with the payload of a dead letter, and the times of a partition's last record.
     "alter table if exists dead_letters add column key blob;
      alter table if exists dead_letters add column headers varchar;
@@ -26,6 +26,8 @@ const MIGRATIONS: [&str; 2] = [
     // Long values of dead letters. Those that are there stay as they are.
     "create table if not exists dead_letter_pieces (
          id bigint, field varchar, number integer, length integer, bytes blob);",
+    // Rows of `ingest` have numbers, so that they can be followed. See `number_ingest`.
+    "alter table if exists ingest add column _row bigint;",
 ];
 
 const FILE: &str = "serving.duckdb";
@@ -37,19 +39,27 @@ pub(super) fn file(dir: &Path) -> PathBuf {
 
 /// Opens the database of `dir`, creating both if need be.
 pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, OpenError> {
+    open_file(dir, &file(dir), options)
+}
+
+/// Opens a database that lies in `dir` under any name, creating it if need be.
+pub(super) fn open_file(
+    dir: &Path,
+    file: &Path,
+    options: &StoreOptions,
+) -> Result<Connection, OpenError> {
     let spill = dir.join("tmp");
     fs::create_dir_all(dir)
         .and_then(|()| fs::create_dir_all(&spill))
         .map_err(|source| OpenError::NotWritable { dir: dir.to_path_buf(), source })?;
-    let file = file(dir);
     if !file.exists() {
-        create(dir, &file, options)?;
+        create(dir, file, options)?;
     }
     let config = config(options)
         .and_then(|config| config.with("temp_directory", spill.to_string_lossy()))
         .map_err(|e| failed("configure the store", &e))?;
-    let conn = Connection::open_with_flags(&file, config)
-        .map_err(|error| OpenError::from_open(dir, &file, &error))?;
+    let conn = Connection::open_with_flags(file, config)
+        .map_err(|error| OpenError::from_open(dir, file, &error))?;
     close_off(&conn)?;
     Ok(conn)
 }
@@ -57,7 +67,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, Ope
 /// Makes an empty database under another name and gives it its own once it is whole: DuckDB refuses
 /// for ever a file whose headers a killed process did not finish.
 fn create(dir: &Path, file: &Path, options: &StoreOptions) -> Result<(), OpenError> {
-    let unborn = dir.join(format!("{FILE}.new"));
+    let mut unborn = file.as_os_str().to_owned();
+    unborn.push(".new");
+    let unborn = PathBuf::from(unborn);
     let failed_io = |source: std::io::Error| match source.kind() {
         ErrorKind::StorageFull => OpenError::DiskFull { dir: dir.to_path_buf() },
         _ => OpenError::NotWritable { dir: dir.to_path_buf(), source },
@@ -162,12 +174,25 @@ pub(super) fn check_format(conn: &Connection, dir: &Path) -> Result<(), OpenErro
     }
 }
 
+/// Numbers the rows of `ingest`, if there is such a table, in the order in which they were written.
+fn number_ingest(conn: &Connection) -> duckdb::Result<()> {
+    let sql = "select count(*) from duckdb_tables() where table_name = 'ingest'";
+    match conn.query_row(sql, [], |row| row.get::<_, i64>(0))? {
+        0 => Ok(()),
+        _ => conn.execute_batch("update ingest set _row = rowid + 1"),
+    }
+}
+
 /// All steps from format `found` on, or none of them.
 fn migrate(conn: &Connection, dir: &Path, found: u64) -> Result<(), OpenError> {
     let steps = MIGRATIONS[found as usize - 1..].concat();
     let context = format!("bring the store from format {found} to {FORMAT}");
     let steps = format!("{steps} update meta set value = '{FORMAT}' where key = 'format'");
-    in_transaction(conn, &context, || conn.execute_batch(&steps)).map_err(|error| match error {
+    let steps = || {
+        conn.execute_batch(&steps)?;
+        if found < 4 { number_ingest(conn) } else { Ok(()) }
+    };
+    in_transaction(conn, &context, steps).map_err(|error| match error {
         StoreError::DiskFull { .. } => OpenError::DiskFull { dir: dir.to_path_buf() },
         other => OpenError::Store(other),
     })?;

@@ -252,14 +252,15 @@ impl Job<'_> {
     }
 }
 
-/// Stored rows with some columns replaced.
-struct Overlay {
-    batch: RecordBatch,
+/// Rows with some columns replaced.
+pub(super) struct Overlay {
+    /// The rows as they are now.
+    pub batch: RecordBatch,
     changed: Vec<String>,
 }
 
 impl Overlay {
-    fn of(batch: RecordBatch) -> Self {
+    pub(super) fn of(batch: RecordBatch) -> Self {
         // New columns are null in stored rows for the moment, whatever the contract says later.
         Self { batch, changed: Vec::new() }
     }
@@ -270,24 +271,24 @@ impl Overlay {
             .ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}`")))
     }
 
-    fn int64(&self, name: &str) -> Result<&Int64Array, ArrowError> {
+    pub(super) fn int64(&self, name: &str) -> Result<&Int64Array, ArrowError> {
         self.column(name)?
             .as_primitive_opt::<Int64Type>()
             .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not int64")))
     }
 
-    fn text(&self, name: &str) -> Result<&arrow::array::StringArray, ArrowError> {
+    pub(super) fn text(&self, name: &str) -> Result<&arrow::array::StringArray, ArrowError> {
         self.column(name)?
             .as_string_opt::<i32>()
             .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not text")))
     }
 
     /// The rows that were read with that version of the contract.
-    fn of_version(&self, version: u32) -> Result<BooleanArray, ArrowError> {
+    pub(super) fn of_version(&self, version: u32) -> Result<BooleanArray, ArrowError> {
         cmp::eq(self.int64(column::VERSION)?, &Int64Array::new_scalar(i64::from(version)))
     }
 
-    fn set(&mut self, name: &str, values: ArrayRef) -> Result<(), ArrowError> {
+    pub(super) fn set(&mut self, name: &str, values: ArrayRef) -> Result<(), ArrowError> {
         let place = self.batch.schema_ref().index_of(name)?;
         let mut columns = self.batch.columns().to_vec();
         columns[place] = cast(&values, self.batch.schema_ref().field(place).data_type())?;
@@ -299,7 +300,7 @@ impl Overlay {
     }
 
     /// Takes `values` where `mask` is true.
-    fn set_where(
+    pub(super) fn set_where(
         &mut self,
         name: &str,
         mask: &BooleanArray,

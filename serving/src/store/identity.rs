@@ -26,18 +26,34 @@ struct Identity {
 impl DataDir {
     /// The id of the directory, made at the first call of its life.
     pub fn identity(&self) -> Result<Uuid, OpenError> {
+        if let Some(id) = identity_of(self.path())? {
+            return Ok(id);
+        }
+        self.write_identity(Uuid::new_v4())
+    }
+
+    /// Gives the directory the identity of the one whose lake it is made from. Fails when it has
+    /// another one already.
+    pub fn adopt(&self, id: Uuid) -> Result<(), OpenError> {
+        match identity_of(self.path())? {
+            Some(own) if own == id => Ok(()),
+            Some(own) => {
+                let file = self.path().join(FILE);
+                let message = format!("it holds {own}, the lake belongs to {id}");
+                Err(OpenError::NoIdentity { file, message })
+            }
+            None => self.write_identity(id).map(|_| ()),
+        }
+    }
+
+    fn write_identity(&self, id: Uuid) -> Result<Uuid, OpenError> {
         let file = self.path().join(FILE);
         let not_usable = |source: io::Error| match source.kind() {
             ErrorKind::StorageFull => OpenError::DiskFull { dir: self.path().to_path_buf() },
             _ => OpenError::NotWritable { dir: self.path().to_path_buf(), source },
         };
-        if let Some(id) = identity_of(self.path())? {
-            return Ok(id);
-        }
-        let identity = Identity {
-            id: Uuid::new_v4(),
-            created_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
-        };
+        let identity =
+            Identity { id, created_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true) };
         // Under another name until it is whole: half an identity would be none for ever.
         let unborn = self.path().join(format!("{FILE}.new"));
         let write = || -> io::Result<()> {

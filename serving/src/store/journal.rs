@@ -3,7 +3,10 @@
 use arrow::array::RecordBatch;
 use duckdb::Connection;
 use pipeline::source::Limits;
-use pipeline::store::{CountsByReason, Journal, JournalRows, PartitionState, StoreError};
+use pipeline::store::{
+    CountsByReason, INGEST_ROW, Journal, JournalRows, Ledger, LedgerPartition, PartitionState,
+    StoreError,
+};
 
 use super::readers::Readers;
 use super::schema::{Table, quoted};
@@ -31,12 +34,15 @@ impl Journal for Readers {
         })
     }
 
-    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError> {
+    fn dead_letters(
+        &self,
+        after: i64,
+        until: i64,
+        limits: Limits,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
         let table = &self.tables().dead_letters;
-        let name = quoted(&table.name);
         let stretch = self.snapshot("read dead letters", |conn| {
-            let sql = format!("select coalesce(max(id), {after}) from {name} where id > {after}");
-            let until = conn.query_row(&sql, [], |row| row.get(0))?;
+            let until = until.min(highest(conn, (table, "id"), after)?);
             stretch(conn, (table, "id"), after, until, limits, |start, mut end| {
                 while end - start > 1 && pieces::bytes(conn, start, end)? > limits.bytes {
                     end = start + (end - start) / 2;
@@ -48,13 +54,50 @@ impl Journal for Readers {
     }
 
     fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {
-        // The bound stands in the text because DuckDB skips row groups by constants.
-        let table = quoted(&self.tables().dead_letters.name);
-        let sql = format!("select coalesce(max(id), {known}) from {table} where id > {known}");
-        self.with("read the end of the dead letters", |conn| {
-            conn.query_row(&sql, [], |row| row.get(0))
+        let table = &self.tables().dead_letters;
+        self.with("read the end of the dead letters", |conn| highest(conn, (table, "id"), known))
+    }
+
+    fn ingest(&self, after: i64, until: i64, limits: Limits) -> Result<JournalRows, StoreError> {
+        let table = &self.tables().ingest;
+        self.snapshot("read `ingest`", |conn| {
+            let until = until.min(highest(conn, (table, INGEST_ROW), after)?);
+            stretch(conn, (table, INGEST_ROW), after, until, limits, |start, end| {
+                Ok((between(conn, (table, INGEST_ROW), start, end)?, end))
+            })
         })
     }
+
+    fn ledger(&self, known: Option<&Ledger>) -> Result<Ledger, StoreError> {
+        let tables = self.tables();
+        let known = known.map_or((0, 0), |known| (known.last_ingest, known.last_dead_letter));
+        self.snapshot("read the ledger", |conn| {
+            let mut by_reason = bookkeeping::counts_by_partition(conn)?;
+            let partitions = bookkeeping::partitions(conn, None)?.into_iter().map(|state| {
+                let by_reason = by_reason.remove(&state.id).unwrap_or_default();
+                LedgerPartition { state, by_reason }
+            });
+            Ok(Ledger {
+                partitions: partitions.collect(),
+                last_seq: bookkeeping::last_seq(conn)?,
+                last_ingest: highest(conn, (&tables.ingest, INGEST_ROW), known.0)?,
+                last_dead_letter: highest(conn, (&tables.dead_letters, "id"), known.1)?,
+            })
+        })
+    }
+}
+
+/// Highest position in a table, or `known` when none is higher.
+fn highest(
+    conn: &Connection,
+    (table, position): (&Table, &str),
+    known: i64,
+) -> duckdb::Result<i64> {
+    // The bound stands in the text because DuckDB skips row groups by constants.
+    let name = quoted(&table.name);
+    let sql =
+        format!("select coalesce(max({position}), {known}) from {name} where {position} > {known}");
+    conn.query_row(&sql, [], |row| row.get(0))
 }
 
 /// Rows read first, and most that are read at a time: a row may be much longer than those before it.

@@ -21,6 +21,7 @@ mod error;
 mod extra;
 mod fill;
 mod follow;
+mod from_lake;
 mod identity;
 mod journal;
 mod keys;
@@ -45,6 +46,7 @@ use pipeline::store::StoreError;
 
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
+pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
 pub use self::identity::identity_of;
 pub use self::readers::Readers;
 pub use self::writer::Writer;

@@ -12,7 +12,7 @@ use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use contracts::model::{Domain, column, ingest};
 use duckdb::Connection;
-use pipeline::store::{StoreError, dead_letter_schema};
+use pipeline::store::{StoreError, dead_letter_schema, ingest_schema};
 
 use super::error::{failed, refused};
 
@@ -148,7 +148,7 @@ impl Tables {
         Self {
             families: domain.families.iter().map(|f| Table::new(f.table(), f.schema())).collect(),
             entities: domain.entities.iter().map(|e| Table::new(e.table(), e.schema())).collect(),
-            ingest: Table::new(ingest::TABLE, domain.ingest.schema()),
+            ingest: Table::new(ingest::TABLE, ingest_schema(&domain.ingest)),
             dead_letters: Table::new(DEAD_LETTERS, dead_letter_schema()),
         }
     }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{
-    BinaryBuilder, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use duckdb::{Connection, params};
 use pipeline::fail_point;
 use pipeline::stage_times::CommitTimes;
@@ -31,6 +33,7 @@ pub struct Writer {
     tables: Arc<Tables>,
     known: Known,
     last_dead_letter: i64,
+    last_ingest: i64,
     /// Entity rows replaced since the last vacuum: they still lie in the file.
     replaced: usize,
     wal: Option<Wal>,
@@ -76,11 +79,15 @@ impl Writer {
         let last_dead_letter = conn
             .query_row("select coalesce(max(id), 0) from dead_letters", [], |row| row.get(0))
             .map_err(|e| failed("read dead letters", &e))?;
+        let last_ingest = conn
+            .query_row("select coalesce(max(_row), 0) from ingest", [], |row| row.get(0))
+            .map_err(|e| failed("read the end of `ingest`", &e))?;
         Ok(Self {
             conn,
             tables,
             known,
             last_dead_letter,
+            last_ingest,
             replaced: 0,
             wal,
             times: CommitTimes::default(),
@@ -93,7 +100,8 @@ impl Writer {
         for (family, rows) in &effects.journal {
             self.tables.families[*family].append(&self.conn, rows)?;
         }
-        self.tables.ingest.append(&self.conn, &effects.ingest)?;
+        let ingest = numbered(&self.tables.ingest.schema, self.last_ingest + 1, &effects.ingest);
+        self.tables.ingest.append(&self.conn, &ingest.map_err(conversion)?)?;
         if !effects.dead_letters.is_empty() {
             let rows = self.dead_letter_rows(&effects.dead_letters)?;
             let (rows, pieces) = pieces::cut(rows).map_err(conversion)?;
@@ -248,6 +256,14 @@ impl Writer {
     }
 }
 
+/// `rows` behind their numbers from `first` on.
+fn numbered(schema: &SchemaRef, first: i64, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let numbers = Int64Array::from_iter_values((first..).take(rows.num_rows()));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(numbers)];
+    columns.extend(rows.columns().iter().cloned());
+    RecordBatch::try_new(Arc::clone(schema), columns)
+}
+
 impl ServingStore for Writer {
     fn last_seq(&mut self) -> Result<i64, StoreError> {
         bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the journal's end", &e))
@@ -325,6 +341,7 @@ impl ServingStore for Writer {
             }
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;
+        self.last_ingest += effects.ingest.num_rows() as i64;
         self.replaced += effects.entities.iter().map(|change| change.replaced.len()).sum::<usize>();
         for PartitionEffects { state, by_reason } in &effects.partitions {
             self.known.add(state.id, by_reason);

@@ -105,6 +105,12 @@ pub enum LakeError {
         /// Last sequence number of the journal.
         journal_end: i64,
     },
+    /// The lake cannot be read back.
+    #[error("{problem}")]
+    NoHistory {
+        /// Why, as a sentence.
+        problem: String,
+    },
     /// The follower has been told to stop, or has ended.
     #[error("the lake follower has stopped")]
     Stopped,
@@ -143,6 +149,7 @@ impl LakeError {
             | Self::Owned { .. }
             | Self::Fenced { .. }
             | Self::AheadOfJournal { .. }
+            | Self::NoHistory { .. }
             | Self::Stopped => Retry::Never,
         }
     }

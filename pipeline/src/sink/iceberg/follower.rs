@@ -29,7 +29,7 @@ use super::status::{LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
 use crate::clock;
 use crate::sink::backoff::Backoff;
-use crate::store::Journal;
+use crate::store::{Journal, Ledger};
 
 /// The lake of a data directory.
 pub struct Lake;
@@ -54,7 +54,12 @@ impl Lake {
         let stop = Arc::new(AtomicBool::new(false));
         let (commands, inbox) = unbounded();
         let follower = Follower::new(
-            Shared { config: config.clone(), journal, stop: Arc::clone(&stop) },
+            Shared {
+                config: config.clone(),
+                journal,
+                domain: Arc::clone(&domain),
+                stop: Arc::clone(&stop),
+            },
             &domain,
             status.clone(),
         );
@@ -164,6 +169,8 @@ struct Follower {
     last_round: Instant,
     /// When the lake was last known to hold everything.
     complete_at: Instant,
+    /// What the last round went by.
+    ledger: Option<Ledger>,
     backoff: Backoff,
 }
 
@@ -190,6 +197,7 @@ impl Follower {
             status,
             last_round: now,
             complete_at: now,
+            ledger: None,
             backoff: Backoff::default(),
         };
         follower.publish(None);
@@ -198,10 +206,7 @@ impl Follower {
 
     async fn run(mut self, inbox: &Receiver<Flush>) {
         // The first round opens the tables, so that readers find them although nothing has come.
-        let end = self.journal_end();
-        if let Some(end) = end {
-            let _ = self.round(end).await;
-        }
+        let _ = self.round().await;
         loop {
             match inbox.recv_timeout(self.shared.config.poll_interval) {
                 Ok(Flush { until, reply }) => {
@@ -213,7 +218,7 @@ impl Follower {
                     if let Some(end) = self.journal_end()
                         && self.is_due(end)
                     {
-                        let _ = self.round(end).await;
+                        let _ = self.round().await;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -240,7 +245,8 @@ impl Follower {
 
     /// Positions that some table which is still followed does not cover yet.
     fn lag(&self, end: i64) -> i64 {
-        let families = self.tables.iter().filter(|t| t.table.source() != RowSource::DeadLetters);
+        let families =
+            self.tables.iter().filter(|t| matches!(t.table.source(), RowSource::Family(_)));
         families.map(|t| end.saturating_sub(t.table.covered()).max(0)).max().unwrap_or(0)
     }
 
@@ -263,7 +269,7 @@ impl Follower {
     async fn flush(&mut self, until: i64) -> Result<(), LakeError> {
         let deadline = Instant::now() + self.shared.config.flush_timeout;
         loop {
-            let errors = match self.round(until).await {
+            let errors = match self.round().await {
                 Ok(()) => return Ok(()),
                 Err(errors) => errors,
             };
@@ -278,11 +284,22 @@ impl Follower {
         }
     }
 
-    /// Brings every table up to `end`. Fails with one message per table that is behind.
-    async fn round(&mut self, end: i64) -> Result<(), Vec<(String, Retry)>> {
+    /// Brings every table up to what the journal has at this moment; the ledger last, and only when
+    /// nothing is behind it. Fails with one message per table that is behind.
+    async fn round(&mut self) -> Result<(), Vec<(String, Retry)>> {
         let started = Instant::now();
         self.last_round = started;
         let mut errors = Vec::new();
+        let ledger = match self.shared.journal.ledger(self.ledger.as_ref()) {
+            Ok(ledger) => ledger,
+            Err(error) => {
+                let message = format!("read where the journal stands: {}", chain(&error));
+                self.status.update(|status| status.last_error = Some(message.clone()));
+                self.backoff.fail();
+                return Err(vec![(message, Retry::WithBackoff)]);
+            }
+        };
+        let end = ledger.last_seq;
         match self.catalog().await {
             Err(error) => errors.push((chain(&error), error.retry())),
             Ok(catalog) => {
@@ -291,9 +308,13 @@ impl Follower {
                         errors.push((message.clone(), Retry::Never));
                         continue;
                     }
+                    if self.tables[index].table.source() == RowSource::Ledger && !errors.is_empty()
+                    {
+                        continue;
+                    }
                     let before = self.tables[index].table.commits;
                     let result =
-                        self.tables[index].table.advance(&self.shared, &catalog, end).await;
+                        self.tables[index].table.advance(&self.shared, &catalog, &ledger).await;
                     let followed = &mut self.tables[index];
                     if followed.table.commits > before {
                         let now = clock::now();
@@ -328,6 +349,7 @@ impl Follower {
                 tracing::warn!(error = %errors[0].0, "the lake falls behind");
             }
         }
+        self.ledger = Some(ledger);
         let last_error = errors.last().map(|(message, _)| message.clone());
         self.status.update(|status| status.last_error = last_error);
         self.publish(Some(end));

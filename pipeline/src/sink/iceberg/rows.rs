@@ -1,4 +1,4 @@
-//! Journal rows in the shape of a table.
+//! Journal rows in the shape of a table, and back.
 //!
 //! A table may have columns and struct members that the rows lack (a contract dropped a field, or
 //! somebody added a column): they become null. The other way round cannot happen, the table has
@@ -72,7 +72,8 @@ fn adapt(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
         (DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8)
         | (DataType::LargeBinary | DataType::BinaryView, DataType::LargeBinary)
         | (DataType::Binary | DataType::BinaryView, DataType::Binary)
-        | (DataType::Binary, DataType::LargeBinary) => {
+        | (DataType::Binary, DataType::LargeBinary)
+        | (DataType::LargeBinary, DataType::Binary) => {
             cast_with_options(array, to, &CastOptions { safe: false, ..Default::default() })
         }
         (from, to) => Err(ArrowError::CastError(format!("holds {from}, the table has {to}"))),

@@ -1,6 +1,6 @@
 //! Which tables the lake has, with which columns, and how a table follows its contract.
 //!
-//! One table per event family plus [`DEAD_LETTERS`]. Contract fields and enriched columns keep
+//! One table per event family, plus [`DEAD_LETTERS`], [`INGEST`] and [`SOURCE_PARTITIONS`]. Contract fields and enriched columns keep
 //! their names. What the product adds starts with an underscore, as in the journal, but in words an
 //! analyst knows (`_event_time`); `_partition`, `_file` and `_pos` are names of Iceberg's own
 //! metadata columns and are not used. Expressions that only metrics need (`x_…`) and hashes stay in
@@ -16,8 +16,8 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, TimeUnit};
-use contracts::model::{Domain, Family, column};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use contracts::model::{Domain, Family, Ingest, column};
 use iceberg::spec::{
     ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type,
     UnboundPartitionSpec,
@@ -25,10 +25,17 @@ use iceberg::spec::{
 use iceberg::transaction::AddColumn;
 
 use super::error::LakeError;
-use crate::store::dead_letter_schema;
+use crate::sink::iceberg::ledger;
+use crate::store::{INGEST_ROW, Ledger, dead_letter_schema, ingest_schema};
 
 /// Name of the table of rejected records.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// Name of the table of received records by outcome.
+pub const INGEST: &str = "ingest";
+
+/// Name of the table that says how far each source partition was read when.
+pub const SOURCE_PARTITIONS: &str = "source_partitions";
 
 /// Column of event tables with the event time; they are partitioned by its day.
 pub const EVENT_TIME: &str = "_event_time";
@@ -55,6 +62,10 @@ pub(super) enum RowSource {
     Family(usize),
     /// The dead letters.
     DeadLetters,
+    /// Received records by outcome.
+    Ingest,
+    /// The ledger, once per round.
+    Ledger,
 }
 
 impl RowSource {
@@ -63,6 +74,16 @@ impl RowSource {
         match self {
             Self::Family(_) => column::SEQ,
             Self::DeadLetters => "id",
+            Self::Ingest | Self::Ledger => INGEST_ROW,
+        }
+    }
+
+    /// The position that stands for everything in `ledger`.
+    pub(super) fn end(self, ledger: &Ledger) -> i64 {
+        match self {
+            Self::Family(_) => ledger.last_seq,
+            Self::DeadLetters => ledger.last_dead_letter,
+            Self::Ingest | Self::Ledger => ledger.last_ingest,
         }
     }
 }
@@ -82,8 +103,12 @@ pub(super) struct Column {
     pub doc: Option<String>,
 }
 
+/// Column of event tables with the names of fields that are null because the record said so. In the
+/// journal this is a bit per field of the contracts of the day; here it must not depend on them.
+pub const NULLS: &str = "_nulls";
+
 /// Product columns of event tables: name in the lake, name in the journal, meaning.
-const EVENT_COLUMNS: [(&str, &str, &str); 12] = [
+const EVENT_COLUMNS: [(&str, &str, &str); 13] = [
     (EVENT_TIME, column::TIME, "When the event happened, in UTC"),
     ("_event_type", column::TYPE, "Type of the event"),
     ("_event_id", column::ID, "Id of the event, unique within its tenant"),
@@ -93,6 +118,11 @@ const EVENT_COLUMNS: [(&str, &str, &str); 12] = [
     ("_late", column::LATE, "Was it behind the watermark by more than the allowed lateness?"),
     ("_warnings", column::WARNINGS, "Broken rules of severity warning, comma separated"),
     ("_extra", column::EXTRA, "JSON object of the members that the contract does not know"),
+    (
+        NULLS,
+        NULLS,
+        "Fields that the record gave as null, comma separated; others that are null were absent",
+    ),
     ("_seq", column::SEQ, "Journal sequence number: the order in which events were accepted"),
     ("_source_partition", column::PARTITION, "Number of the source partition"),
     ("_source_offset", column::OFFSET, "Offset of the record in its source partition"),
@@ -102,20 +132,38 @@ const EVENT_COLUMNS: [(&str, &str, &str); 12] = [
 const DEAD_LETTER_NAMES: [(&str, &str); 2] =
     [("partition", "source_partition"), ("offset", "source_offset")];
 
-/// All tables of a domain: its families in order, then the dead letters.
+/// Columns that have another name in the lake than in the store.
+const INGEST_NAMES: [(&str, &str); 3] =
+    [(INGEST_ROW, "id"), ("_tenant", "tenant"), ("_n", "records")];
+
+/// See [`INGEST_NAMES`].
+const LEDGER_NAMES: [(&str, &str); 1] = [(INGEST_ROW, "last_ingest")];
+
+/// All tables of a domain in the order in which they are brought up to date: its families, the dead
+/// letters, what was received, and last the ledger, which vouches for all the others.
 pub(super) fn tables(domain: &Domain) -> Vec<TableDefinition> {
-    domain.families.iter().map(event_table).chain([dead_letters()]).collect()
+    let ingest = Ingest::default();
+    let rest = [
+        of_schema(DEAD_LETTERS, RowSource::DeadLetters, &dead_letter_schema(), &DEAD_LETTER_NAMES),
+        of_schema(INGEST, RowSource::Ingest, &ingest_schema(&ingest), &INGEST_NAMES),
+        of_schema(SOURCE_PARTITIONS, RowSource::Ledger, &ledger::schema(), &LEDGER_NAMES),
+    ];
+    domain.families.iter().map(event_table).chain(rest).collect()
 }
 
 fn event_table(family: &Family) -> TableDefinition {
     let schema = family.schema();
     let product = EVENT_COLUMNS.iter().filter_map(|(name, journal, doc)| {
-        let field = schema.field_with_name(journal).ok()?;
+        let (ty, required) = match schema.field_with_name(journal) {
+            Ok(field) => (field.data_type().clone(), !field.is_nullable()),
+            Err(_) if *journal == NULLS => (DataType::Utf8, false),
+            Err(_) => return None,
+        };
         Some(Column {
             name: (*name).to_owned(),
             journal: (*journal).to_owned(),
-            ty: field.data_type().clone(),
-            required: !field.is_nullable(),
+            ty,
+            required,
             doc: Some((*doc).to_owned()),
         })
     });
@@ -141,34 +189,40 @@ fn description(family: &Family, field: &str) -> Option<String> {
     fields.filter(|f| f.name == field).find_map(|f| f.description.clone())
 }
 
-fn dead_letters() -> TableDefinition {
-    let columns = dead_letter_schema()
-        .fields()
-        .iter()
-        .map(|field| {
-            let renamed = DEAD_LETTER_NAMES.iter().find(|(journal, _)| journal == field.name());
-            Column {
-                name: renamed.map_or(field.name().as_str(), |(_, lake)| lake).to_owned(),
-                journal: field.name().clone(),
-                ty: field.data_type().clone(),
-                required: !field.is_nullable(),
-                doc: None,
-            }
-        })
-        .collect();
+/// A table with the columns of a schema, some of them under another name.
+fn of_schema(
+    name: &str,
+    source: RowSource,
+    schema: &SchemaRef,
+    names: &[(&str, &str)],
+) -> TableDefinition {
+    let columns = schema.fields().iter().map(|field| {
+        let renamed = names.iter().find(|(journal, _)| journal == field.name());
+        Column {
+            name: renamed.map_or(field.name().as_str(), |(_, lake)| lake).to_owned(),
+            journal: field.name().clone(),
+            ty: field.data_type().clone(),
+            required: !field.is_nullable(),
+            doc: None,
+        }
+    });
     TableDefinition {
-        name: DEAD_LETTERS.to_owned(),
-        source: RowSource::DeadLetters,
-        columns,
-        partition_by: "arrived_at",
+        name: name.to_owned(),
+        source,
+        columns: columns.collect(),
+        partition_by: if source == RowSource::Ledger { ledger::RECORDED_AT } else { "arrived_at" },
         contract_version: None,
     }
 }
 
-/// The family's table; the name of the dead letters' table is kept free.
+/// The family's table; the names of the other tables are kept free.
 fn table_name(family: &str) -> String {
     let name = sanitise(family);
-    if name == DEAD_LETTERS { format!("{name}_events") } else { name }
+    if [DEAD_LETTERS, INGEST, SOURCE_PARTITIONS].contains(&name.as_str()) {
+        format!("{name}_events")
+    } else {
+        name
+    }
 }
 
 /// A name that every engine takes without quotes: `[a-z0-9_]`, not empty, not starting with a digit.

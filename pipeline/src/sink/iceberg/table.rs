@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use contracts::model::Domain;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
@@ -25,14 +26,16 @@ use super::position::{self, Found, OWNER, Start, choose_start};
 use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
 use super::writer::{TableWriter, remove};
-use crate::fail_point;
+use super::{ledger, nulls};
 use crate::source::Limits;
-use crate::store::Journal;
+use crate::store::{Journal, Ledger};
+use crate::{clock, fail_point};
 
 /// What the tables of a lake share.
 pub(super) struct Shared {
     pub config: LakeConfig,
     pub journal: Arc<dyn Journal>,
+    pub domain: Arc<Domain>,
     pub stop: Arc<AtomicBool>,
 }
 
@@ -103,23 +106,24 @@ impl TableFollower {
         self.opened.as_ref().map(|opened| opened.table.metadata())
     }
 
-    /// Brings the table up to `until` (dead letters: up to the newest).
+    /// Brings the table up to the ends that `ledger` names.
     pub(super) async fn advance(
         &mut self,
         shared: &Shared,
         catalog: &Arc<dyn Catalog>,
-        until: i64,
+        ledger: &Ledger,
     ) -> Result<(), LakeError> {
         shared.check_stop()?;
         if self.opened.is_none() {
-            self.opened = Some(open(shared, catalog, &self.definition, &self.ident).await?);
+            let end = self.definition.source.end(ledger);
+            self.opened = Some(open(shared, catalog, &self.definition, &self.ident, end).await?);
         }
         self.give_up_old(shared, catalog).await?;
         self.commit_pending(shared, catalog).await?;
         loop {
             let Some(opened) = &mut self.opened else { return Ok(()) };
             let (pending, covered, more) =
-                write_files(shared, &self.definition, opened, until).await?;
+                write_files(shared, &self.definition, opened, ledger).await?;
             match pending {
                 Some(pending) => {
                     self.pending = Some(pending);
@@ -196,7 +200,7 @@ async fn write_files(
     shared: &Shared,
     definition: &TableDefinition,
     opened: &Opened,
-    until: i64,
+    ledger: &Ledger,
 ) -> Result<(Option<Pending>, i64, bool), LakeError> {
     let commit_id = Uuid::now_v7();
     let mut covered = opened.covered;
@@ -205,7 +209,7 @@ async fn write_files(
     let result: Result<(), LakeError> = async {
         while more {
             shared.check_stop()?;
-            let chunk = read(shared, definition, covered, until)?;
+            let chunk = read(shared, definition, covered, ledger)?;
             for rows in &chunk.batches {
                 if rows.num_rows() == 0 {
                     continue;
@@ -260,30 +264,42 @@ fn read(
     shared: &Shared,
     definition: &TableDefinition,
     after: i64,
-    until: i64,
+    ledger: &Ledger,
 ) -> Result<Chunk, LakeError> {
     let config = &shared.config;
     let limits = Limits { records: config.chunk_rows.max(1), bytes: config.chunk_bytes };
+    let journal = &shared.journal;
+    let until = definition.source.end(ledger);
     let failed = |source| LakeError::Journal { table: definition.name.clone(), source };
-    let chunk = match definition.source {
+    let rows = LakeError::rows(&definition.name);
+    if until <= after {
+        return Ok(Chunk { batches: Vec::new(), covered: after, more: false });
+    }
+    let (batches, reached) = match definition.source {
         RowSource::Family(family) => {
-            let found = shared.journal.rows(family, after, until, limits).map_err(failed)?;
-            let more = found.reached < until;
-            Chunk { batches: found.batches, covered: found.reached.max(after), more }
+            let found = journal.rows(family, after, until, limits).map_err(failed)?;
+            let family = &shared.domain.families[family];
+            let named = found.batches.iter().map(|rows| nulls::with_names(family, rows));
+            (named.collect::<Result<_, _>>().map_err(rows)?, found.reached)
         }
         RowSource::DeadLetters => {
-            let batches = shared.journal.dead_letters(after, limits).map_err(failed)?;
-            let last = last_position(definition, &batches)?;
-            Chunk { batches, covered: last.unwrap_or(after), more: last.is_some() }
+            let batches = journal.dead_letters(after, until, limits).map_err(failed)?;
+            let reached = last_position(definition, &batches)?.unwrap_or(until);
+            (batches, reached)
         }
+        RowSource::Ingest => {
+            let found = journal.ingest(after, until, limits).map_err(failed)?;
+            (found.batches, found.reached)
+        }
+        RowSource::Ledger => (vec![ledger::rows(ledger, clock::now()).map_err(rows)?], until),
     };
-    if chunk.more && chunk.covered <= after {
+    if reached <= after {
         return Err(LakeError::Rows {
             table: definition.name.clone(),
             message: format!("the journal returned rows at or before position {after} again"),
         });
     }
-    Ok(chunk)
+    Ok(Chunk { batches, covered: reached, more: reached < until })
 }
 
 /// Position of the last row.
@@ -306,12 +322,14 @@ fn last_position(
         })
 }
 
-/// Loads or creates the table, adds the columns it lacks and finds out where to go on.
+/// Loads or creates the table, adds the columns it lacks and finds out where to go on. `end` is the
+/// end of what it follows.
 async fn open(
     shared: &Shared,
     catalog: &Arc<dyn Catalog>,
     definition: &TableDefinition,
     ident: &TableIdent,
+    end: i64,
 ) -> Result<Opened, LakeError> {
     let name = &definition.name;
     let table = load_or_create(shared, catalog, definition, ident).await?;
@@ -323,22 +341,18 @@ async fn open(
     }
     let table = evolve(catalog, definition, table).await?;
     let found = Found::of(table.metadata());
-    let journal_end = match definition.source {
-        RowSource::Family(_) => shared
-            .journal
-            .last_seq()
-            .map_err(|source| LakeError::Journal { table: name.clone(), source })?,
-        // The journal does not tell the last dead letter; ids beyond it would be read as none.
-        RowSource::DeadLetters => i64::MAX,
-    };
-    let covered = match choose_start(found, journal_end) {
+    let covered = match choose_start(found, end) {
         Start::Fresh => 0,
         Start::After(position) => position,
         Start::RefuseUnmarked => {
             return Err(definition.foreign("has rows but no snapshot says up to which position"));
         }
         Start::RefuseAhead { position } => {
-            return Err(LakeError::AheadOfJournal { table: name.clone(), position, journal_end });
+            return Err(LakeError::AheadOfJournal {
+                table: name.clone(),
+                position,
+                journal_end: end,
+            });
         }
     };
     let arrow = schema_to_arrow_schema(table.metadata().current_schema())

@@ -87,7 +87,7 @@ impl Feed {
         let mut batches = Vec::new();
         match &self.source {
             Source::DeadLetters => {
-                let found = self.journal.dead_letters(after, limits);
+                let found = self.journal.dead_letters(after, i64::MAX, limits);
                 let found = found.map_err(|error| self.failed(error))?;
                 batches.extend(found.into_iter().map(|batch| (0, batch)));
                 // Letters may have been taken out of the store; then these lie further on.

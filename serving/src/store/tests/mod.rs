@@ -7,6 +7,7 @@
 mod changed;
 mod commit;
 mod fixture;
+mod from_lake;
 mod kill;
 mod open;
 mod read;

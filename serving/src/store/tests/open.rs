@@ -68,8 +68,8 @@ fn a_database_that_is_cut_off_is_refused() {
 #[test]
 fn a_newer_format_is_refused_with_both_versions() {
     let dir = altered("update meta set value = '99' where key = 'format'");
-    let error = check(dir.path(), "has format 99, this release reads formats up to 3");
-    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 3, .. }));
+    let error = check(dir.path(), "has format 99, this release reads formats up to 4");
+    assert!(matches!(error, OpenError::NewerFormat { found: 99, known: 4, .. }));
 }
 
 #[test]
@@ -209,8 +209,41 @@ fn a_directory_of_format_1_opens_and_keeps_what_it_has() {
     assert_eq!((old.id, &*old.payload, &old.key, &old.headers), (1, &b"old"[..], &None, &None));
     assert_eq!((new.id, new.key.as_deref()), (2, Some(&b"\xffkey"[..])));
     assert_eq!(new.headers.as_deref(), Some(r#"[{"name":"trace","value":"t"}]"#));
-    let stream = Journal::dead_letters(&store.readers(), 0, Limits::default()).unwrap();
+    let stream = Journal::dead_letters(&store.readers(), 0, i64::MAX, Limits::default()).unwrap();
     assert!(stream.iter().all(|rows| rows.schema() == dead_letter_schema()));
+}
+
+#[test]
+fn rows_of_ingest_are_numbered_in_a_directory_of_format_3() {
+    let domain = parcels();
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = fixture::open(dir.path(), &domain);
+        let mut writer = store.writer().unwrap();
+        let mut batch = Batch::after(&domain, &mut writer);
+        (0..3).for_each(|n| writer.commit(&batch.next(n + 1)).unwrap());
+    }
+    let conn = duckdb::Connection::open(dir.path().join("serving.duckdb")).unwrap();
+    let sql =
+        "alter table ingest drop column _row; update meta set value = '3' where key = 'format'";
+    conn.execute_batch(sql).unwrap();
+    drop(conn);
+
+    let store = fixture::open(dir.path(), &domain);
+    let mut writer = store.writer().unwrap();
+    let mut batch = Batch::after(&domain, &mut writer);
+    let mut effects = batch.next(4);
+    effects.entities[0].replaced.clear();
+    writer.commit(&effects).unwrap();
+    let journal = store.readers();
+    let rows = Journal::ingest(&journal, 0, i64::MAX, Limits::default()).unwrap();
+    let rows = arrow::compute::concat_batches(&rows.batches[0].schema(), &rows.batches).unwrap();
+    let numbers = |name: &str| {
+        let column = rows.column_by_name(name).unwrap();
+        arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(column).values().to_vec()
+    };
+    assert_eq!((numbers("_row"), numbers("_n")), (vec![1, 2, 3, 4], vec![1, 2, 3, 4]));
+    assert_eq!(journal.ledger(None).unwrap().last_ingest, 4);
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn dead_letters_come_in_pages() {
     check(None, Some("not_json"), page(true, None, 30), &[]);
 
     let follow = |after, records, bytes| {
-        seqs(&Journal::dead_letters(&readers, after, Limits { records, bytes }).unwrap())
+        seqs(&Journal::dead_letters(&readers, after, i64::MAX, Limits { records, bytes }).unwrap())
     };
     assert_eq!(follow(4, 3, usize::MAX), [5, 6, 7]);
     assert_eq!(follow(10, 3, usize::MAX), [0_i64; 0]);
@@ -184,7 +184,7 @@ fn long_dead_letters_come_back_whole_a_few_at_a_time() {
     let (mut after, mut pages) = (0, Vec::new());
     while after < 6 {
         let limits = Limits { records: 100, bytes: 700_000 };
-        let found = Journal::dead_letters(&readers, after, limits).unwrap();
+        let found = Journal::dead_letters(&readers, after, i64::MAX, limits).unwrap();
         let ids = seqs(&found);
         let size: usize = ids.iter().map(|id| 2 * payloads[*id as usize - 1].len()).sum();
         assert!(ids.len() == 1 || size <= 2 * 700_000, "{ids:?}");

@@ -11,6 +11,7 @@ use super::support::{
     MemoryJournal, NOON, block_on, config, decimal, domain_of, family, files, follower, int64,
     list_of, load, namespace, open_catalog, purchase_fields, rows_of, spawn,
 };
+use crate::store::Journal;
 
 fn with_fields(fields: &[(&str, Type)]) -> Arc<Domain> {
     domain_of(vec![
@@ -85,7 +86,10 @@ fn dead_letters_from_before_keys_and_headers_stay_readable() {
         let catalog = open_catalog(dir.path()).await;
         let (shared, _) = follower(config(dir.path()), &journal, &domain, DEAD_LETTERS);
         let mut table = TableFollower::new(&namespace(), before.expect("the table"));
-        table.advance(&shared, &catalog, 0).await.expect("followed");
+        table
+            .advance(&shared, &catalog, &journal.ledger(None).expect("read"))
+            .await
+            .expect("followed");
     });
     assert!(rows_of(dir.path(), DEAD_LETTERS, "id").column_by_name("key").is_none());
 
@@ -172,7 +176,7 @@ fn names_are_clean_and_do_not_meet() {
 
     let domain = domain_of(vec![family(0, "dead.letters", &[])]);
     let names: Vec<_> = tables(&domain).into_iter().map(|table| table.name).collect();
-    assert_eq!(names, ["dead_letters_events", "dead_letters"]);
+    assert_eq!(names, ["dead_letters_events", "dead_letters", "ingest", "source_partitions"]);
 }
 
 #[test]
@@ -191,6 +195,7 @@ fn hashes_and_helper_columns_stay_in_the_journal() {
             "_late",
             "_warnings",
             "_extra",
+            "_nulls",
             "_seq",
             "_source_partition",
             "_source_offset",

@@ -59,7 +59,7 @@ fn families_without_events_have_empty_tables() {
     // Listed while the follower runs.
     let listed = tables(&config(dir.path())).expect("listed");
     let names: Vec<_> = listed.iter().map(|table| table.name.as_str()).collect();
-    assert_eq!(names, ["dead_letters", "purchase_made", "visit"]);
+    assert_eq!(names, ["dead_letters", "ingest", "purchase_made", "source_partitions", "visit"]);
     assert!(listed.iter().all(|t| t.rows == 0 && t.snapshot.is_none() && t.position.is_none()));
     assert!(listed.iter().all(|t| t.namespace == "test_domain"));
     lake.stop();

@@ -26,7 +26,9 @@ use super::super::config::LakeConfig;
 use super::super::table::{Shared, TableFollower};
 use super::super::{Lake, LakeHandle};
 use crate::source::Limits;
-use crate::store::{Journal, JournalRows, StoreError, dead_letter_schema};
+use crate::store::{
+    INGEST_ROW, Journal, JournalRows, Ledger, LedgerPartition, StoreError, dead_letter_schema,
+};
 
 pub(super) const DAY: i64 = 86_400_000_000;
 /// 2026-01-31T10:00:00Z.
@@ -172,6 +174,8 @@ pub(super) fn dead_letter_rows(ids: std::ops::Range<i64>) -> RecordBatch {
 pub(super) struct MemoryJournal {
     families: Mutex<BTreeMap<usize, Vec<RecordBatch>>>,
     dead_letters: Mutex<Vec<RecordBatch>>,
+    ingest: Mutex<Vec<RecordBatch>>,
+    partitions: Mutex<Vec<LedgerPartition>>,
     /// Number of calls of [`Journal::rows`] that fail first.
     pub fail_reads: AtomicUsize,
 }
@@ -234,9 +238,32 @@ impl Journal for MemoryJournal {
         Ok(JournalRows { batches, reached })
     }
 
-    fn dead_letters(&self, after: i64, limits: Limits) -> Result<Vec<RecordBatch>, StoreError> {
+    fn dead_letters(
+        &self,
+        after: i64,
+        until: i64,
+        limits: Limits,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
         let batches = self.dead_letters.lock().expect("no test panics with the lock");
-        Ok(select(&batches, "id", after, i64::MAX, limits.records))
+        Ok(select(&batches, "id", after, until, limits.records))
+    }
+
+    fn ingest(&self, after: i64, until: i64, limits: Limits) -> Result<JournalRows, StoreError> {
+        let batches = self.ingest.lock().expect("no test panics with the lock");
+        let batches = select(&batches, INGEST_ROW, after, until, limits.records);
+        let last = batches.last().and_then(|batch| int64(batch, INGEST_ROW).last().copied());
+        Ok(JournalRows { reached: last.unwrap_or(until), batches })
+    }
+
+    fn ledger(&self, _: Option<&Ledger>) -> Result<Ledger, StoreError> {
+        let ingest = self.ingest.lock().expect("no test panics with the lock");
+        let rows = ingest.iter().flat_map(|batch| int64(batch, INGEST_ROW));
+        Ok(Ledger {
+            last_seq: self.last_seq()?,
+            last_ingest: rows.max().unwrap_or(0),
+            last_dead_letter: self.last_dead_letter(0)?,
+            partitions: self.partitions.lock().expect("no test panics with the lock").clone(),
+        })
     }
 
     fn last_dead_letter(&self, known: i64) -> Result<i64, StoreError> {
@@ -270,6 +297,11 @@ fn select(
 pub(super) fn int64(batch: &RecordBatch, name: &str) -> Vec<i64> {
     let column = batch.column_by_name(name).expect("the column exists");
     column.as_primitive::<Int64Type>().values().to_vec()
+}
+
+/// A ledger of a journal that ends there.
+pub(super) fn ending(last_seq: i64) -> Ledger {
+    Ledger { last_seq, ..Ledger::default() }
 }
 
 /// Settings for tests: commits only when asked.
@@ -373,11 +405,16 @@ pub(super) fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 pub(super) fn follower(
     config: LakeConfig,
     journal: &Arc<MemoryJournal>,
-    domain: &Domain,
+    domain: &Arc<Domain>,
     table: &str,
 ) -> (Shared, TableFollower) {
     let journal: Arc<dyn Journal> = Arc::clone(journal) as _;
-    let shared = Shared { config, journal, stop: Arc::new(AtomicBool::new(false)) };
+    let shared = Shared {
+        config,
+        journal,
+        domain: Arc::clone(domain),
+        stop: Arc::new(AtomicBool::new(false)),
+    };
     let definition = super::super::schema::tables(domain)
         .into_iter()
         .find(|definition| definition.name == table)

@@ -12,8 +12,8 @@ use iceberg::{Catalog, Error, ErrorKind, TableCommit};
 use super::super::catalog::{Hooked, Hooks};
 use super::super::{LakeConfig, LakeError};
 use super::support::{
-    MemoryJournal, NOON, block_on, config, domain, files, follower, int64, load, open_catalog,
-    rows_of, spawn,
+    MemoryJournal, NOON, block_on, config, domain, ending, files, follower, int64, load,
+    open_catalog, rows_of, spawn,
 };
 
 /// How a catalog misbehaves on a commit.
@@ -67,12 +67,12 @@ fn a_lying_catalog_makes_no_event_lost_or_double() {
         let (shared, mut visit) = follower(config(dir.path()), &journal, &domain, "visit");
         let failures = block_on(async {
             let inner = open_catalog(dir.path()).await;
-            visit.advance(&shared, &inner, 0).await.expect("the table opens");
+            visit.advance(&shared, &inner, &ending(0)).await.expect("the table opens");
             let hooks = Liar { lie, times: AtomicUsize::new(times) };
             let catalog: Arc<dyn Catalog> = Arc::new(Hooked { inner, hooks });
             journal.append(&domain.families[1], &[(1, NOON), (2, NOON)]);
             let mut failures = 0;
-            while let Err(error) = visit.advance(&shared, &catalog, 2).await {
+            while let Err(error) = visit.advance(&shared, &catalog, &ending(2)).await {
                 assert!(matches!(error, LakeError::Catalog { .. }), "{error}");
                 failures += 1;
                 assert!(failures < 20, "{error}");
@@ -81,7 +81,7 @@ fn a_lying_catalog_makes_no_event_lost_or_double() {
                     journal.append(&domain.families[1], &[(3, NOON)]);
                 }
             }
-            visit.advance(&shared, &catalog, 3).await.expect("the catalog works again");
+            visit.advance(&shared, &catalog, &ending(3)).await.expect("the catalog works again");
             failures
         });
         assert_eq!(failures, failed_rounds, "{lie:?}");
@@ -101,12 +101,12 @@ fn files_that_waited_too_long_for_their_commit_are_written_anew() {
     let (shared, mut visit) = follower(config, &journal, &domain, "visit");
     block_on(async {
         let inner = open_catalog(dir.path()).await;
-        visit.advance(&shared, &inner, 0).await.expect("the table opens");
+        visit.advance(&shared, &inner, &ending(0)).await.expect("the table opens");
         let hooks = Liar { lie: Lie::FailsBefore, times: AtomicUsize::new(2) };
         let catalog: Arc<dyn Catalog> = Arc::new(Hooked { inner, hooks });
         journal.append(&domain.families[1], &[(1, NOON)]);
         let mut written = std::collections::BTreeSet::new();
-        while visit.advance(&shared, &catalog, last(&journal)).await.is_err() {
+        while visit.advance(&shared, &catalog, &ending(last(&journal))).await.is_err() {
             let found = files(&dir.path().join("lake/warehouse"), "parquet");
             assert_eq!(found.len(), 1, "the files before are gone");
             written.extend(found);
@@ -131,17 +131,18 @@ fn a_second_writer_is_fenced() {
     let (_, mut owner) = follower(config(dir.path()), &journal, &domain, "visit");
     block_on(async {
         let catalog = open_catalog(dir.path()).await;
-        zombie.advance(&shared, &catalog, 1).await.expect("the first writer commits");
-        owner.advance(&shared, &catalog, 1).await.expect("the second takes over");
+        zombie.advance(&shared, &catalog, &ending(1)).await.expect("the first writer commits");
+        owner.advance(&shared, &catalog, &ending(1)).await.expect("the second takes over");
         journal.append(&domain.families[1], &[(2, NOON), (3, NOON)]);
-        owner.advance(&shared, &catalog, 2).await.expect("the second goes on");
-        let error = zombie.advance(&shared, &catalog, 3).await.expect_err("the first is fenced");
+        owner.advance(&shared, &catalog, &ending(2)).await.expect("the second goes on");
+        let error =
+            zombie.advance(&shared, &catalog, &ending(3)).await.expect_err("the first is fenced");
         assert_eq!(
             error.to_string(),
             "lake table `visit` was moved by another writer: expected it at position 1, found 2; \
              stop the other process, then start this one again"
         );
-        owner.advance(&shared, &catalog, 3).await.expect("the second goes on");
+        owner.advance(&shared, &catalog, &ending(3)).await.expect("the second goes on");
     });
     assert_eq!(int64(&rows_of(dir.path(), "visit", "_seq"), "_seq"), [1, 2, 3]);
     // The files of the fenced attempt are gone: one is left per commit of the others.
