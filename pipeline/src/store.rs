@@ -330,13 +330,19 @@ pub struct LedgerPartition {
 /// Number of a row of `ingest`, ascending without gaps (Int64).
 pub const INGEST_ROW: &str = "_row";
 
-/// Columns of the stored rows of `ingest`: their number, then those of
+/// When a row of `ingest` was committed (Timestamp µs); it never goes back from row to row.
+pub const INGEST_APPLIED_AT: &str = "_applied_at";
+
+/// Columns of the stored rows of `ingest`: their number, when they were committed, then those of
 /// [`contracts::model::Ingest::schema`].
 pub fn ingest_schema(ingest: &contracts::model::Ingest) -> arrow::datatypes::SchemaRef {
-    use arrow::datatypes::{DataType, Field, Schema};
-    let row = std::sync::Arc::new(Field::new(INGEST_ROW, DataType::Int64, false));
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    let row = Field::new(INGEST_ROW, DataType::Int64, false);
+    let at = DataType::Timestamp(TimeUnit::Microsecond, None);
+    let at = Field::new(INGEST_APPLIED_AT, at, false);
     let columns = ingest.schema();
-    let fields = std::iter::once(row).chain(columns.fields().iter().cloned());
+    let fields = [row, at].map(std::sync::Arc::new).into_iter();
+    let fields = fields.chain(columns.fields().iter().cloned());
     std::sync::Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 

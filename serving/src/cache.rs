@@ -138,7 +138,7 @@ impl Cache {
         let resolved = self.engine.resolve(question)?;
         let relations = &self.engine.domain().graph.relations_of;
         let relations = relations.get(resolved.metric.index).map_or(&[][..], Vec::as_slice);
-        let max_age = match resolved.as_of {
+        let max_age = match resolved.as_of.or(resolved.known_at) {
             None => Some(resolved.metric.max_age),
             Some(_) => None,
         };
@@ -157,9 +157,11 @@ impl Cache {
     /// Answers a question to an entity, from an entry where one is good.
     pub fn entity(&self, question: &EntityQuestion) -> Result<EntityAnswer, ReadError> {
         let entity = self.engine.find_entity(&question.entity)?;
-        crate::metric::check_as_of(question.as_of, self.engine.now())?;
+        crate::metric::check_time("as_of", question.as_of, self.engine.now())?;
+        crate::metric::check_time("known_at", question.known_at, self.engine.now())?;
         let relations = relations_below(self.engine.domain(), entity.index);
-        let closes = question.as_of.is_none() && entity.closes_after.is_some();
+        let is_live = question.as_of.is_none() && question.known_at.is_none();
+        let closes = is_live && entity.closes_after.is_some();
         let good = Good {
             mode: self.mode,
             epochs: self.epochs.of(&question.tenant),

@@ -17,7 +17,7 @@ use pipeline::store::EntityKey;
 
 use crate::json;
 use crate::metric::{
-    MetricEngine, Scope, check_as_of, fold, hint, keys_for_one, progress, quote, unavailable,
+    MetricEngine, Scope, check_time, fold, hint, keys_for_one, known, progress, quote, unavailable,
 };
 use crate::question::{EntityAnswer, EntityQuestion, ReadError};
 use crate::store;
@@ -26,28 +26,32 @@ impl MetricEngine {
     /// Answers a question to an entity from the store.
     pub fn entity(&self, question: &EntityQuestion) -> Result<EntityAnswer, ReadError> {
         let now = self.now();
-        let as_of = check_as_of(question.as_of, now)?;
+        let as_of = check_time("as_of", question.as_of, now)?;
+        let known_at = check_time("known_at", question.known_at, now)?;
         let entity = self.find_entity(&question.entity)?;
         let (batches, position) = self.in_snapshot("read an entity", |conn| {
-            let rows = match as_of {
-                None => current(conn, entity, question)?,
-                Some(before) => {
+            let known = known(conn, known_at)?;
+            let rows = match (as_of, known) {
+                (None, None) => current(conn, entity, question)?,
+                (before, known) => {
                     let keys = keys_for_one(self.domain(), entity, &question.id);
-                    let scope = Scope { tenant: &question.tenant, before, keys };
+                    let scope = Scope { tenant: &question.tenant, before, known, keys };
                     fold(conn, self.domain(), entity.index, &scope)?
                 }
             };
-            Ok((rows, progress(conn, now)?.position))
+            let position = progress(conn, now)?.position;
+            Ok((rows, known.map_or(position, |known| known.position.min(position))))
         })?;
         let found = batches.iter().find_map(|batch| Some((batch, find_row(batch, question)?)));
         let (batch, row) = found.ok_or_else(|| not_found(question))?;
-        let (data, last_updated) = show(entity, batch, row, as_of.unwrap_or(now))?;
+        let (data, last_updated) = show(entity, batch, row, as_of.or(known_at).unwrap_or(now))?;
         Ok(EntityAnswer {
             entity: entity.name.clone(),
             id: question.id.clone(),
             data,
             last_updated,
             as_of,
+            known_at,
             contract_version: entity.version,
             contract_hash: format!("{:016x}", entity.hash),
             position,
@@ -65,9 +69,9 @@ impl MetricEngine {
 }
 
 fn not_found(question: &EntityQuestion) -> ReadError {
-    let EntityQuestion { entity, id, as_of, .. } = question;
+    let EntityQuestion { entity, id, as_of, known_at, .. } = question;
     ReadError::NotFound {
-        message: match as_of {
+        message: match as_of.or(*known_at) {
             None => format!("no `{entity}` has the key `{id}`"),
             Some(_) => format!("no `{entity}` had the key `{id}` at that time"),
         },

@@ -19,6 +19,9 @@ pub struct MetricQuestion {
     pub window: Option<String>,
     /// Reference time, µs. `None`: now, and the window has no end.
     pub as_of: Option<i64>,
+    /// Leave out what was applied after this time, µs: the answer that was true to what was known
+    /// then. Without `as_of` it is the answer that a live read gave then.
+    pub known_at: Option<i64>,
     /// dimension → value as text. Several dimensions must all hold.
     pub filters: BTreeMap<String, String>,
     /// Dimensions to group by, in the order asked.
@@ -66,6 +69,8 @@ pub struct Proof {
     pub contract_hash: String,
     /// Reference time asked for, µs; `None` for a live read.
     pub as_of: Option<i64>,
+    /// Time asked for after which nothing that was applied is in the answer, µs.
+    pub known_at: Option<i64>,
     /// Lowest watermark over the partitions that are neither idle nor empty, µs.
     pub data_through: Option<i64>,
     /// Highest journal sequence number that the answer includes.
@@ -93,6 +98,8 @@ pub struct EntityQuestion {
     pub id: String,
     /// Reference time, µs; the entity is folded from the events before it. `None`: all events.
     pub as_of: Option<i64>,
+    /// Leave out what was applied after this time, µs.
+    pub known_at: Option<i64>,
 }
 
 /// The answer to an [`EntityQuestion`].
@@ -109,6 +116,8 @@ pub struct EntityAnswer {
     pub last_updated: Option<i64>,
     /// Reference time asked for, µs.
     pub as_of: Option<i64>,
+    /// Time asked for after which nothing that was applied is in the answer, µs.
+    pub known_at: Option<i64>,
     /// Contract version.
     pub contract_version: u32,
     /// Hash of the contract, 16 hex digits.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::{Args, ValueEnum};
-use pipeline::sink::iceberg::{History, LakeConfig};
+use pipeline::sink::iceberg::{History, LakeCatalog, LakeConfig};
 use serde::Serialize;
 use serving::store::data_dir::DataDir;
-use serving::store::{LakeRebuild, RebuildError, Store, StoreOptions};
+use serving::store::{LakeRebuild, RebuildError, Store, StoreOptions, identity_of};
+use uuid::Uuid;
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
@@ -76,7 +77,7 @@ impl Rebuild {
             )
         })?;
         if let Some(owner) = history.owner() {
-            directory.adopt(owner).map_err(|error| opened::refused(&error))?;
+            self.adopt(&directory, owner, &config)?;
         }
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
@@ -107,6 +108,25 @@ impl Rebuild {
         match self.output.output {
             Output::Json => output::json(&report),
             Output::Text => output::line(&report.text()),
+        }
+    }
+}
+
+impl Rebuild {
+    /// The directory becomes the one that wrote the lake, if it is not another one already. A local
+    /// lake belongs to whoever has its folder.
+    fn adopt(&self, directory: &DataDir, owner: Uuid, config: &LakeConfig) -> Result<(), Failure> {
+        let own = identity_of(directory.path()).map_err(|error| opened::refused(&error))?;
+        match own {
+            Some(own) if own != owner && config.catalog != LakeCatalog::Local => {
+                Err(Failure::input(format!(
+                    "`{}` has the identity {own}, the lake belongs to the data directory {owner}",
+                    directory.path().display()
+                ))
+                .hint("make the store in a new data directory, which takes over that identity"))
+            }
+            Some(_) => Ok(()),
+            None => directory.adopt(owner).map_err(|error| opened::refused(&error)),
         }
     }
 }

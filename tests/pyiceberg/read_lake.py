@@ -23,6 +23,8 @@ from pyiceberg.catalog import load_catalog
 
 CATALOG = "agentflow"
 DEAD_LETTERS = "dead_letters"
+# Tables that say what became of records, and where their sources were.
+BOOKS = ("ingest", "source_partitions")
 
 
 def open_catalog(lake: str):
@@ -78,7 +80,8 @@ def total(column):
 
 def describe(name, table):
     rows = table.scan().to_arrow()
-    time = "arrived_at" if name == DEAD_LETTERS else "_event_time"
+    times = {DEAD_LETTERS: "arrived_at", "ingest": "arrived_at", "source_partitions": "recorded_at"}
+    time = times.get(name, "_event_time")
     snapshot = table.current_snapshot()
     summary = {} if snapshot is None else snapshot.summary.additional_properties
     sums = {field.name: total(rows[field.name]) for field in rows.schema}
@@ -107,7 +110,7 @@ def main(lake, table=None, column=None):
         report["tables"][name] = description
         if name == DEAD_LETTERS:
             report["dead_letters"] = rows.num_rows
-        else:
+        elif name not in BOOKS:
             report["events"] += rows.num_rows
             ids.update(zip(rows["_tenant"].to_pylist(), rows["_event_id"].to_pylist()))
     report["distinct_ids"] = len(ids)

@@ -255,6 +255,11 @@ impl Place {
     }
 }
 
+/// Does that table of the lake hold accepted events?
+pub fn holds_events(table: &str) -> bool {
+    !["dead_letters", "ingest", "source_partitions"].contains(&table)
+}
+
 /// The original bytes of a dead letter.
 #[track_caller]
 pub fn payload(letter: &Value) -> Vec<u8> {

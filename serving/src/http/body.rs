@@ -58,7 +58,10 @@ pub struct GroupBody {
 pub struct Meta {
     /// Reference time asked for.
     pub as_of: Option<Time>,
-    /// Was a reference time asked for?
+    /// Time asked for after which nothing that was applied is in the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<Time>,
+    /// Was either asked for?
     pub is_historical: bool,
     /// For a metric the seconds since its `data_through`, for an entity those since its last
     /// event; null for a historical answer and before the first event.
@@ -140,7 +143,7 @@ impl MetricBody {
     pub fn new(answer: MetricAnswer) -> Self {
         let MetricAnswer { metric, unit, window, value, groups, components, proof, .. } = answer;
         let answered_at = answer.computed_at.saturating_add(proof.age);
-        let freshness = match (proof.as_of, proof.data_through) {
+        let freshness = match (proof.as_of.or(proof.known_at), proof.data_through) {
             (None, Some(through)) => Some(seconds_between(through, answered_at).max(0.0)),
             _ => None,
         };
@@ -152,7 +155,7 @@ impl MetricBody {
             components,
             groups_truncated: groups.is_some().then_some(answer.groups_truncated),
             groups: groups.map(|groups| groups.into_iter().map(GroupBody::from).collect()),
-            meta: Meta::new(proof.as_of, freshness),
+            meta: Meta::new(proof.as_of, proof.known_at, freshness),
             proof: ProofBody::new(&metric, proof),
             metric_name: metric,
         }
@@ -166,8 +169,13 @@ impl From<Group> for GroupBody {
 }
 
 impl Meta {
-    fn new(as_of: Option<i64>, freshness_seconds: Option<f64>) -> Self {
-        Self { as_of: as_of.map(Time), is_historical: as_of.is_some(), freshness_seconds }
+    fn new(as_of: Option<i64>, known_at: Option<i64>, freshness_seconds: Option<f64>) -> Self {
+        Self {
+            as_of: as_of.map(Time),
+            known_at: known_at.map(Time),
+            is_historical: as_of.or(known_at).is_some(),
+            freshness_seconds,
+        }
     }
 }
 
@@ -195,7 +203,7 @@ impl ProofBody {
 impl EntityBody {
     /// The body for an answer given at `now` (µs).
     pub fn new(answer: EntityAnswer, now: i64) -> Self {
-        let freshness = match (answer.as_of, answer.last_updated) {
+        let freshness = match (answer.as_of.or(answer.known_at), answer.last_updated) {
             (None, Some(updated)) => Some(seconds_between(updated, now).max(0.0)),
             _ => None,
         };
@@ -215,7 +223,7 @@ impl EntityBody {
             data: answer.data,
             last_updated: answer.last_updated.map(Time),
             freshness_seconds: freshness,
-            meta: Meta::new(answer.as_of, freshness),
+            meta: Meta::new(answer.as_of, answer.known_at, freshness),
         }
     }
 }

@@ -33,7 +33,9 @@ pub(crate) struct Resolved<'a> {
     pub(crate) window: &'a Window,
     /// Reference time asked for, µs.
     pub(crate) as_of: Option<i64>,
-    /// Reference time: `as_of`, else now, µs.
+    /// What was applied after this time does not count, µs.
+    pub(crate) known_at: Option<i64>,
+    /// Reference time: `as_of`, else `known_at`, else now, µs.
     pub(crate) reference: i64,
     /// Dimensions that must have a value.
     pub(crate) filters: Vec<Filter<'a>>,
@@ -95,6 +97,7 @@ impl Resolved<'_> {
             tenant: self.tenant.to_owned(),
             window: Some(self.window.text.clone()),
             as_of: self.as_of,
+            known_at: self.known_at,
             filters: filters
                 .map(|filter| (filter.dimension.name.clone(), filter.value.canonical()))
                 .collect(),
@@ -108,12 +111,12 @@ pub(crate) fn timestamp(micros: i64) -> SqlValue {
     SqlValue::Timestamp(TimeUnit::Microsecond, micros)
 }
 
-/// Reads the text of an `as_of` parameter.
-pub fn parse_as_of(text: &str) -> Result<i64, ReadError> {
+/// Reads the text of an `as_of` or `known_at` parameter.
+pub fn parse_at(parameter: &'static str, text: &str) -> Result<i64, ReadError> {
     parse_time(text).ok_or_else(|| ReadError::Invalid {
-        message: format!("as_of `{text}` is not a time"),
+        message: format!("{parameter} `{text}` is not a time"),
         hint: Some("write it in RFC 3339, for example `2026-01-31T10:00:00Z`".to_owned()),
-        parameter: "as_of",
+        parameter,
     })
 }
 
@@ -128,7 +131,9 @@ pub(crate) fn resolve<'a>(
         hint: nearest::hint(&question.metric, domain.metrics.iter().map(|m| m.name.as_str())),
     })?;
     let window = window(metric, question.window.as_deref())?;
-    let reference = check_as_of(question.as_of, now)?.unwrap_or(now);
+    let as_of = check_time("as_of", question.as_of, now)?;
+    let known_at = check_time("known_at", question.known_at, now)?;
+    let reference = as_of.or(known_at).unwrap_or(now);
     let filters = question
         .filters
         .iter()
@@ -146,27 +151,32 @@ pub(crate) fn resolve<'a>(
         }
         group_by.push(dimension);
     }
-    let as_of = question.as_of;
     let tenant = &question.tenant;
-    Ok(Resolved { metric, tenant, window, as_of, reference, filters, group_by })
+    Ok(Resolved { metric, tenant, window, as_of, known_at, reference, filters, group_by })
 }
 
-/// Passes `as_of` on unless it lies further in the future than clocks differ, or outside what can
-/// be stored.
-pub(crate) fn check_as_of(as_of: Option<i64>, now: i64) -> Result<Option<i64>, ReadError> {
-    let Some(at) = as_of else { return Ok(None) };
-    let invalid = |message, hint| ReadError::Invalid { message, hint, parameter: "as_of" };
-    if at > now.saturating_add(FUTURE_TOLERANCE) {
+/// Passes `as_of` or `known_at` on unless it lies further in the future than clocks differ, or outside
+/// what can be stored. What is known at a time is settled only once that time has passed, so
+/// `known_at` may not lie ahead at all.
+pub(crate) fn check_time(
+    parameter: &'static str,
+    time: Option<i64>,
+    now: i64,
+) -> Result<Option<i64>, ReadError> {
+    let Some(at) = time else { return Ok(None) };
+    let invalid = |message, hint| ReadError::Invalid { message, hint, parameter };
+    let tolerance = if parameter == "as_of" { FUTURE_TOLERANCE } else { 0 };
+    if at > now.saturating_add(tolerance) {
         return Err(invalid(
-            format!("as_of {} lies in the future", time_text(at)),
+            format!("{parameter} {} lies in the future", time_text(at)),
             Some(format!(
-                "the clock here says {}; leave as_of out to read what holds now",
+                "the clock here says {}; leave {parameter} out to read what holds now",
                 time_text(now)
             )),
         ));
     }
     if !(EARLIEST..=LATEST).contains(&at) {
-        return Err(invalid(format!("as_of {at} is outside the range of times"), None));
+        return Err(invalid(format!("{parameter} {at} is outside the range of times"), None));
     }
     Ok(Some(at))
 }

@@ -11,12 +11,14 @@
 //!
 //! Windows: a live read covers `[now − w, ∞)`, so an accepted event counts at once, also one that is
 //! stamped slightly ahead. `as_of = T` covers `[T − w, T)` and knows only events before `T`;
-//! entities are folded again from those ([`past`]). The window `now` has no bounds.
+//! entities are folded again from those ([`past`]). The window `now` has no bounds. `known_at = T` leaves
+//! out what was applied after `T` ([`known`]).
 //!
 //! Start at [`MetricEngine::read`].
 
 mod check;
 mod groups;
+mod known;
 mod nearest;
 mod past;
 mod proof;
@@ -33,9 +35,10 @@ use contracts::model::{Domain, Measure, Metric, Relation};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, params_from_iter};
 
-pub use check::parse_as_of;
-pub(crate) use check::{Resolved, check_as_of};
+pub use check::parse_at;
+pub(crate) use check::{Resolved, check_time};
 use groups::{Groups, Member};
+pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
 pub(crate) use past::{Scope, fold, keys_for_one};
 pub(crate) use proof::progress;
@@ -103,9 +106,10 @@ impl MetricEngine {
         let computed_at = self.now();
         let metric = question.metric;
         let (read, proof) = self.in_snapshot("read a metric", |conn| {
+            let known = known(conn, question.known_at)?;
             Ok((
-                self.measure(conn, question)?,
-                proof::read(conn, &self.domain, question, computed_at)?,
+                self.measure(conn, question, known)?,
+                proof::read(conn, &self.domain, question, known, computed_at)?,
             ))
         })?;
 
@@ -142,12 +146,13 @@ impl MetricEngine {
         &self,
         conn: &Connection,
         question: &Resolved<'_>,
+        known: Option<Known>,
     ) -> Result<BTreeMap<usize, Groups>, ReadError> {
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, question.metric.index, &mut leaves);
-        let past = match question.as_of {
-            Some(before) => self.entities_before(conn, question, &leaves, before)?,
-            None => None,
+        let past = match question.as_of.is_some() || known.is_some() {
+            true => self.entities_then(conn, question, &leaves, known)?,
+            false => None,
         };
         let limit = match question.group_by.as_slice() {
             [only] => only.max_cardinality.unwrap_or(MAX_GROUPS).min(MAX_GROUPS),
@@ -157,7 +162,7 @@ impl MetricEngine {
         for leaf in leaves {
             let metric = &self.domain.metrics[leaf];
             // One more than is shown, to see that there are more.
-            let query = sql::aggregate(&self.domain, metric, question, limit + 1);
+            let query = sql::aggregate(&self.domain, metric, question, known, limit + 1);
             let conn = match &past {
                 Some(past) if entities_of(metric).next().is_some() => past,
                 _ => conn,
@@ -167,14 +172,14 @@ impl MetricEngine {
         Ok(values)
     }
 
-    /// A database with the entities that `leaves` read, folded from the events before `before`;
-    /// `None` when they read none.
-    fn entities_before(
+    /// A database with the entities that `leaves` read, folded from the events before `as_of` that were
+    /// known; `None` when they read none.
+    fn entities_then(
         &self,
         conn: &Connection,
         question: &Resolved<'_>,
         leaves: &BTreeSet<usize>,
-        before: i64,
+        known: Option<Known>,
     ) -> Result<Option<Connection>, ReadError> {
         let metrics = || leaves.iter().map(|leaf| &self.domain.metrics[*leaf]);
         let entities: BTreeSet<usize> = metrics().flat_map(entities_of).collect();
@@ -188,7 +193,7 @@ impl MetricEngine {
                 .flat_map(|metric| &metric.inputs)
                 .filter(|input| input.relation == Relation::Entity(index));
             let keys = past::keys_for_metrics(entity, inputs, question);
-            let scope = Scope { tenant: question.tenant, before, keys };
+            let scope = Scope { tenant: question.tenant, before: question.as_of, known, keys };
             let rows = fold(conn, &self.domain, index, &scope)?;
             past::load(&database, entity, &rows)?;
         }

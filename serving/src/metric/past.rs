@@ -1,4 +1,5 @@
-//! Entities as they were: folded again from the events before a reference time.
+//! Entities as they were: folded again from the events before a reference time, or from those that were
+//! known at a time.
 //!
 //! The journal rows are read from the asker's snapshot and go through the same folds that keep the
 //! live tables ([`pipeline::entity::Replay`]). For a metric the resulting rows are put into a
@@ -21,6 +22,7 @@ use duckdb::{Connection, params_from_iter};
 use pipeline::entity::Replay;
 
 use super::check::{Resolved, timestamp};
+use super::known::Known;
 use super::sql::{Query, of_types, quote, sql_type};
 use super::unavailable;
 use crate::question::ReadError;
@@ -28,6 +30,9 @@ use crate::store;
 
 /// Most memory that the private database of one read may take.
 const MEMORY_LIMIT: &str = "512MB";
+
+/// The end of a window without an end, µs: beyond the latest time that can be stored.
+const FOREVER: i64 = 9_223_372_036_854_775_806;
 
 /// Which keys of the lowest entity of a chain are folded.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,8 +66,10 @@ pub(crate) enum Keys {
 pub(crate) struct Scope<'a> {
     /// Tenant that asks.
     pub(crate) tenant: &'a str,
-    /// Events before this time, µs.
-    pub(crate) before: i64,
+    /// Only events before this time, µs.
+    pub(crate) before: Option<i64>,
+    /// Only events that were known then.
+    pub(crate) known: Option<Known>,
     /// Which keys.
     pub(crate) keys: Keys,
 }
@@ -136,14 +143,13 @@ fn rows_to_fold(
 
     let mut query = Query::default();
     let tenant = query.bind(SqlValue::Text(scope.tenant.to_owned()));
-    let before = query.bind(timestamp(scope.before));
+    let bounds = bounds(&mut query, scope);
     // No order is asked for: a fold does not depend on it, and sorting would hold all rows at once.
     query.text = format!(
-        "select {} from {} where {} = {tenant} and {} < {before}",
+        "select {} from {} where {} = {tenant}{bounds}",
         columns.join(", "),
         quote(&domain.families[family].table()),
         quote(column::TENANT),
-        quote(column::TIME),
     );
     if scope.keys != Keys::All {
         let mut chosen = Vec::with_capacity(inputs.len());
@@ -155,6 +161,20 @@ fn rows_to_fold(
         query.text.push_str(&format!(" and ({})", chosen.join(" or ")));
     }
     Ok((query, Arc::new(schema)))
+}
+
+/// `and …` for each bound of `scope`.
+fn bounds(query: &mut Query, scope: &Scope<'_>) -> String {
+    let mut text = String::new();
+    if let Some(before) = scope.before {
+        let before = query.bind(timestamp(before));
+        text.push_str(&format!(" and {} < {before}", quote(column::TIME)));
+    }
+    if let Some(known) = scope.known {
+        let position = query.bind(SqlValue::BigInt(known.position));
+        text.push_str(&format!(" and {} <= {position}", quote(column::SEQ)));
+    }
+    text
 }
 
 /// `= …` or `in (…)`: the keys of `scope`.
@@ -179,14 +199,13 @@ fn keys(query: &mut Query, domain: &Domain, entity: &Entity, scope: &Scope<'_>) 
             },
         };
         let tenant = query.bind(SqlValue::Text(scope.tenant.to_owned()));
-        let before = query.bind(timestamp(scope.before));
+        let bounds = bounds(query, scope);
         let types = of_types(query, &input.event_types);
         selects.push(format!(
-            "select {} from {} where {} = {tenant} and {} < {before}{types} and {chosen}",
+            "select {} from {} where {} = {tenant}{bounds}{types} and {chosen}",
             key_text(&input.key),
             quote(&domain.families[family].table()),
             quote(column::TENANT),
-            quote(column::TIME),
         ));
     }
     if selects.is_empty() {
@@ -210,7 +229,7 @@ pub(crate) fn keys_for_metrics<'a>(
     question: &Resolved<'_>,
 ) -> Keys {
     let over_events = entity.inputs.iter().all(|i| matches!(i.relation, Relation::Family(_)));
-    match (question.start(), question.as_of) {
+    match (question.start(), question.as_of.or(question.known_at.map(|_| FOREVER))) {
         (Some(start), Some(end))
             if over_events && inputs.all(|input| is_event_time(entity, &input.time)) =>
         {

@@ -11,6 +11,7 @@ use duckdb::{Connection, params_from_iter};
 use pipeline::store::data_through;
 
 use super::check::{Resolved, timestamp};
+use super::known::Known;
 use super::sql::{Query, quote};
 use super::unavailable;
 use crate::question::{Proof, ReadError};
@@ -20,6 +21,7 @@ pub(crate) fn read(
     conn: &Connection,
     domain: &Domain,
     question: &Resolved<'_>,
+    known: Option<Known>,
     now: i64,
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
@@ -36,11 +38,13 @@ pub(crate) fn read(
         contract_version: metric.version,
         contract_hash: format!("{:016x}", metric.hash),
         as_of: question.as_of,
-        data_through: progress.data_through,
-        position: progress.position,
+        known_at: question.known_at,
+        // Where the watermarks were then is not kept.
+        data_through: if known.is_some() { None } else { progress.data_through },
+        position: known.map_or(progress.position, |known| known.position.min(progress.position)),
         exact: true,
         rejected_in_window: rejected(conn, question)?,
-        late_in_window: late(conn, domain, &families, question)?,
+        late_in_window: late(conn, domain, &families, question, known)?,
         cached: false,
         age: 0,
     })
@@ -75,7 +79,10 @@ pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadErro
 fn rejected(conn: &Connection, question: &Resolved<'_>) -> Result<i64, ReadError> {
     let mut query = Query::default();
     let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
-    let window = within(&mut query, "coalesce(event_time, arrived_at)", question);
+    let mut window = within(&mut query, "coalesce(event_time, arrived_at)", question);
+    if let Some(known_at) = question.known_at {
+        window.push_str(&format!(" and arrived_at <= {}", query.bind(timestamp(known_at))));
+    }
     query.text = format!("select count(*) from dead_letters where tenant = {tenant}{window}");
     number(conn, query)
 }
@@ -86,6 +93,7 @@ fn late(
     domain: &Domain,
     families: &BTreeSet<usize>,
     question: &Resolved<'_>,
+    known: Option<Known>,
 ) -> Result<i64, ReadError> {
     if families.is_empty() {
         return Ok(0);
@@ -95,7 +103,11 @@ fn late(
         .iter()
         .map(|family| {
             let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
-            let window = within(&mut query, &quote(column::TIME), question);
+            let mut window = within(&mut query, &quote(column::TIME), question);
+            if let Some(known) = known {
+                let position = query.bind(SqlValue::BigInt(known.position));
+                window.push_str(&format!(" and {} <= {position}", quote(column::SEQ)));
+            }
             format!(
                 "(select count(*) from {} where {} and {} = {tenant}{window})",
                 quote(&domain.families[*family].table()),

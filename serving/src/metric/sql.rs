@@ -11,8 +11,10 @@ use std::fmt::Write as _;
 use contracts::model::{ColumnRef, Domain, Measure, Metric, MetricInput, Relation, column, ingest};
 use contracts::types::Type;
 use duckdb::types::Value as SqlValue;
+use pipeline::store::INGEST_APPLIED_AT;
 
 use super::check::{Resolved, timestamp};
+use super::known::Known;
 
 /// A statement with its bound values.
 #[derive(Debug, Default)]
@@ -73,6 +75,7 @@ pub(crate) fn aggregate(
     domain: &Domain,
     metric: &Metric,
     question: &Resolved<'_>,
+    known: Option<Known>,
     limit: usize,
 ) -> Query {
     let mut query = Query::default();
@@ -81,7 +84,7 @@ pub(crate) fn aggregate(
     let rows: Vec<String> = metric
         .inputs
         .iter()
-        .map(|input| project(&mut query, domain, metric, input, question, &needs))
+        .map(|input| project(&mut query, domain, metric, input, question, known, &needs))
         .collect();
     let rows = rows.join(" union all ");
     let has_argument = metric.inputs.iter().any(|input| input.arg.is_some());
@@ -131,6 +134,7 @@ fn project(
     metric: &Metric,
     input: &MetricInput,
     question: &Resolved<'_>,
+    known: Option<Known>,
     needs: &Needs,
 ) -> String {
     let source = Source { relation: input.relation, reference: question.reference };
@@ -183,6 +187,20 @@ fn project(
         {
             let end = query.bind(timestamp(end));
             text.push_str(&format!(" and {} < {end}", quote(happened)));
+        }
+    }
+    if let Some(known) = known {
+        match input.relation {
+            Relation::Family(_) => {
+                let position = query.bind(SqlValue::BigInt(known.position));
+                text.push_str(&format!(" and {} <= {position}", quote(column::SEQ)));
+            }
+            Relation::Ingest => {
+                let at = query.bind(timestamp(known.at));
+                text.push_str(&format!(" and {} <= {at}", quote(INGEST_APPLIED_AT)));
+            }
+            // Folded from what was known.
+            Relation::Entity(_) => {}
         }
     }
     if let Some(filter) = &input.filter {

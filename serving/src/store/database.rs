@@ -26,8 +26,10 @@ const MIGRATIONS: [&str; 3] = [
     // Long values of dead letters. Those that are there stay as they are.
     "create table if not exists dead_letter_pieces (
          id bigint, field varchar, number integer, length integer, bytes blob);",
-    // Rows of `ingest` have numbers, so that they can be followed. See `number_ingest`.
-    "alter table if exists ingest add column _row bigint;",
+    // Rows of `ingest` have numbers, so that they can be followed, and the time of their commit. See
+    // `number_ingest`.
+    "alter table if exists ingest add column _row bigint;
+     alter table if exists ingest add column _applied_at timestamp;",
 ];
 
 const FILE: &str = "serving.duckdb";
@@ -179,7 +181,8 @@ fn number_ingest(conn: &Connection) -> duckdb::Result<()> {
     let sql = "select count(*) from duckdb_tables() where table_name = 'ingest'";
     match conn.query_row(sql, [], |row| row.get::<_, i64>(0))? {
         0 => Ok(()),
-        _ => conn.execute_batch("update ingest set _row = rowid + 1"),
+        _ => conn.execute_batch(// A time of arrival is as near as can be told.
+            "update ingest set _row = rowid + 1, _applied_at = arrived_at"),
     }
 }
 

@@ -71,8 +71,8 @@ pub enum OpenError {
         /// The table that is half-way.
         table: String,
     },
-    /// The file with the directory's identity holds none, or that of another one.
-    #[error("`{}` is not usable: {message}", file.display())]
+    /// The file with the directory's identity holds none.
+    #[error("`{}` holds no identity: {message}", file.display())]
     NoIdentity {
         /// The file.
         file: PathBuf,

@@ -32,18 +32,9 @@ impl DataDir {
         self.write_identity(Uuid::new_v4())
     }
 
-    /// Gives the directory the identity of the one whose lake it is made from. Fails when it has
-    /// another one already.
+    /// Gives a directory that has none yet the identity of the one whose lake it is made from.
     pub fn adopt(&self, id: Uuid) -> Result<(), OpenError> {
-        match identity_of(self.path())? {
-            Some(own) if own == id => Ok(()),
-            Some(own) => {
-                let file = self.path().join(FILE);
-                let message = format!("it holds {own}, the lake belongs to {id}");
-                Err(OpenError::NoIdentity { file, message })
-            }
-            None => self.write_identity(id).map(|_| ()),
-        }
+        self.write_identity(id).map(|_| ())
     }
 
     fn write_identity(&self, id: Uuid) -> Result<Uuid, OpenError> {

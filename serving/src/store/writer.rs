@@ -10,10 +10,9 @@ use std::time::Instant;
 use arrow::array::{
     ArrayRef, BinaryBuilder, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use duckdb::{Connection, params};
-use pipeline::fail_point;
+use pipeline::{clock, fail_point};
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
     DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionEffects, PartitionState, Seen,
@@ -34,6 +33,8 @@ pub struct Writer {
     known: Known,
     last_dead_letter: i64,
     last_ingest: i64,
+    /// Time of the last commit, µs.
+    last_applied_at: i64,
     /// Entity rows replaced since the last vacuum: they still lie in the file.
     replaced: usize,
     wal: Option<Wal>,
@@ -79,15 +80,18 @@ impl Writer {
         let last_dead_letter = conn
             .query_row("select coalesce(max(id), 0) from dead_letters", [], |row| row.get(0))
             .map_err(|e| failed("read dead letters", &e))?;
-        let last_ingest = conn
-            .query_row("select coalesce(max(_row), 0) from ingest", [], |row| row.get(0))
+        let sql = "select coalesce(max(_row), 0), epoch_us(max(_applied_at)) from ingest";
+        let (last_ingest, last_applied_at): (i64, Option<i64>) = conn
+            .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| failed("read the end of `ingest`", &e))?;
+        let last_applied_at = last_applied_at.unwrap_or(i64::MIN);
         Ok(Self {
             conn,
             tables,
             known,
             last_dead_letter,
             last_ingest,
+            last_applied_at,
             replaced: 0,
             wal,
             times: CommitTimes::default(),
@@ -100,8 +104,10 @@ impl Writer {
         for (family, rows) in &effects.journal {
             self.tables.families[*family].append(&self.conn, rows)?;
         }
-        let ingest = numbered(&self.tables.ingest.schema, self.last_ingest + 1, &effects.ingest);
-        self.tables.ingest.append(&self.conn, &ingest.map_err(conversion)?)?;
+        // A clock that is set back must not make a commit older than the one before.
+        self.last_applied_at = clock::now().max(self.last_applied_at);
+        let ingest = self.ingest_rows(&effects.ingest).map_err(conversion)?;
+        self.tables.ingest.append(&self.conn, &ingest)?;
         if !effects.dead_letters.is_empty() {
             let rows = self.dead_letter_rows(&effects.dead_letters)?;
             let (rows, pieces) = pieces::cut(rows).map_err(conversion)?;
@@ -159,6 +165,18 @@ impl Writer {
         }
         table.append(&self.conn, &change.rows)?;
         Ok(())
+    }
+
+    /// Rows of `ingest` behind their numbers and the time of this commit.
+    fn ingest_rows(&self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let count = rows.num_rows();
+        let numbers = (self.last_ingest + 1..).take(count);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(numbers)),
+            Arc::new(TimestampMicrosecondArray::from(vec![self.last_applied_at; count])),
+        ];
+        columns.extend(rows.columns().iter().cloned());
+        RecordBatch::try_new(Arc::clone(&self.tables.ingest.schema), columns)
     }
 
     fn dead_letter_rows(&self, letters: &[DeadLetter<'_>]) -> duckdb::Result<RecordBatch> {
@@ -254,14 +272,6 @@ impl Writer {
         }
         outcome.map_err(|e| failed("checkpoint the store", &e))
     }
-}
-
-/// `rows` behind their numbers from `first` on.
-fn numbered(schema: &SchemaRef, first: i64, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let numbers = Int64Array::from_iter_values((first..).take(rows.num_rows()));
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(numbers)];
-    columns.extend(rows.columns().iter().cloned());
-    RecordBatch::try_new(Arc::clone(schema), columns)
 }
 
 impl ServingStore for Writer {

@@ -42,14 +42,17 @@ pub(super) struct Read {
     /// Answer as of this time (RFC 3339, a date, or seconds since 1970). Without it: now.
     #[arg(long, value_name = "TIME", conflicts_with = "batch")]
     as_of: Option<String>,
+    /// Leave out what was applied after this time: the answer that was true to what was known then.
+    #[arg(long, value_name = "TIME", conflicts_with = "batch")]
+    known_at: Option<String>,
     /// Only rows with this value of a dimension. May be repeated for several dimensions.
     #[arg(long, value_name = "DIMENSION=VALUE", conflicts_with = "batch")]
     filter: Vec<String>,
     /// One value per value of these dimensions.
     #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with = "batch")]
     group_by: Vec<String>,
-    /// Ask many questions: one JSON object a line ({"metric", "window", "as_of", "filters",
-    /// "group_by"}), answered by one line each; `-` reads stdin.
+    /// Ask many questions: one JSON object a line ({"metric", "window", "as_of", "known_at",
+    /// "filters", "group_by"}), answered by one line each; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
     #[command(flatten)]
@@ -69,6 +72,7 @@ impl Read {
             self.metric.unwrap_or_default(),
             self.window,
             self.as_of,
+            self.known_at,
             &self.filter,
             self.group_by,
         )?;

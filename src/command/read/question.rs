@@ -15,6 +15,7 @@ pub(super) struct Question {
     pub(super) metric: String,
     pub(super) window: Option<String>,
     pub(super) as_of: Option<String>,
+    pub(super) known_at: Option<String>,
     pub(super) filters: BTreeMap<String, String>,
     pub(super) group_by: Vec<String>,
 }
@@ -28,6 +29,8 @@ struct Line {
     window: Option<String>,
     #[serde(default)]
     as_of: Option<Value>,
+    #[serde(default)]
+    known_at: Option<Value>,
     #[serde(default)]
     filters: Option<BTreeMap<String, Value>>,
     #[serde(default)]
@@ -45,6 +48,7 @@ impl Question {
         metric: String,
         window: Option<String>,
         as_of: Option<String>,
+        known_at: Option<String>,
         filters: &[String],
         group_by: Vec<String>,
     ) -> Result<Self, Failure> {
@@ -62,7 +66,7 @@ impl Question {
                 .hint("ask once per value, or use --group-by"));
             }
         }
-        Ok(Self { metric, window, as_of, filters: by_dimension, group_by })
+        Ok(Self { metric, window, as_of, known_at, filters: by_dimension, group_by })
     }
 
     pub(super) fn of_json(line: &[u8]) -> Result<Self, Refusal> {
@@ -75,12 +79,15 @@ impl Question {
         };
         let line: Line = serde_json::from_slice(line)
             .map_err(|error| refused(format!("the line is not a question: {error}")))?;
-        let as_of = match line.as_of {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(
-                scalar(&value).ok_or_else(|| refused(format!("as_of `{value}` is not a time")))?,
-            ),
+        let time = |name: &str, given: Option<Value>| match given {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match scalar(&value) {
+                Some(text) => Ok(Some(text)),
+                None => Err(refused(format!("{name} `{value}` is not a time"))),
+            },
         };
+        let as_of = time("as_of", line.as_of)?;
+        let known_at = time("known_at", line.known_at)?;
         let filters = line
             .filters
             .unwrap_or_default()
@@ -91,7 +98,8 @@ impl Question {
             })
             .collect::<Result<_, _>>()?;
         let group_by = line.group_by.unwrap_or_default();
-        Ok(Self { metric: line.metric, window: line.window, as_of, filters, group_by })
+        let Line { metric, window, .. } = line;
+        Ok(Self { metric, window, as_of, known_at, filters, group_by })
     }
 
     /// As query parameters of `GET /v1/metrics/{name}`.
@@ -99,6 +107,7 @@ impl Question {
         let mut parameters = Vec::new();
         parameters.extend(self.window.clone().map(|window| ("window", window)));
         parameters.extend(self.as_of.clone().map(|as_of| ("as_of", as_of)));
+        parameters.extend(self.known_at.clone().map(|known_at| ("known_at", known_at)));
         for (dimension, value) in &self.filters {
             parameters.push(("filter", format!("{dimension}:{value}")));
         }

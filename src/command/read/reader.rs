@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serving::http::body::MetricBody;
-use serving::metric::{MetricEngine, parse_as_of};
+use serving::metric::{MetricEngine, parse_at};
 use serving::question::{MetricQuestion, ReadError};
 use serving::store::data_dir::DataDir;
 
@@ -91,11 +91,15 @@ impl Reader {
                 }
             }
             Self::Store { engine, .. } => {
+                let time = |name, text: &Option<String>| {
+                    text.as_deref().map(|text| parse_at(name, text)).transpose()
+                };
                 let answer = engine.read(&MetricQuestion {
                     metric: question.metric.clone(),
                     tenant: TENANT.to_owned(),
                     window: question.window.clone(),
-                    as_of: question.as_of.as_deref().map(parse_as_of).transpose()?,
+                    as_of: time("as_of", &question.as_of)?,
+                    known_at: time("known_at", &question.known_at)?,
                     filters: question.filters.clone(),
                     group_by: question.group_by.clone(),
                 })?;

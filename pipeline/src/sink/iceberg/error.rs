@@ -95,7 +95,8 @@ pub enum LakeError {
     /// The table holds events that the journal does not have.
     #[error(
         "lake table `{table}` holds events up to position {position}, the journal ends at \
-         {journal_end}: the lake belongs to another data directory, or the journal is an older copy"
+         {journal_end}: the lake belongs to another data directory, or the journal is an older copy; \
+         `agentflow rebuild --from lake` makes the journal anew from the lake"
     )]
     AheadOfJournal {
         /// The table.

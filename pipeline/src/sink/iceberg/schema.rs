@@ -26,7 +26,7 @@ use iceberg::transaction::AddColumn;
 
 use super::error::LakeError;
 use crate::sink::iceberg::ledger;
-use crate::store::{INGEST_ROW, Ledger, dead_letter_schema, ingest_schema};
+use crate::store::{INGEST_APPLIED_AT, INGEST_ROW, Ledger, dead_letter_schema, ingest_schema};
 
 /// Name of the table of rejected records.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -133,8 +133,12 @@ const DEAD_LETTER_NAMES: [(&str, &str); 2] =
     [("partition", "source_partition"), ("offset", "source_offset")];
 
 /// Columns that have another name in the lake than in the store.
-const INGEST_NAMES: [(&str, &str); 3] =
-    [(INGEST_ROW, "id"), ("_tenant", "tenant"), ("_n", "records")];
+const INGEST_NAMES: [(&str, &str); 4] = [
+    (INGEST_ROW, "id"),
+    (INGEST_APPLIED_AT, "applied_at"),
+    ("_tenant", "tenant"),
+    ("_n", "records"),
+];
 
 /// See [`INGEST_NAMES`].
 const LEDGER_NAMES: [(&str, &str); 1] = [(INGEST_ROW, "last_ingest")];

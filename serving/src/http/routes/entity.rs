@@ -24,6 +24,9 @@ use crate::question::EntityQuestion;
         ("as_of" = Option<String>, Query,
             description = "Fold only the events before this time: RFC 3339, a date, or seconds \
                            since 1970."),
+        ("known_at" = Option<String>, Query,
+            description = "Leave out what was applied after this time: the answer that was true to \
+                           what was known then."),
     ),
     responses(
         (status = 200, description = "The state.", body = EntityBody),
@@ -38,12 +41,13 @@ pub(in super::super) async fn read(
     Segments((entity, id)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["as_of"])?;
+    let parameters = parameters.only(&["as_of", "known_at"])?;
     let question = EntityQuestion {
         entity,
         tenant: caller.tenant.to_string(),
         id,
         as_of: parameters.time("as_of")?,
+        known_at: parameters.time("known_at")?,
     };
     let answer = state.blocking(move |state| state.cache.entity(&question)).await?;
     let cached = answer.cached;

@@ -34,6 +34,9 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
         ("as_of" = Option<String>, Query,
             description = "Answer as of this time: RFC 3339, a date, or seconds since 1970. \
                            Without it the window ends now."),
+        ("known_at" = Option<String>, Query,
+            description = "Leave out what was applied after this time: the answer that was true to \
+                           what was known then."),
         ("filter" = Option<Vec<String>>, Query,
             description = "`dimension:value`; repeat it for several dimensions."),
         ("group_by" = Option<String>, Query,
@@ -53,12 +56,13 @@ pub(in super::super) async fn read(
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["window", "as_of", "filter", "group_by"])?;
+    let parameters = parameters.only(&["window", "as_of", "known_at", "filter", "group_by"])?;
     let question = MetricQuestion {
         metric,
         tenant: caller.tenant.to_string(),
         window: parameters.one("window")?.map(str::to_owned),
         as_of: parameters.time("as_of")?,
+        known_at: parameters.time("known_at")?,
         filters: parameters.filters("filter")?,
         group_by: parameters.names("group_by")?,
     };

@@ -90,6 +90,7 @@ fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
             tenant: caller.tenant.to_string(),
             window: Some(window.text.clone()),
             as_of: None,
+            known_at: None,
             filters: Default::default(),
             group_by: Vec::new(),
         };

@@ -125,8 +125,8 @@ impl Beyond {
         if self.received.is_empty() {
             return Ok(());
         }
-        let sql = "select coalesce(max(_row), 0) from ingest";
-        let last: i64 = conn.query_row(sql, [], |row| row.get(0))?;
+        let sql = "select coalesce(max(_row), 0), coalesce(epoch_us(max(_applied_at)), 0) from ingest";
+        let last: (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows = self.ingest_rows(domain, &partitions, last, last_seq)?;
         tables.ingest.append(conn, &super::with_computed(domain, &tables.ingest, &rows)?)
     }
@@ -171,7 +171,7 @@ impl Beyond {
         &self,
         domain: &Domain,
         partitions: &[LedgerPartition],
-        last: i64,
+        (last, last_applied_at): (i64, i64),
         last_seq: i64,
     ) -> duckdb::Result<RecordBatch> {
         let all = &self.received;
@@ -183,10 +183,14 @@ impl Beyond {
             let name = partitions.iter().find(|p| p.state.id == id).map(|p| p.state.name.as_str());
             name.and_then(|name| name.split(':').next()).unwrap_or("unknown").to_owned()
         };
+        // When they were applied is not known; not before they arrived, and not before what was.
+        let arrived = all.iter().map(|r| r.arrived_at).max().unwrap_or(0);
+        let applied_at = arrived.max(last_applied_at);
         let schema = ingest_schema(&domain.ingest);
         let plain = schema.fields().len() - domain.ingest.computed.len();
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from_iter_values((last + 1..).take(all.len()))),
+            Arc::new(TimestampMicrosecondArray::from(vec![applied_at; all.len()])),
             Arc::new(Int64Array::from(vec![last_seq; all.len()])),
             texts(&|r| Some(r.tenant.clone())),
             Arc::new(TimestampMicrosecondArray::from_iter_values(all.iter().map(|r| r.arrived_at))),
