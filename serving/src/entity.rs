@@ -29,6 +29,7 @@ impl MetricEngine {
         let as_of = check_time("as_of", question.as_of, now)?;
         let known_at = check_time("known_at", question.known_at, now)?;
         let entity = self.find_entity(&question.entity)?;
+        self.settle(known_at)?;
         let (batches, position) = self.in_snapshot("read an entity", |conn| {
             let known = known(conn, known_at)?;
             let rows = match (as_of, known) {

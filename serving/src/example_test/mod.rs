@@ -219,6 +219,7 @@ impl World {
             metric: metric.name.clone(),
             tenant: TENANT.to_owned(),
             window: Some(expectation.window.clone()),
+            known_at: None,
             as_of: Some(expectation.as_of),
             filters: expectation.filters.clone(),
             group_by: Vec::new(),

@@ -105,6 +105,7 @@ impl MetricEngine {
     pub(crate) fn answer(&self, question: &Resolved<'_>) -> Result<MetricAnswer, ReadError> {
         let computed_at = self.now();
         let metric = question.metric;
+        self.settle(question.known_at)?;
         let (read, proof) = self.in_snapshot("read a metric", |conn| {
             let known = known(conn, question.known_at)?;
             Ok((
@@ -129,6 +130,12 @@ impl MetricEngine {
             computed_at,
             proof,
         })
+    }
+
+    /// Waits until nothing more can become known at that time.
+    pub(crate) fn settle(&self, known_at: Option<i64>) -> Result<(), ReadError> {
+        let Some(at) = known_at else { return Ok(()) };
+        self.readers.settle(at).map_err(|e| ReadError::Unavailable { message: e.to_string() })
     }
 
     /// Runs `read` in one read-only transaction.

@@ -181,8 +181,10 @@ fn number_ingest(conn: &Connection) -> duckdb::Result<()> {
     let sql = "select count(*) from duckdb_tables() where table_name = 'ingest'";
     match conn.query_row(sql, [], |row| row.get::<_, i64>(0))? {
         0 => Ok(()),
-        _ => conn.execute_batch(// A time of arrival is as near as can be told.
-            "update ingest set _row = rowid + 1, _applied_at = arrived_at"),
+        _ => conn.execute_batch(
+            // A time of arrival is as near as can be told.
+            "update ingest set _row = rowid + 1, _applied_at = arrived_at",
+        ),
     }
 }
 

@@ -12,6 +12,7 @@
 //! `follow.rs` what happens when the contracts are no longer those the directory was written with.
 
 mod absent;
+mod applying;
 mod bookkeeping;
 mod contract_state;
 pub mod data_dir;
@@ -51,6 +52,7 @@ pub use self::identity::identity_of;
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 
+use self::applying::Applying;
 use self::error::refused;
 use self::schema::Tables;
 use self::wal::Wal;
@@ -159,9 +161,11 @@ impl Store {
             .collect::<duckdb::Result<Vec<_>>>()
             .map_err(|e| failed("open read connections", &e))?;
         let limit = options.query_time_limit;
-        let readers = Readers::new(domain, Arc::clone(&tables), connections, limit)
-            .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
-        let writer = Writer::new(conn, Arc::clone(&tables), wal)?;
+        let applying = Applying::default();
+        let readers =
+            Readers::new(domain, Arc::clone(&tables), connections, applying.clone(), limit)
+                .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
+        let writer = Writer::new(conn, Arc::clone(&tables), wal, applying)?;
         Ok(Self { tables, readers, writer: Mutex::new(Some(writer)) })
     }
 

@@ -11,7 +11,8 @@ use contracts::model::Domain;
 use duckdb::{Connection, InterruptHandle};
 use pipeline::store::StoreError;
 
-use super::error::{failed, is_interrupted};
+use super::applying::Applying;
+use super::error::{failed, is_interrupted, refused};
 use super::schema::Tables;
 
 /// The reading side of a [`super::Store`]. Clones share the same connections.
@@ -26,6 +27,7 @@ struct Pool {
     idle: Mutex<Vec<Reader>>,
     returned: Condvar,
     time_limit: Duration,
+    applying: Applying,
     watch: Arc<Watch>,
 }
 
@@ -54,6 +56,7 @@ impl Readers {
         domain: Arc<Domain>,
         tables: Arc<Tables>,
         connections: Vec<Connection>,
+        applying: Applying,
         time_limit: Duration,
     ) -> std::io::Result<Self> {
         let watch = Arc::new(Watch {
@@ -80,6 +83,7 @@ impl Readers {
             idle: Mutex::new(idle),
             returned: Condvar::new(),
             time_limit,
+            applying,
             watch,
         };
         Ok(Self { pool: Arc::new(pool) })
@@ -113,6 +117,16 @@ impl Readers {
             drop(transaction);
             Ok(value)
         })
+    }
+
+    /// Waits until every commit of the time `at` (µs) or earlier is visible. Later ones are later.
+    pub fn settle(&self, at: i64) -> Result<(), StoreError> {
+        match self.pool.applying.wait(at, self.pool.time_limit) {
+            true => Ok(()),
+            false => {
+                Err(refused("find what was known", "a commit of that time is still under way"))
+            }
+        }
     }
 
     /// The domain whose tables these readers read.

@@ -12,13 +12,14 @@ use arrow::array::{
 };
 use arrow::error::ArrowError;
 use duckdb::{Connection, params};
-use pipeline::{clock, fail_point};
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
     DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionEffects, PartitionState, Seen,
     ServingStore, StoreError, dead_letter_schema,
 };
+use pipeline::{clock, fail_point};
 
+use super::applying::Applying;
 use super::bookkeeping::{self, Known};
 use super::error::{failed, refused};
 use super::rows::conversion;
@@ -38,6 +39,7 @@ pub struct Writer {
     /// Entity rows replaced since the last vacuum: they still lie in the file.
     replaced: usize,
     wal: Option<Wal>,
+    applying: Applying,
     times: CommitTimes,
 }
 
@@ -74,6 +76,7 @@ impl Writer {
         conn: Connection,
         tables: Arc<Tables>,
         wal: Option<Wal>,
+        applying: Applying,
     ) -> Result<Self, StoreError> {
         conn.set_prepared_statement_cache_capacity(64);
         let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
@@ -84,7 +87,7 @@ impl Writer {
         let (last_ingest, last_applied_at): (i64, Option<i64>) = conn
             .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| failed("read the end of `ingest`", &e))?;
-        let last_applied_at = last_applied_at.unwrap_or(i64::MIN);
+        let last_applied_at = last_applied_at.unwrap_or(0);
         Ok(Self {
             conn,
             tables,
@@ -94,6 +97,7 @@ impl Writer {
             last_applied_at,
             replaced: 0,
             wal,
+            applying,
             times: CommitTimes::default(),
         })
     }
@@ -104,8 +108,6 @@ impl Writer {
         for (family, rows) in &effects.journal {
             self.tables.families[*family].append(&self.conn, rows)?;
         }
-        // A clock that is set back must not make a commit older than the one before.
-        self.last_applied_at = clock::now().max(self.last_applied_at);
         let ingest = self.ingest_rows(&effects.ingest).map_err(conversion)?;
         self.tables.ingest.append(&self.conn, &ingest)?;
         if !effects.dead_letters.is_empty() {
@@ -336,6 +338,10 @@ impl ServingStore for Writer {
             Due::Checkpoint => drop(self.checkpoint()),
             Due::NoRoom => return Err(StoreError::DiskFull { context: "commit batch".into() }),
         }
+        // After the clock, and after the commit before even if the clock was set back.
+        self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
+        let applying = self.applying.clone();
+        let _under_way = applying.begin(self.last_applied_at);
         let mut outcome = self.transaction(effects, Match::Hash);
         if matches!(outcome, Err(Failure::HashCollision)) {
             outcome = self.transaction(effects, Match::Full);

@@ -129,6 +129,7 @@ impl Board {
             metric: metric.name.clone(),
             tenant: TENANT.to_owned(),
             window: None,
+            known_at: None,
             as_of: None,
             filters: Default::default(),
             group_by: Vec::new(),

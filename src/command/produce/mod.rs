@@ -15,7 +15,7 @@ use clap::Args;
 use pipeline::outcome::Reason;
 use pipeline::source::generator::{Fault, Generator, GeneratorOptions, Summary};
 use serde::Serialize;
-use serving::metric::parse_as_of;
+use serving::metric::parse_at;
 
 use crate::failure::Failure;
 use crate::kafka_client::{KafkaClientArgs, setting};
@@ -110,7 +110,7 @@ impl Mix {
         }
         let defaults = GeneratorOptions::default();
         let start = match &self.start {
-            Some(text) => parse_as_of(text).map_err(|_| {
+            Some(text) => parse_at("as_of", text).map_err(|_| {
                 Failure::input(format!("--start `{text}` is not a time"))
                     .hint("write it as 2026-01-31T10:00:00Z")
             })?,

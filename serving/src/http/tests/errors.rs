@@ -64,7 +64,11 @@ async fn a_parameter_that_a_route_does_not_have_is_422() {
             "unknown query parameter `windw`",
             "did you mean `window`?",
         ),
-        ("/v1/entity/order/1?window=1h", "unknown query parameter `window`", "known: `as_of`"),
+        (
+            "/v1/entity/order/1?window=1h",
+            "unknown query parameter `window`",
+            "known: `as_of`, `known_at`",
+        ),
         (
             "/v1/metrics?window=1h",
             "unknown query parameter `window`",

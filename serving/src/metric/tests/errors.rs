@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::fixture::{Bench, NOW, SECOND, ask, ask_entity};
-use crate::metric::parse_as_of;
+use crate::metric::parse_at;
 use crate::question::{MetricQuestion, ReadError};
 
 #[track_caller]
@@ -105,7 +105,7 @@ fn as_of_may_be_ahead_by_the_difference_of_clocks() {
     );
     refused(at(i64::MIN), "as_of: as_of -9223372036854775808 is outside the range of times; ");
     check(
-        parse_as_of("yesterday").expect_err("not a time"),
+        parse_at("as_of", "yesterday").expect_err("not a time"),
         "as_of: as_of `yesterday` is not a time; \
          write it in RFC 3339, for example `2026-01-31T10:00:00Z`",
     );

@@ -407,6 +407,20 @@ impl Bench {
         ));
     }
 
+    /// Says when commits were made: (last sequence number, time).
+    pub(crate) fn insert_commits(&self, commits: impl Iterator<Item = (i64, i64)>) {
+        let rows: Vec<String> = commits
+            .map(|(seq, at)| {
+                format!("({seq}, make_timestamp({at}), {seq}, '{TENANT}', make_timestamp({at}), 'accepted', 'test', false, 1)")
+            })
+            .collect();
+        self.run(&format!(
+            "insert into ingest (_row, _applied_at, _seq, _tenant, arrived_at, outcome, source, late, _n)
+             values {}",
+            rows.join(", ")
+        ));
+    }
+
     /// Adds rows to a journal.
     pub(crate) fn insert_events(&self, relation: Relation, rows: &[Row]) {
         let Relation::Family(family) = relation else { panic!("{relation:?} is no journal") };
@@ -427,7 +441,7 @@ impl Bench {
         for entity in &self.domain.entities {
             self.run(&format!("delete from {}", quote(&entity.table())));
             for tenant in tenants {
-                let scope = Scope { tenant, before: i64::MAX - 1, keys: Keys::All };
+                let scope = Scope { tenant, before: None, known: None, keys: Keys::All };
                 let rows = self
                     .engine
                     .in_snapshot("fold", |conn| fold(conn, &self.domain, entity.index, &scope))
@@ -459,6 +473,7 @@ pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
         tenant: TENANT.to_owned(),
         window: Some(window.to_owned()),
         as_of: None,
+        known_at: None,
         filters: BTreeMap::new(),
         group_by: Vec::new(),
     }
@@ -470,6 +485,7 @@ pub(crate) fn ask_entity(entity: &str, id: &str) -> EntityQuestion {
         tenant: TENANT.to_owned(),
         id: id.to_owned(),
         as_of: None,
+        known_at: None,
     }
 }
 

@@ -205,6 +205,45 @@ proptest! {
     }
 
     #[test]
+    fn what_was_known_then_is_what_a_store_that_ended_then_says(
+        (trips, fixes) in journals(),
+        end in 0i64..40,
+        salt in 0usize..5,
+    ) {
+        let all = Bench::new(Vec::new());
+        all.insert_events(TRIPS, &trips);
+        all.insert_events(FIXES, &fixes);
+        let applied_at = |seq: i64| NOW - 60 * SECOND + seq * SECOND;
+        all.insert_commits((1..=40).map(|seq| (seq, applied_at(seq))));
+        let then = Bench::new(Vec::new());
+        let known = |rows: &[Row]| -> Vec<Row> {
+            let is_known = |row: &&Row| matches!(row[column::SEQ], Value::Int(seq) if seq <= end.into());
+            rows.iter().filter(is_known).cloned().collect()
+        };
+        then.insert_events(TRIPS, &known(&trips));
+        then.insert_events(FIXES, &known(&fixes));
+        then.fold_entities(&[TENANT, "other"]);
+        // Between this commit and the next one.
+        let known_at = applied_at(end) + SECOND / 2;
+        for (i, metric) in all.domain.metrics.iter().enumerate() {
+            let fitting = questions(&metric.name, true).into_iter().filter(|q| {
+                !metric.dimensions.is_empty() || (q.filters.is_empty() && q.group_by.is_empty())
+            });
+            for question in fitting.skip((i + salt) % 5).step_by(5) {
+                let reference = question.as_of.map_or(known_at, |_| NOW);
+                then.clock.store(reference, std::sync::atomic::Ordering::Relaxed);
+                let expected = then.engine.read(&question).expect("the question fits");
+                let known = MetricQuestion { known_at: Some(known_at), ..question.clone() };
+                let got = all.engine.read(&known).expect("the question fits");
+                let (got, expected) = (groups_of(&got), groups_of(&expected));
+                let equal = got.len() == expected.len()
+                    && got.iter().zip(&expected).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1));
+                prop_assert!(equal, "{known:?}\n     got {got:?}\nexpected {expected:?}");
+            }
+        }
+    }
+
+    #[test]
     fn metrics_over_entities_equal_the_oracle((trips, fixes) in journals(), salt in 0usize..3) {
         let bench = Bench::new(Vec::new());
         bench.insert_events(TRIPS, &trips);

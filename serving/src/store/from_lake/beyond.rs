@@ -125,7 +125,8 @@ impl Beyond {
         if self.received.is_empty() {
             return Ok(());
         }
-        let sql = "select coalesce(max(_row), 0), coalesce(epoch_us(max(_applied_at)), 0) from ingest";
+        let sql =
+            "select coalesce(max(_row), 0), coalesce(epoch_us(max(_applied_at)), 0) from ingest";
         let last: (i64, i64) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let rows = self.ingest_rows(domain, &partitions, last, last_seq)?;
         tables.ingest.append(conn, &super::with_computed(domain, &tables.ingest, &rows)?)

@@ -224,8 +224,7 @@ fn rows_of_ingest_are_numbered_in_a_directory_of_format_3() {
         (0..3).for_each(|n| writer.commit(&batch.next(n + 1)).unwrap());
     }
     let conn = duckdb::Connection::open(dir.path().join("serving.duckdb")).unwrap();
-    let sql =
-        "alter table ingest drop column _row; alter table ingest drop column _applied_at; update meta set value = '3' where key = 'format'";
+    let sql = "alter table ingest drop column _row; alter table ingest drop column _applied_at; update meta set value = '3' where key = 'format'";
     conn.execute_batch(sql).unwrap();
     drop(conn);
 
