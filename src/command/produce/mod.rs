@@ -110,7 +110,7 @@ impl Mix {
         }
         let defaults = GeneratorOptions::default();
         let start = match &self.start {
-            Some(text) => parse_at("as_of", text).map_err(|_| {
+            Some(text) => parse_at("past", text).map_err(|_| {
                 Failure::input(format!("--start `{text}` is not a time"))
                     .hint("write it as 2026-01-31T10:00:00Z")
             })?,

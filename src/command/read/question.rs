@@ -136,6 +136,7 @@ mod tests {
             metric: metric.to_owned(),
             window: Some("1h".to_owned()),
             as_of: as_of.map(str::to_owned),
+            known_at: None,
             filters: filters.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect(),
             group_by: vec![],
         }
@@ -181,7 +182,7 @@ mod tests {
     fn filters_are_split_at_the_first_equals_sign() {
         let of = |filters: &[&str]| {
             let filters: Vec<String> = filters.iter().map(|&f| f.to_owned()).collect();
-            Question::of_arguments("m".into(), Some("1h".into()), None, &filters, vec![])
+            Question::of_arguments("m".into(), Some("1h".into()), None, None, &filters, vec![])
         };
         assert_eq!(of(&["a=b=c"]).unwrap(), asked("m", None, &[("a", "b=c")]));
         assert!(of(&["a"]).unwrap_err().text().contains("hint: "));
