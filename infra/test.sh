@@ -24,7 +24,7 @@ log="$target/test-output.txt"
 : >"$log"
 
 source infra/duckdb/env.sh
-if AGENTFLOW_PYTHON=$(infra/setup/pyiceberg.sh); then
+if AGENTFLOW_PYTHON=$(infra/setup/lake_readers.sh); then
     export AGENTFLOW_PYTHON
     python=""
 else

@@ -4,7 +4,8 @@
 //! A schedule is told from its seed: a stream of numbered events with repeats, late, reordered and
 //! faulty ones goes into topics in pieces, and between the pieces faults happen to the process, its
 //! group, its disk, its broker and the topics. At the end the oracle of the stream judges counts,
-//! metrics, dead letters, the lake and the published topics.
+//! metrics, dead letters, the published topics and the lake, which PyIceberg and ClickHouse read event by
+//! event.
 //!
 //! `AGENTFLOW_FAULT_SEEDS=FIRST..LAST` runs other schedules than the usual ones (`make soak`); a
 //! schedule that fails names its seed, and `AGENTFLOW_FAULT_SEEDS=N..N+1` repeats it.
@@ -258,6 +259,13 @@ fn a_disk_that_fills_up_changes_nothing() {
     }
     let kafka = Mutex::new(Kafka::shared());
     run_all(few(2), AT_ONCE, |seed| faults_alone(seed, &kafka, Kind::SmallDisk));
+}
+
+#[test]
+fn a_lake_whose_catalog_and_store_fail_has_every_event_once() {
+    let kafka = Mutex::new(Kafka::shared());
+    // Each has a catalog and a store of its own.
+    run_all(few(5), 2, |seed| faults_alone(seed, &kafka, Kind::FaultyLake));
 }
 
 #[test]

@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use support::flights::{Kind, Sample};
+use support::flights::Sample;
+use support::lake_readers::{check_local, python};
 use support::server::Server;
 use support::{Place, agentflow, holds_events, wait_for};
 
@@ -38,7 +37,7 @@ fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_let
         assert!(table["position"].as_i64().is_some_and(|position| position > 0), "{table}");
     }
 
-    read_by_others(&place, &sample);
+    check_local(&place.data().join("lake"), &sample);
 }
 
 #[test]
@@ -65,18 +64,15 @@ fn after_maintenance_others_read_the_same_events_from_fewer_files() {
     assert!(after.1 * 3 < after.0, "{after:?}");
     let text = maintain(&[]).stdout;
     assert!(text.starts_with("table") && text.contains("dead_letters"), "{text}");
-    read_by_others(&place, &sample);
+    check_local(&place.data().join("lake"), &sample);
     // The pipeline goes on where it was.
     place.run(&place.file("events.ndjson", &log)).succeeded();
-    read_by_others(&place, &sample);
+    check_local(&place.data().join("lake"), &sample);
 }
 
 #[test]
 fn the_server_tells_how_to_open_its_tables() {
-    let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
-        eprintln!("AGENTFLOW_PYTHON is not set: `make test` opens the lake with PyIceberg too");
-        return;
-    };
+    let Some(python) = python() else { return };
     let place = Place::of("flights");
     let sample = Sample::new(103, 200, 2);
     place.run(&place.file("events.ndjson", &sample.lines)).succeeded();
@@ -112,64 +108,6 @@ fn files(reports: &Value) -> (u64, u64) {
         tables.map(|table| table[moment]["files"].as_u64().expect("a count")).sum()
     };
     (sum("before"), sum("after"))
-}
-
-/// Reads the lake with PyIceberg, where `make test` has installed it.
-fn read_by_others(place: &Place, sample: &Sample) {
-    let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
-        eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
-        return;
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_lake.py");
-    let output = Command::new(&python)
-        .arg(script)
-        .arg(place.data().join("lake"))
-        .output()
-        .expect("python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    check_rows(&read, sample);
-    read_by_clickhouse(place, sample, &python);
-}
-
-/// Event by event, by a reader that shares no code with PyIceberg either.
-fn read_by_clickhouse(place: &Place, sample: &Sample, python: &OsStr) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_clickhouse.py");
-    let output = Command::new(python)
-        .arg(script)
-        .arg(place.data().join("lake"))
-        .args(["_event_id", "_event_type", "carrier", "origin", "distance_miles"])
-        .output()
-        .expect("python starts");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let mut rows: Vec<&Value> = read["events"].as_array().expect("rows").iter().collect();
-    let mut wanted: Vec<Value> = sample
-        .good
-        .iter()
-        .map(|flight| {
-            let distance = flight.distance.to_string();
-            json!([flight.id, flight.kind.name(), flight.carrier, flight.origin, distance])
-        })
-        .collect();
-    rows.sort_by_key(|row| row.to_string());
-    wanted.sort_by_key(Value::to_string);
-    assert_eq!(rows.len(), wanted.len());
-    for (row, wanted) in rows.into_iter().zip(&wanted) {
-        assert_eq!(row, wanted);
-    }
-    assert_eq!(read["dead_letters"], json!(sample.rejected_count()));
-}
-
-/// Compares what PyIceberg read with the good events, id by id.
-fn check_rows(read: &Value, sample: &Sample) {
-    let mut ids: BTreeMap<String, Kind> = BTreeMap::new();
-    for flight in &sample.good {
-        ids.insert(flight.id.clone(), flight.kind);
-    }
-    assert_eq!(read["events"], json!(ids.len()), "{read}");
-    assert_eq!(read["distinct_ids"], json!(ids.len()), "{read}");
-    assert_eq!(read["dead_letters"], json!(sample.rejected_count()), "{read}");
 }
 
 #[test]

@@ -1,9 +1,8 @@
-//! The lake behind a REST catalog with its files in S3: real servers, read by PyIceberg.
+//! The lake behind a REST catalog with its files in S3: real servers, read by others too.
 
 mod support;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 
 use support::flights::Sample;
 use support::http_faults::{Fault, FaultyHttp};
+use support::lake_readers;
 use support::lake_services::{LakeServices, Service};
 use support::server::Server;
 use support::{Finished, Place, command, holds_events, wait_for};
@@ -64,21 +64,7 @@ impl Rest {
         };
         assert_eq!(rows(&holds_events), sample.good.len() as u64, "{tables}");
         assert_eq!(rows(&|name| name == "dead_letters"), sample.rejected_count(), "{tables}");
-        let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
-            eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
-            return;
-        };
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_lake.py");
-        let output = Command::new(python)
-            .args([script, "rest"])
-            .envs(self.services.environment())
-            .output()
-            .expect("python starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        assert_eq!(read["events"], json!(sample.good.len()), "{read}");
-        assert_eq!(read["distinct_ids"], json!(sample.good.len()), "{read}");
-        assert_eq!(read["dead_letters"], json!(sample.rejected_count()), "{read}");
+        lake_readers::check_rest(&self.services, sample);
     }
 }
 

@@ -6,9 +6,11 @@
 // Each test file is a program of its own and uses its part of this module.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod faulty_lake;
 pub mod flights;
 pub mod http_faults;
 pub mod kafka;
+pub mod lake_readers;
 pub mod lake_services;
 pub mod proxy;
 pub mod schedule;
@@ -120,13 +122,15 @@ pub struct Place {
     pub contracts: PathBuf,
     /// Where its data are, if not in the folder.
     disk: Option<SmallDisk>,
+    /// Options that name its lake, if that is not in the data directory.
+    pub lake: Vec<String>,
 }
 
 impl Place {
     /// With the contracts of the repository's domain `name`.
     pub fn of(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { folder, contracts: domain(name), disk: None }
+        Self { folder, contracts: domain(name), disk: None, lake: Vec::new() }
     }
 
     /// The same, with its data on a disk of `size`.
@@ -163,7 +167,7 @@ impl Place {
         for (name, text) in files {
             std::fs::write(contracts.join(name), text).expect("write a contract");
         }
-        Self { folder, contracts, disk: None }
+        Self { folder, contracts, disk: None, lake: Vec::new() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -237,16 +241,10 @@ impl Place {
 
     /// `lake tables`: name → table.
     pub fn lake_tables(&self, data: &Path) -> BTreeMap<String, Value> {
-        let tables = self
-            .agentflow([
-                "lake",
-                "tables",
-                "--output",
-                "json",
-                "--data",
-                &data.display().to_string(),
-            ])
-            .json();
+        let data = data.display().to_string();
+        let arguments = ["lake", "tables", "--output", "json", "--data", &data];
+        let arguments = arguments.into_iter().chain(self.lake.iter().map(String::as_str));
+        let tables = self.agentflow(arguments).json();
         let tables = tables.as_array().expect("an array of tables");
         tables
             .iter()

@@ -11,8 +11,10 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::Place;
+use super::faulty_lake::FaultyLake;
 use super::flights::Sample;
 use super::kafka::{ForeignMember, Kafka, Record};
+use super::lake_readers;
 use super::proxy::Network;
 use super::server::{Server, wait_for_end};
 use super::topics::Topics;
@@ -50,6 +52,8 @@ pub enum Fault {
     DiskFullAndKill,
     /// It stands still on a full disk for longer than its session.
     DiskFullAndFreeze,
+    /// Small files of the lake are merged, old snapshots expired, while the process goes on.
+    Maintenance,
 }
 
 /// Which faults there are beside those that are always possible.
@@ -60,6 +64,8 @@ pub enum Kind {
     OwnBroker,
     /// The data are on a disk that can be filled.
     SmallDisk,
+    /// The lake is behind a catalog and an object store that fail now and then.
+    FaultyLake,
 }
 
 /// Places beside every commit.
@@ -79,7 +85,16 @@ const DISK: &str = "192m";
 impl Fault {
     fn any(rng: &mut SmallRng, kind: Kind) -> Self {
         let special: &[Self] = match kind {
-            Kind::Usual => &[],
+            Kind::Usual => &[Self::Maintenance],
+            Kind::FaultyLake => &[
+                Self::Maintenance,
+                Self::Maintenance,
+                Self::AtPoint("lake_files_written", 2),
+                Self::AtPoint("lake_before_commit", 2),
+                Self::AtPoint("lake_before_commit", 4),
+                Self::AtPoint("lake_after_commit", 1),
+                Self::AtPoint("lake_after_commit", 3),
+            ],
             Kind::OwnBroker => &[
                 Self::BrokerKilled,
                 Self::BrokerStopped,
@@ -122,6 +137,7 @@ pub struct Schedule<'a> {
     /// The topics that are read.
     pub reads: Vec<String>,
     topics: Topics,
+    lake: Option<FaultyLake>,
     pub members: u8,
     /// More arguments for every process.
     pub more: Vec<&'static str>,
@@ -141,8 +157,9 @@ impl<'a> Schedule<'a> {
         let members = rng.random_range(1..3);
         let place = match kind {
             Kind::SmallDisk => Place::on_small_disk("flights", DISK),
-            Kind::Usual | Kind::OwnBroker => Place::of("flights"),
+            Kind::Usual | Kind::OwnBroker | Kind::FaultyLake => Place::of("flights"),
         };
+        let lake = (kind == Kind::FaultyLake).then(|| FaultyLake::start(seed));
         Self {
             seed,
             rng,
@@ -152,6 +169,7 @@ impl<'a> Schedule<'a> {
             place,
             reads: Vec::new(),
             topics,
+            lake,
             members,
             more: Vec::new(),
             produced: 0,
@@ -186,7 +204,19 @@ impl<'a> Schedule<'a> {
         arguments.extend(["--kafka-set".to_owned(), "max.poll.interval.ms=10000".to_owned()]);
         arguments.extend(self.topics.flags().into_iter().map(str::to_owned));
         arguments.extend(self.more.iter().map(|&argument| argument.to_owned()));
+        arguments.extend(self.lake.iter().flat_map(|lake| lake.options.clone()));
         arguments
+    }
+
+    /// Maintains the lake beside whoever writes to it. What it could not do it says by its exit code.
+    fn maintain(&self) {
+        let data = self.place.data().display().to_string();
+        let arguments = ["lake", "maintain", "--min-files", "2", "--keep-snapshots", "3"];
+        let arguments = arguments.into_iter().chain(["--keep-hours", "0", "--data", &data]);
+        let options = self.lake.iter().flat_map(|lake| lake.options.iter().map(String::as_str));
+        let done = self.place.agentflow(arguments.chain(options));
+        assert!(matches!(done.code, Some(0 | 2)), "seed {} {:?}: {done:?}", self.seed, self.told);
+        assert!(!done.stderr.contains("panicked"), "{done:?}");
     }
 
     /// Arguments of `run --until-end` over these topics.
@@ -273,6 +303,7 @@ impl<'a> Schedule<'a> {
                 return self.serve();
             }
             Fault::Freeze => freeze(&server),
+            Fault::Maintenance => self.maintain(),
             Fault::Foreign => {
                 let topic = self.reads[self.rng.random_range(0..self.reads.len())].clone();
                 let foreign = ForeignMember::join(&self.client(), &self.group(), &topic);
@@ -369,14 +400,21 @@ impl<'a> Schedule<'a> {
     }
 
     /// Everything that could be read is there once, and everything says so.
-    pub fn judge(&self, report: &Value, sample: &Sample) {
-        eprintln!("schedule {}: {}", self.seed, self.told.join(", "));
+    pub fn judge(&mut self, report: &Value, sample: &Sample) {
+        let faults = self.lake.as_ref().map(|lake| format!("; lake {:?}", lake.faults()));
+        let faults = faults.unwrap_or_default();
+        eprintln!("schedule {}: {}{faults}", self.seed, self.told.join(", "));
         let total = &report["total"];
         assert_eq!(total["accepted"], json!(sample.good.len()), "{total}");
         assert_eq!(total["duplicate"], json!(sample.duplicates), "{total}");
         assert_eq!(total["rejected"], json!(sample.rejected_count()), "{total}");
         self.topics.check(&self.kafka(), &[sample]);
+        self.place.lake = self.lake.iter().flat_map(|lake| lake.direct.clone()).collect();
         super::flights::check_all(&self.place, sample, self.seed);
+        match &self.lake {
+            Some(lake) => lake_readers::check_rest(&lake.services, sample),
+            None => lake_readers::check_local(&self.place.data().join("lake"), sample),
+        }
     }
 }
 

@@ -5,9 +5,9 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-requirements="$root/tests/pyiceberg/requirements.txt"
+requirements="$root/tests/lake_readers/requirements.txt"
 home="${AGENTFLOW_CACHE:-$root/.cache}/python"
-say() { printf 'pyiceberg: %s\n' "$*" >&2; }
+say() { printf 'lake readers: %s\n' "$*" >&2; }
 
 key=$( (python3 -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$requirements") | sha256sum | cut -c1-16)
 into="$home/$key"
@@ -24,7 +24,7 @@ if [ ! -e "$into/complete" ]; then
             exit 1
         fi
         if ! "$into/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null >&2; then
-            say "error: pip could not install the versions of tests/pyiceberg/requirements.txt"
+            say "error: pip could not install the versions of tests/lake_readers/requirements.txt"
             say "hint: the tests need a Python package index; check the network or the pip configuration"
             exit 1
         fi

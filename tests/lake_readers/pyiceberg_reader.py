@@ -1,12 +1,14 @@
 """Reads a lake with PyIceberg and prints what it finds as one JSON object.
 
-    read_lake.py DATA_DIR/lake|rest [TABLE COLUMN]
+    pyiceberg_reader.py DATA_DIR/lake|rest [TABLE COLUMN | --events COLUMN…]
 
 Opens the catalog as any other program would: by its SQLite file and the catalog's name, or with
 `rest` by the addresses and keys that the environment holds (AGENTFLOW_ICEBERG_REST, AGENTFLOW_S3_*). Prints
 totals over all event tables, and for each table its rows, rows per day, position, columns with
 their types, and the sum of every numeric column (decimals and integers exactly, as text). With
-TABLE and COLUMN it prints the values of that column instead, one JSON value a line.
+TABLE and COLUMN it prints the values of that column instead, one JSON value a line; with --events one
+JSON object: under `events` the given columns of every event as texts, under `dead_letters` how many
+rejected records there are.
 """
 
 import collections
@@ -96,9 +98,25 @@ def describe(name, table):
     }
 
 
-def main(lake, table=None, column=None):
+def events(catalog, columns):
+    report = {"events": [], "dead_letters": 0}
+    for name, table in all_tables(catalog):
+        if name == DEAD_LETTERS:
+            report["dead_letters"] += table.scan().count()
+        elif name not in BOOKS:
+            rows = table.scan(selected_fields=columns).to_arrow().select(list(columns))
+            values = (column.to_pylist() for column in rows.columns)
+            report["events"] += [[None if v is None else str(v) for v in row] for row in zip(*values)]
+    json.dump(report, sys.stdout)
+
+
+def main(lake, table=None, *columns):
     catalog = open_catalog(lake)
+    if table == "--events":
+        events(catalog, columns)
+        return
     if table is not None:
+        (column,) = columns
         found = dict(all_tables(catalog))[table]
         for value in found.scan(selected_fields=(column,)).to_arrow()[column].to_pylist():
             print(json.dumps(value, default=str))

@@ -1,6 +1,6 @@
 """Reads the events of a local lake with ClickHouse, a reader that shares no code with the others.
 
-    read_clickhouse.py DATA_DIR/lake COLUMN…
+    clickhouse_reader.py DATA_DIR/lake COLUMN…
 
 Prints one JSON object: under `events` the given columns of every row of every event table as a list,
 under `dead_letters` how many rejected records there are. ClickHouse is given nothing but the folder of
