@@ -53,6 +53,10 @@ pub(super) struct Run {
     publish: PublishArgs,
     #[command(flatten)]
     lake: LakeArgs,
+    /// Leave the lake as it is. What it owes stays in the journal and follows at the next run without
+    /// this.
+    #[arg(long, help_heading = "Lake", conflicts_with = "lake_catalog")]
+    no_lake: bool,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -145,8 +149,13 @@ impl Run {
         }
         let journal: Arc<dyn Journal> = Arc::new(store.readers());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
-        let lake = Lake::spawn(lake_args::config(&directory, lake)?, journal, domain)
-            .ours(|| "start the lake".to_owned())?;
+        let lake = match self.no_lake {
+            true => None,
+            false => {
+                let lake = Lake::spawn(lake_args::config(&directory, lake)?, journal, domain);
+                Some(lake.ours(|| "start the lake".to_owned())?)
+            }
+        };
 
         let report = runner.run(&stop).map_err(|error| {
             let hint = match &error {
@@ -160,11 +169,14 @@ impl Run {
         bar.finish();
 
         let processed_at = Instant::now();
-        lake.flush(report.last_seq).map_err(|error| {
-            Failure::ours(chain(&error))
-                .hint("the events are safe in the journal: run again to bring the lake up to date")
-        })?;
-        lake.stop();
+        if let Some(lake) = lake {
+            lake.flush(report.last_seq).map_err(|error| {
+                Failure::ours(chain(&error)).hint(
+                    "the events are safe in the journal: run again to bring the lake up to date",
+                )
+            })?;
+            lake.stop();
+        }
         let lake_flushed_at = Instant::now();
         publish_args::flush(&publishers)?;
         let topics = publish_args::stop(publishers).into_iter().map(Published::from).collect();

@@ -83,6 +83,8 @@ impl Default for Maintenance {
 pub struct TableSize {
     /// Live data files.
     pub files: u64,
+    /// Files that there had to be at least: per partition as many as its bytes are target sizes.
+    pub units: u64,
     /// Bytes in them.
     pub bytes: u64,
     /// Manifests of the current snapshot.
@@ -231,7 +233,7 @@ impl Run<'_> {
         let failed = || LakeError::catalog(format!("maintain lake table `{name}`"));
         let table = self.load(ident).await?;
         let mut report = TableReport { table: name.to_owned(), ..TableReport::default() };
-        let live = live(&table).await.map_err(failed())?;
+        let live = live(&table, self.maintenance.target_file_bytes).await.map_err(failed())?;
         (report.before, report.after) = (live.size, live.size);
 
         let target = self.maintenance.target_file_bytes;
@@ -293,7 +295,8 @@ impl Run<'_> {
             report.removed_files += 1;
             report.removed_bytes += file.bytes;
         }
-        report.after = self::live(&table).await.map_err(failed())?.size;
+        let target = self.maintenance.target_file_bytes;
+        report.after = self::live(&table, target).await.map_err(failed())?.size;
         Ok(report)
     }
 
@@ -414,7 +417,7 @@ impl Run<'_> {
     }
 }
 
-async fn live(table: &Table) -> iceberg::Result<Live> {
+async fn live(table: &Table, target_bytes: u64) -> iceberg::Result<Live> {
     let metadata = table.metadata();
     let mut live =
         Live { files: HashMap::new(), candidates: Vec::new(), size: TableSize::default() };
@@ -442,5 +445,10 @@ async fn live(table: &Table) -> iceberg::Result<Live> {
             live.files.insert(file.file_path().to_owned(), file);
         }
     }
+    let mut partitions: HashMap<&str, u64> = HashMap::new();
+    for candidate in &live.candidates {
+        *partitions.entry(&candidate.partition).or_default() += candidate.bytes;
+    }
+    live.size.units = partitions.values().map(|bytes| bytes.div_ceil(target_bytes.max(1))).sum();
     Ok(live)
 }
