@@ -137,6 +137,48 @@ fn accepted_events_are_there_once_and_maintenance_changes_no_row() {
 }
 
 #[test]
+fn a_new_machine_is_made_from_the_catalog_alone() {
+    let rest = Rest::new();
+    let sample = Sample::new(709, 2_000, 4);
+    let (questions, expected): (Vec<Value>, Vec<Value>) =
+        sample.questions(710, 30).into_iter().unzip();
+    rest.run(pieces(&sample, 2)[0]).succeeded();
+    let before = rest.place.read_batch(&rest.place.data(), &questions);
+    let rebuild = |data: &Path| {
+        let mut arguments = ["rebuild", "--from", "lake"].map(str::to_owned).to_vec();
+        arguments.extend(rest.place.common(data));
+        arguments.extend(rest.options.iter().cloned());
+        rest.place.agentflow(arguments)
+    };
+    // A directory with a life of its own does not become another one.
+    let other = Place::of("flights");
+    other.run(&other.file("one.ndjson", &sample.lines[..1])).succeeded();
+    std::fs::remove_file(other.data().join("serving.duckdb")).expect("remove");
+    rebuild(&other.data()).failed(1, &["has the identity", "the lake belongs to", "hint:"]);
+
+    let elsewhere = rest.place.path("elsewhere");
+    rebuild(&elsewhere).succeeded();
+    let value = |answers: &[Value]| -> Vec<(Value, Value)> {
+        answers.iter().map(|a| (a["value"].clone(), a["groups"].clone())).collect()
+    };
+    assert_eq!(value(&rest.place.read_batch(&elsewhere, &questions)), value(&before));
+    // It goes on, in the same tables.
+    std::fs::remove_dir_all(rest.place.data()).expect("the first machine is gone");
+    let file = rest.place.file("events.ndjson", &sample.lines);
+    let mut arguments = rest.place.run_arguments(&file, &elsewhere);
+    arguments.extend(rest.options.iter().cloned());
+    let report = rest.place.agentflow(arguments).json();
+    assert_eq!(report["total"]["accepted"], json!(sample.good.len()), "{report}");
+    assert_eq!(report["total"]["received"], json!(sample.lines.len()), "{report}");
+    let answers = rest.place.read_batch(&elsewhere, &questions);
+    for ((question, answer), expected) in questions.iter().zip(&answers).zip(&expected) {
+        support::check_answer(question, answer, expected);
+    }
+    std::fs::rename(&elsewhere, rest.place.data()).expect("move");
+    rest.check(&sample);
+}
+
+#[test]
 fn killed_around_each_commit_it_goes_on_with_every_event_once() {
     let rest = Rest::new();
     let sample = Sample::new(702, 900, 4);
