@@ -2,7 +2,7 @@
 //!
 //! It works in rounds. A round reads the journal's end once and brings table after table up to it,
 //! so only one table has files open at a time; the journal itself is the buffer between rounds. A
-//! round starts when the interval has passed or enough events are waiting, and on [`flush`].
+//! round takes the tables whose time has come or for which enough events wait; [`flush`] takes all.
 //!
 //! Nothing waits for this thread. A failure is kept in the status and retried with growing pauses;
 //! a failure that needs a person halts the one table it concerns.
@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use iceberg::spec::TableMetadata;
 use iceberg::{Catalog, NamespaceIdent};
 
+use super::cadence::Waiting;
 use super::catalog;
 use super::config::LakeConfig;
 use super::error::{LakeError, Retry, chain};
@@ -161,7 +162,6 @@ struct Follower {
     tables: Vec<Followed>,
     catalog: Option<Arc<dyn Catalog>>,
     status: SharedStatus,
-    last_round: Instant,
     /// When the lake was last known to hold everything.
     complete_at: Instant,
     backoff: Backoff,
@@ -170,25 +170,30 @@ struct Follower {
 struct Followed {
     table: TableFollower,
     halted: Option<String>,
+    /// When it was last tried to bring it up to date.
+    tried_at: Instant,
+    /// Did that fail? Then it is tried again as soon as the pause is over.
+    failed: bool,
 }
 
 impl Follower {
     fn new(shared: Shared, domain: &Domain, status: SharedStatus) -> Self {
         let namespace = NamespaceIdent::new(sanitise(&domain.name));
+        let now = Instant::now();
         let tables = tables(domain)
             .into_iter()
             .map(|definition| Followed {
                 table: TableFollower::new(&namespace, definition),
                 halted: None,
+                tried_at: now,
+                failed: false,
             })
             .collect();
-        let now = Instant::now();
         let mut follower = Self {
             shared,
             tables,
             catalog: None,
             status,
-            last_round: now,
             complete_at: now,
             backoff: Backoff::default(),
         };
@@ -200,7 +205,7 @@ impl Follower {
         // The first round opens the tables, so that readers find them although nothing has come.
         let end = self.journal_end();
         if let Some(end) = end {
-            let _ = self.round(end).await;
+            let _ = self.round(end, true).await;
         }
         loop {
             match inbox.recv_timeout(self.shared.config.poll_interval) {
@@ -213,7 +218,7 @@ impl Follower {
                     if let Some(end) = self.journal_end()
                         && self.is_due(end)
                     {
-                        let _ = self.round(end).await;
+                        let _ = self.round(end, false).await;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -229,18 +234,35 @@ impl Follower {
     }
 
     fn is_due(&self, end: i64) -> bool {
-        if !self.backoff.is_over() {
+        self.backoff.is_over() && self.tables.iter().any(|table| self.is_table_due(table, end))
+    }
+
+    fn is_table_due(&self, followed: &Followed, end: i64) -> bool {
+        if followed.halted.is_some() {
             return false;
         }
-        let waiting = usize::try_from(self.lag(end)).unwrap_or(0);
-        self.backoff.is_running()
-            || self.last_round.elapsed() >= self.shared.config.interval
-            || waiting >= self.shared.config.commit_rows
+        let table = &followed.table;
+        let positions = match table.source() {
+            RowSource::Family(_) => end.saturating_sub(table.covered()),
+            // The journal does not tell how many wait: they go along with the events.
+            _ => Self::lag_of(self.tables.iter().filter(|t| t.halted.is_none()), end),
+        };
+        let waiting = Waiting {
+            since: followed.tried_at.elapsed(),
+            positions,
+            table_bytes: table.metadata().map_or(0, |m| summary(m, "total-files-size")),
+            covered: table.covered(),
+        };
+        followed.failed || table.cadence(&self.shared.config).is_due(&waiting)
     }
 
     /// Positions that some table which is still followed does not cover yet.
     fn lag(&self, end: i64) -> i64 {
-        let families = self.tables.iter().filter(|t| t.table.source() != RowSource::DeadLetters);
+        Self::lag_of(self.tables.iter(), end)
+    }
+
+    fn lag_of<'a>(tables: impl Iterator<Item = &'a Followed>, end: i64) -> i64 {
+        let families = tables.filter(|t| t.table.source() != RowSource::DeadLetters);
         families.map(|t| end.saturating_sub(t.table.covered()).max(0)).max().unwrap_or(0)
     }
 
@@ -263,7 +285,7 @@ impl Follower {
     async fn flush(&mut self, until: i64) -> Result<(), LakeError> {
         let deadline = Instant::now() + self.shared.config.flush_timeout;
         loop {
-            let errors = match self.round(until).await {
+            let errors = match self.round(until, true).await {
                 Ok(()) => return Ok(()),
                 Err(errors) => errors,
             };
@@ -278,23 +300,32 @@ impl Follower {
         }
     }
 
-    /// Brings every table up to `end`. Fails with one message per table that is behind.
-    async fn round(&mut self, end: i64) -> Result<(), Vec<(String, Retry)>> {
+    /// Brings the tables that are due, or all, up to `end`. Fails with one message per table that is
+    /// behind.
+    async fn round(&mut self, end: i64, all: bool) -> Result<(), Vec<(String, Retry)>> {
         let started = Instant::now();
-        self.last_round = started;
-        let mut errors = Vec::new();
+        let mut errors: Vec<(String, Retry)> = Vec::new();
+        // Halted before: known, and no reason to try less often.
+        let halted = self.tables.iter().filter_map(|table| table.halted.clone());
+        errors.extend(halted.map(|message| (message, Retry::Never)));
+        let known = errors.len();
         match self.catalog().await {
-            Err(error) => errors.push((chain(&error), error.retry())),
+            Err(error) => {
+                errors.push((chain(&error), error.retry()));
+                self.tables.iter_mut().for_each(|table| table.failed = true);
+            }
             Ok(catalog) => {
                 for index in 0..self.tables.len() {
-                    if let Some(message) = &self.tables[index].halted {
-                        errors.push((message.clone(), Retry::Never));
+                    let followed = &self.tables[index];
+                    if followed.halted.is_some() || !(all || self.is_table_due(followed, end)) {
                         continue;
                     }
+                    self.tables[index].tried_at = started;
                     let before = self.tables[index].table.commits;
                     let result =
                         self.tables[index].table.advance(&self.shared, &catalog, end).await;
                     let followed = &mut self.tables[index];
+                    followed.failed = result.is_err();
                     if followed.table.commits > before {
                         let now = clock::now();
                         let commits = followed.table.commits - before;
@@ -319,13 +350,15 @@ impl Follower {
                 }
             }
         }
-        if errors.is_empty() {
+        if errors.is_empty() && self.lag(end) == 0 {
             self.complete_at = started;
+        }
+        if errors.len() == known {
             self.backoff.reset();
         } else if !self.stopped() {
             self.backoff.fail();
             if errors.iter().any(|(_, retry)| *retry == Retry::WithBackoff) {
-                tracing::warn!(error = %errors[0].0, "the lake falls behind");
+                tracing::warn!(error = %errors[known].0, "the lake falls behind");
             }
         }
         let last_error = errors.last().map(|(message, _)| message.clone());

@@ -18,9 +18,11 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, NamespaceIdent, TableCreation, TableIdent};
 use uuid::Uuid;
 
+use super::cadence::Cadence;
 use super::commit::{Pending, commit};
 use super::config::LakeConfig;
 use super::error::LakeError;
+use super::layout;
 use super::position::{self, Found, OWNER, Start, choose_start};
 use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
@@ -86,6 +88,16 @@ impl TableFollower {
     /// Where its rows come from.
     pub(super) fn source(&self) -> RowSource {
         self.definition.source
+    }
+
+    /// When it is to be brought up to date.
+    pub(super) fn cadence(&self, config: &LakeConfig) -> Cadence {
+        let layout = &self.definition.layout;
+        Cadence {
+            every: layout.every.unwrap_or(config.interval),
+            rows: config.commit_rows,
+            bytes: layout.commit_bytes.map(|bytes| bytes as u64),
+        }
     }
 
     /// All rows up to this position are in the table; 0 while the table is not open.
@@ -226,7 +238,7 @@ async fn write_files(
             (covered, more) = (chunk.covered, chunk.more);
             if let Some(writer) = &writer
                 && (writer.rows() >= shared.config.commit_rows
-                    || writer.encoded_bytes() >= shared.config.commit_bytes)
+                    || writer.encoded_bytes() >= definition.commit_bytes(&shared.config))
             {
                 break;
             }
@@ -306,7 +318,7 @@ fn last_position(
         })
 }
 
-/// Loads or creates the table, adds the columns it lacks and finds out where to go on.
+/// Loads or creates the table, adds the columns it lacks, gives it its layout and finds out where to go on.
 async fn open(
     shared: &Shared,
     catalog: &Arc<dyn Catalog>,
@@ -322,6 +334,7 @@ async fn open(
         });
     }
     let table = evolve(catalog, definition, table).await?;
+    let table = layout::evolve(&shared.config, catalog, definition, table).await?;
     let found = Found::of(table.metadata());
     let journal_end = match definition.source {
         RowSource::Family(_) => shared
@@ -388,6 +401,7 @@ async fn load_or_create(
     let creation = TableCreation::builder()
         .name(definition.name.clone())
         .partition_spec(definition.partition_spec(&schema)?)
+        .sort_order(definition.sort_order(&schema)?)
         .schema(schema)
         .properties(properties)
         .build();
