@@ -145,7 +145,6 @@ fn partition_field(text: &Text, scope: &Scope, report: &mut Report) -> Option<Pa
 }
 
 /// Function and arguments of `f(a, b)`; nothing for a plain name.
-#[expect(clippy::type_complexity, reason = "it is taken apart at once")]
 fn call(text: &Text, report: &mut Report) -> Option<Option<(Text, Vec<Text>)>> {
     let Some((function, rest)) = text.value.split_once('(') else {
         if text.value.contains(')') {

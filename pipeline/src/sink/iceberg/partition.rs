@@ -7,8 +7,12 @@ use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use chrono::DateTime;
 use iceberg::arrow::{arrow_primitive_to_literal, type_to_arrow_type};
-use iceberg::spec::{Literal, PartitionKey, Struct, TableMetadata, Transform, Type};
+use iceberg::spec::{
+    Literal, NestedFieldRef, PartitionField, PartitionKey, PartitionSpec, PrimitiveLiteral, Schema,
+    Struct, TableMetadata, Transform, Type,
+};
 use iceberg::transform::{BoxedTransformFunction, create_transform_function};
 use iceberg::writer::file_writer::location_generator::{
     DefaultLocationGenerator, LocationGenerator,
@@ -211,19 +215,51 @@ impl Folders {
 impl LocationGenerator for Folders {
     fn generate_location(&self, partition: Option<&PartitionKey>, file_name: &str) -> String {
         let mut path = String::new();
-        if let Some(partition) = partition
-            && let Ok(types) = partition.spec().partition_type(partition.schema())
-        {
-            let values = partition.data().fields().iter().zip(types.fields());
-            for (field, (value, ty)) in partition.spec().fields().iter().zip(values) {
-                let value = field.transform.to_human_string(&ty.field_type, value.as_ref());
-                path.extend(field.name.chars().chain(['=']));
-                path.extend(value.chars().take(SHOWN).map(plain));
-                path.push('/');
-            }
+        for (name, value) in partition.into_iter().flat_map(|partition| {
+            parts(partition.spec(), partition.schema(), partition.data()).unwrap_or_default()
+        }) {
+            path.extend(name.chars().chain(['=']));
+            path.extend(value.chars().take(SHOWN).map(plain));
+            path.push('/');
         }
         self.0.generate_location(None, &format!("{path}{file_name}"))
     }
+}
+
+/// A partition for people: `_tenant=a/_event_time_day=2026-01-31`. An error where the table has lost a
+/// column of the spec.
+pub(super) fn text(
+    spec: &PartitionSpec,
+    schema: &Schema,
+    partition: &Struct,
+) -> iceberg::Result<String> {
+    let parts = parts(spec, schema, partition)?;
+    let texts: Vec<_> = parts.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Ok(texts.join("/"))
+}
+
+/// Name and value of each part. The library shows months and hours as numbers.
+fn parts<'s>(
+    spec: &'s PartitionSpec,
+    schema: &Schema,
+    partition: &Struct,
+) -> iceberg::Result<Vec<(&'s str, String)>> {
+    let types = spec.partition_type(schema)?;
+    let values = partition.fields().iter().zip(types.fields());
+    let part = |(field, (value, ty)): (&'s PartitionField, (&Option<Literal>, &NestedFieldRef))| {
+        let value = match (field.transform, value) {
+            (Transform::Month, Some(Literal::Primitive(PrimitiveLiteral::Int(months)))) => {
+                format!("{:04}-{:02}", 1970 + months.div_euclid(12), months.rem_euclid(12) + 1)
+            }
+            (Transform::Hour, Some(Literal::Primitive(PrimitiveLiteral::Int(hours)))) => {
+                DateTime::from_timestamp(i64::from(*hours) * 3_600, 0)
+                    .map_or_else(|| hours.to_string(), |at| at.format("%Y-%m-%d-%H").to_string())
+            }
+            (transform, value) => transform.to_human_string(&ty.field_type, value.as_ref()),
+        };
+        (field.name.as_str(), value)
+    };
+    Ok(spec.fields().iter().zip(values).map(part).collect())
 }
 
 fn plain(c: char) -> char {

@@ -39,6 +39,7 @@ use self::rewrite::Job;
 use super::catalog;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
+use super::partition;
 use super::publish::{Published, Publisher};
 use super::writer::{ROW_GROUP_BYTES, properties};
 use crate::clock;
@@ -445,18 +446,18 @@ async fn live(table: &Table) -> iceberg::Result<Live> {
             }
             // Files of each spec are merged among themselves. Where one is not usable any more, because
             // somebody dropped its column, its files stay as they are.
-            let spec = metadata.partition_spec_by_id(manifest.file.partition_spec_id);
-            let Some(spec) = spec.filter(|spec| spec.partition_type(&schema).is_ok()) else {
+            let file = entry.data_file().clone();
+            let Some(spec) = metadata.partition_spec_by_id(manifest.file.partition_spec_id) else {
                 continue;
             };
-            let file = entry.data_file().clone();
+            let Ok(text) = partition::text(spec, &schema, file.partition()) else { continue };
             let next = groups.len();
             let partition = (spec.spec_id(), file.partition().clone());
             let group = *groups.entry(partition).or_insert(next);
             let committed = entry.snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
             live.candidates.push(Candidate {
                 path: file.file_path().to_owned(),
-                partition: spec.partition_to_path(file.partition(), schema.clone()),
+                partition: text,
                 group,
                 bytes: file.file_size_in_bytes(),
                 sequence: entry.sequence_number().unwrap_or(0),
