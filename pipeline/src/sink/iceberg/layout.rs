@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use contracts::model::{Family, PartitionTransform};
 use iceberg::spec::{
-    NullOrder, Schema, SortDirection, SortField, SortOrder, TableMetadata, Transform,
-    UnboundPartitionField, UnboundPartitionSpec,
+    NullOrder, PartitionSpec, Schema, SortDirection, SortField, SortOrder, TableMetadata,
+    Transform, UnboundPartitionField, UnboundPartitionSpec,
 };
 use iceberg::table::Table;
 use iceberg::{Catalog, TableRequirement, TableUpdate};
@@ -73,8 +73,10 @@ fn names(parts: &[(String, Transform)]) -> Vec<String> {
     let name = |(column, transform): &(String, Transform)| {
         let suffix = match transform {
             Transform::Identity => return column.clone(),
-            Transform::Bucket(_) => "bucket".to_owned(),
-            Transform::Truncate(_) => "trunc".to_owned(),
+            // With the number: another one is another part, and names stand for one part over all
+            // specs of a table.
+            Transform::Bucket(count) => format!("bucket_{count}"),
+            Transform::Truncate(width) => format!("trunc_{width}"),
             other => other.to_string(),
         };
         let mut name = format!("_{}_{suffix}", column.trim_start_matches('_'));
@@ -146,26 +148,44 @@ impl TableDefinition {
         let schema = metadata.current_schema();
         let mut updates = Vec::new();
         let spec = self.partition_spec(schema)?;
-        let known = metadata.default_partition_spec().fields();
-        let same = spec.fields().len() == known.len()
-            && spec.fields().iter().zip(known).all(|(wanted, known)| {
-                (wanted.source_id, wanted.transform) == (known.source_id, known.transform)
-            });
-        if !same {
-            let id = metadata.partition_specs_iter().map(|spec| spec.spec_id()).max().unwrap_or(0);
-            let spec = with_field_ids(metadata, &spec);
-            let spec =
-                UnboundPartitionSpec::builder().with_spec_id(id + 1).add_partition_fields(spec);
-            let spec =
-                spec.map_err(LakeError::catalog(format!("partition lake table `{}`", self.name)))?;
-            updates.push(TableUpdate::AddSpec { spec: spec.build() });
-            // The one that was added last, or found to be there already.
-            updates.push(TableUpdate::SetDefaultSpec { spec_id: -1 });
+        let fits = |known: &PartitionSpec| {
+            spec.fields().len() == known.fields().len()
+                && spec.fields().iter().zip(known.fields()).all(|(wanted, known)| {
+                    (wanted.source_id, wanted.transform) == (known.source_id, known.transform)
+                })
+        };
+        let specs = || metadata.partition_specs_iter();
+        if !fits(metadata.default_partition_spec()) {
+            // What a table had before is taken up by its id: catalogs differ in whether to add it again
+            // counts as adding.
+            let spec_id = match specs().find(|known| fits(known)) {
+                Some(known) => known.spec_id(),
+                None => {
+                    let id = specs().map(|spec| spec.spec_id()).max().unwrap_or(0) + 1;
+                    let spec = UnboundPartitionSpec::builder()
+                        .with_spec_id(id)
+                        .add_partition_fields(with_field_ids(metadata, &spec))
+                        .map_err(LakeError::catalog(format!(
+                            "partition lake table `{}`",
+                            self.name
+                        )))?;
+                    updates.push(TableUpdate::AddSpec { spec: spec.build() });
+                    LAST_ADDED
+                }
+            };
+            updates.push(TableUpdate::SetDefaultSpec { spec_id });
         }
         let order = self.sort_order(schema)?;
         if order.fields != metadata.default_sort_order().fields {
-            updates.push(TableUpdate::AddSortOrder { sort_order: order });
-            updates.push(TableUpdate::SetDefaultSortOrder { sort_order_id: -1 });
+            let mut orders = metadata.sort_orders_iter();
+            let sort_order_id = match orders.find(|known| known.fields == order.fields) {
+                Some(known) => known.order_id,
+                None => {
+                    updates.push(TableUpdate::AddSortOrder { sort_order: order });
+                    i64::from(LAST_ADDED)
+                }
+            };
+            updates.push(TableUpdate::SetDefaultSortOrder { sort_order_id });
         }
         Ok(updates)
     }
@@ -195,6 +215,9 @@ fn with_field_ids(
     };
     spec.fields().iter().map(with_id).collect()
 }
+
+/// What was added by the same commit, in the words of the protocol.
+const LAST_ADDED: i32 = -1;
 
 /// Attempts while others commit.
 const ATTEMPTS: u32 = 5;

@@ -219,13 +219,18 @@ fn rows_are_in_the_partition_of_their_values() {
     check_partitions("user_id", &["user_id=ann", "user_id=null", "user_id=null", "user_id=äöü"]);
     check_partitions(
         "'truncate(2, user_id)'",
-        &["_user_id_trunc=an", "_user_id_trunc=nu", "_user_id_trunc=null", "_user_id_trunc=äö"],
+        &[
+            "_user_id_trunc_2=an",
+            "_user_id_trunc_2=nu",
+            "_user_id_trunc_2=null",
+            "_user_id_trunc_2=äö",
+        ],
     );
     check_partitions(
         "'truncate(10, pages)'",
-        &["_pages_trunc=-10", "_pages_trunc=0", "_pages_trunc=null"],
+        &["_pages_trunc_10=-10", "_pages_trunc_10=0", "_pages_trunc_10=null"],
     );
-    check_partitions("'bucket(1, tenant)'", &["_tenant_bucket=0"]);
+    check_partitions("'bucket(1, tenant)'", &["_tenant_bucket_1=0"]);
 }
 
 #[test]
@@ -384,6 +389,31 @@ fn a_table_changes_its_layout_and_keeps_its_rows_and_files() {
     ids.dedup();
     let expected = ["_event_time_day", "_tenant", "_seen_at_month"];
     assert_eq!(ids, (1_000..).zip(expected.map(str::to_owned)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_layout_can_be_taken_back_and_taken_up_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let journal = Arc::new(MemoryJournal::default());
+    let sixteen = domain("lake: {partition: 'bucket(16, user_id)', sort: [page, user_id]}");
+    let eight = domain("lake: {partition: 'bucket(8, user_id)', sort: page}");
+    let check = |domain: &Arc<Domain>, partition: &str, sort: &[&str]| {
+        fill(dir.path(), domain, &journal, 1);
+        let table = listed(dir.path());
+        assert_eq!(table.partition, [partition]);
+        assert_eq!(table.sort, sort);
+    };
+    let by_sixteen = "_user_id_bucket_16=bucket[16](user_id)";
+    check(&sixteen, by_sixteen, &["page", "user_id"]);
+    check(&domain(""), "_event_time_day=day(_event_time)", &[]);
+    check(&sixteen, by_sixteen, &["page", "user_id"]);
+    check(&eight, "_user_id_bucket_8=bucket[8](user_id)", &["page"]);
+    check(&domain(""), "_event_time_day=day(_event_time)", &[]);
+    merge(dir.path());
+    let seqs = int64(&rows_of(dir.path(), "visit", "_seq"), "_seq");
+    assert_eq!(seqs, (1..=100).collect::<Vec<_>>());
+    let table = block_on(load(dir.path(), "visit"));
+    assert_eq!(table.metadata().partition_specs_iter().len(), 3);
 }
 
 #[test]
