@@ -101,6 +101,109 @@ fn the_server_tells_how_to_open_its_tables() {
     assert!(server.stop().success());
 }
 
+/// Contracts of one event whose table is laid out as `lake` says.
+fn visits(lake: &str) -> String {
+    format!(
+        "kind: event\nnames: [visit]\nenvelope: {{tenant: org}}\nfields:\n  user_id: string\n  \
+         country: {{type: string, required: false}}\nlake: {lake}\n"
+    )
+}
+
+/// What PyIceberg finds of the visits: rows, rows and files of one tenant, files of one day, and whether
+/// the rows of each file of the newest partition spec stand in the order of the table.
+const READ_VISITS: &str = r#"
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import pyarrow.parquet as pq
+import read_lake
+table = dict(read_lake.all_tables(read_lake.open_catalog(sys.argv[2])))["visit"]
+tenant = table.scan(row_filter="_tenant == '../b c'")
+day = table.scan(row_filter="_event_time >= '2026-01-31T00:00:00+00:00'")
+def key(row):
+    return row["user_id"], row["_event_time"], row["_seq"]
+in_order = True
+for task in table.scan().plan_files():
+    if task.file.spec_id != table.spec().spec_id:
+        continue
+    path = task.file.file_path.removeprefix("file://")
+    rows = pq.read_table(path, partitioning=None, columns=["user_id", "_event_time", "_seq"])
+    rows = rows.to_pylist()
+    in_order &= rows == sorted(rows, key=key)
+print(json.dumps({
+    "rows": sorted(table.scan().to_arrow()["_seq"].to_pylist()),
+    "tenant": tenant.to_arrow().num_rows,
+    "tenant_files": len(list(tenant.plan_files())),
+    "day": day.to_arrow().num_rows,
+    "day_files": len(list(day.plan_files())),
+    "order": [field.source_id for field in table.sort_order().fields],
+    "in_order": in_order,
+}))
+"#;
+
+#[test]
+fn others_read_a_table_by_its_declared_partition_also_after_it_has_changed() {
+    let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
+        eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
+        return;
+    };
+    let place = Place::with_contracts(&[("visits.yaml", &visits("{partition: tenant}"))]);
+    // Two tenants, two days, three users, some without a country, in no order.
+    let line = |n: usize| {
+        let (org, day) = (["a", "../b c"][n % 2], 30 + n / 2 % 2);
+        let country = ["\"LV\"", "null", "\"null\""][n % 3];
+        format!(
+            r#"{{"event_type":"visit","event_id":"{n}","timestamp":"2026-01-{day}T10:00:{:02}Z","org":"{org}","user_id":"u{}","country":{country}}}"#,
+            n * 7 % 60,
+            n * 5 % 3
+        )
+        .into_bytes()
+    };
+    let lines: Vec<Vec<u8>> = (0..60).map(line).collect();
+    let read = || -> Value {
+        let output = Command::new(&python)
+            .args(["-c", READ_VISITS])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg"))
+            .arg(place.data().join("lake"))
+            .output()
+            .expect("python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    let run = |lines: &[Vec<u8>]| {
+        let report = place.run(&place.file("visits.ndjson", lines)).json();
+        assert_eq!(report["accepted"], json!(20), "{report}");
+        let read = read();
+        assert_eq!(read["rows"], json!((1..=lines.len()).collect::<Vec<_>>()), "{read}");
+        assert_eq!(read["tenant"], json!(lines.len() / 2), "{read}");
+        assert_eq!(read["day"], json!(lines.len() / 2), "{read}");
+        read
+    };
+    let first = run(&lines[..20]);
+    assert_eq!((&first["tenant_files"], &first["order"]), (&json!(1), &json!([])), "{first}");
+
+    let layout = "{partition: [tenant, day(timestamp), country], sort: [user_id, timestamp]}";
+    std::fs::write(place.contracts.join("visits.yaml"), visits(layout)).expect("a new layout");
+    // One file of before, and two days with three values of the country each.
+    let second = run(&lines[..40]);
+    assert_eq!(second["tenant_files"], json!(1 + 6), "{second}");
+    assert_eq!(second["order"].as_array().map(Vec::len), Some(2), "{second}");
+    let third = run(&lines);
+    assert_eq!(third["tenant_files"], json!(1 + 12), "{third}");
+    assert_eq!(third["in_order"], json!(true), "{third}");
+
+    let data = place.data().display().to_string();
+    agentflow(["lake", "maintain", "--data", &data, "--min-files", "2"]).succeeded();
+    let merged = read();
+    assert_eq!(merged["rows"], third["rows"], "{merged}");
+    assert_eq!(merged["tenant_files"], json!(1 + 6), "{merged}");
+    assert_eq!(merged["in_order"], json!(true), "{merged}");
+    assert_eq!((&merged["tenant"], &merged["day"]), (&json!(30), &json!(30)), "{merged}");
+    assert!(merged["day_files"].as_u64() < third["day_files"].as_u64(), "{merged}");
+    let tables = place.lake_tables(&place.data());
+    let visit = tables.get("visit").or_else(|| tables.values().find(|t| t["name"] == "visit"));
+    assert_eq!(visit.expect("the table")["sort"], json!(["user_id", "_event_time"]));
+}
+
 /// Live files over all tables, before and after.
 fn files(reports: &Value) -> (u64, u64) {
     let sum = |moment: &str| {

@@ -174,6 +174,7 @@ fn only_meaning_changes_a_hash() {
         ("n * 2", "n * 3", true, true),
         ("id: string,", "id: {type: string, min_length: 1},", true, false),
         ("owner: one", "dedup: {horizon: 1d}", true, false),
+        ("owner: one", "lake: {partition: tenant, sort: id, commit: {every: 5m}}", false, false),
     ] {
         let after = hashes(&SMALL.replace(from, to));
         assert_eq!(after.0 != before.0, event, "event: {from} → {to}");

@@ -8,7 +8,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use contracts::model::{ColumnRef, Domain, EnrichValue, EntityFieldKind, Relation, Topic};
+use contracts::model::{
+    ColumnRef, Domain, EnrichValue, EntityFieldKind, LakeLayout, Relation, Topic,
+};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases")
@@ -52,6 +54,15 @@ fn good_contracts_compile_to_the_expected_model() {
         Ok(domain) => describe(&domain),
         Err(found) => found.iter().map(|d| format!("{d}\n")).collect(),
     });
+}
+
+/// A layout with the journal's columns.
+fn layout(lake: &LakeLayout) -> String {
+    let partition: Vec<String> = lake.partition.iter().map(ToString::to_string).collect();
+    format!(
+        "partition {partition:?} sort {:?} commit every {:?} size {:?}",
+        lake.sort, lake.commit_every, lake.commit_size
+    )
 }
 
 /// The parts of a domain that a contract decides, in words.
@@ -104,6 +115,12 @@ fn describe(domain: &Domain) -> String {
                 };
                 let _ = writeln!(out, "    enrich {}: {} = {value}", enrich.name, enrich.ty);
             }
+            if let Some(lake) = &contract.lake {
+                let _ = writeln!(out, "    lake {}", layout(lake));
+            }
+        }
+        if let Some(lake) = family.lake() {
+            let _ = writeln!(out, "  lake {}", layout(lake));
         }
         for field in &family.fields {
             let _ = writeln!(out, "  field {}: {}", field.name, field.ty);

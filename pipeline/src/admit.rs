@@ -101,6 +101,7 @@ mod tests {
             fields: vec![],
             rules: vec![],
             enrich: vec![],
+            lake: None,
             hash: 0,
             file: "thing.yaml".into(),
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::check::envelope::envelope;
 use crate::check::fields::{self, CheckedField};
 use crate::check::hash;
+use crate::check::lake::lake;
 use crate::check::money::{self, Amount};
 use crate::check::names::{Item, Known, Names};
 use crate::check::places;
@@ -67,6 +68,7 @@ pub(crate) fn check(
         fields: checked.into_iter().map(|f| f.field).collect(),
         rules: Vec::new(),
         enrich: Vec::new(),
+        lake: None,
         hash: 0,
         file: item.source.file.clone(),
     };
@@ -111,6 +113,7 @@ pub(crate) fn check(
             contract.enrich.push(Enrich { name: column, ty, value });
         }
     }
+    contract.lake = raw.lake.as_ref().map(|raw| lake(raw, &scope, report));
     contract.hash = hash::event(&contract, relations);
     CheckedEvent { contract, amounts, constants }
 }

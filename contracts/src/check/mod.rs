@@ -15,6 +15,7 @@ mod family;
 mod fields;
 mod fold;
 mod hash;
+mod lake;
 mod measure;
 mod metric;
 mod money;

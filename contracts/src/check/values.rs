@@ -39,6 +39,39 @@ pub(crate) fn duration(text: &Text, zero: bool, report: &mut Report) -> Option<i
     parsed
 }
 
+/// Bytes in each unit of a size.
+const SIZES: &[(&str, u64)] = &[
+    ("B", 1),
+    ("kB", 1_000),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// `128MiB` in bytes; not more than 1 TiB.
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let count: u64 = text[..digits].parse().ok()?;
+    let (_, unit) = SIZES.iter().find(|(name, _)| *name == &text[digits..])?;
+    count.checked_mul(*unit).filter(|bytes| *bytes <= 1 << 40)
+}
+
+/// A size in bytes.
+pub(crate) fn size(text: &Text, report: &mut Report) -> Option<u64> {
+    let parsed = parse_size(&text.value);
+    if parsed.is_none() {
+        report.error(
+            text.at,
+            format!("`{}` is not a size", shorten(&text.value)),
+            "write a whole number and a unit, at most 1024GiB: 64MB, 128MiB or 1GiB",
+        );
+    }
+    parsed
+}
+
 /// `5m` or `now`.
 pub(crate) fn window(text: &Text, report: &mut Report) -> Option<Window> {
     if text.value == "now" {
@@ -188,6 +221,29 @@ mod tests {
             ("9999999999d", None),
         ] {
             assert_eq!(parse_duration(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_whole_numbers_with_a_unit() {
+        for (text, expected) in [
+            ("128MiB", Some(134_217_728)),
+            ("64MB", Some(64_000_000)),
+            ("1GiB", Some(1_073_741_824)),
+            ("512KiB", Some(524_288)),
+            ("1kB", Some(1_000)),
+            ("7B", Some(7)),
+            ("1024GiB", Some(1_099_511_627_776)),
+            ("1025GiB", None),
+            ("128", None),
+            ("MiB", None),
+            ("128 MiB", None),
+            ("128mib", None),
+            ("1.5GiB", None),
+            ("-1MiB", None),
+            ("99999999999999999999MiB", None),
+        ] {
+            assert_eq!(parse_size(text), expected, "{text}");
         }
     }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUni
 
 use regex::Regex;
 
-use super::{ColumnDef, Computed, Status, Topic, column, newest};
+use super::{ColumnDef, Computed, LakeLayout, Status, Topic, column, newest};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -65,6 +65,8 @@ pub struct EventContract {
     pub rules: Vec<Rule>,
     /// Enriched columns in the order of the file; each may use those before it.
     pub enrich: Vec<Enrich>,
+    /// How the lake table is laid out, when this version says it.
+    pub lake: Option<LakeLayout>,
     /// Hash over everything that changes what a record becomes.
     pub hash: u64,
     /// The file it was read from.
@@ -345,6 +347,11 @@ impl Family {
             Some(version) => self.versions.iter().find(|c| c.version == version),
             None => newest(self.versions.iter(), |c| (c.status, c.version)),
         }
+    }
+
+    /// How its lake table is laid out: the newest version that says it decides.
+    pub fn lake(&self) -> Option<&LakeLayout> {
+        self.versions.iter().rev().find_map(|contract| contract.lake.as_ref())
     }
 
     /// Arrow schema of its journal rows: product columns, union of fields, enriched, computed.

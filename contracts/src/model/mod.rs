@@ -13,6 +13,7 @@ mod document;
 mod entity;
 mod event;
 pub mod ingest;
+mod lake;
 mod metric;
 mod topic;
 
@@ -29,6 +30,7 @@ pub use self::event::{
     Format, Late, OnConflict, Place, Rule, Severity, TimeForm, TimePolicy,
 };
 pub use self::ingest::Ingest;
+pub use self::lake::{LakeLayout, PartitionField, PartitionTransform};
 pub use self::metric::{
     Dimension, Example, Expectation, GivenEvent, Measure, Metric, MetricInput, OnEmpty, Window,
 };

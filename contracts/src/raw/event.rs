@@ -111,6 +111,31 @@ record! {
         rules: Option<Vec<Rule>>,
         /// Columns that are added to an accepted event.
         enrich: Option<Named<Enrich>>,
+        /// How the table of the lake is laid out; the newest version that says it decides.
+        lake: Option<Lake>,
+    }
+}
+
+record! {
+    /// How the table of the lake is laid out. It changes nothing about the events.
+    Lake, "a lake layout", {
+        /// Columns, and `day(…)`, `month(…)`, `hour(…)`, `bucket(N, …)` or `truncate(W, …)` of a
+        /// column; default `day` of the event time.
+        partition: Option<OneOrMany<Text>>,
+        /// Columns that order the rows of a file; default: the order of the journal.
+        sort: Option<OneOrMany<Text>>,
+        /// When new rows are committed.
+        commit: Option<LakeCommit>,
+    }
+}
+
+record! {
+    /// When new rows are committed to the lake: by time or size, whichever comes first.
+    LakeCommit, "a commit policy", {
+        /// Longest time between two commits; default `30s`.
+        every: Option<Text>,
+        /// Size of the new files; default `128MiB`.
+        size: Option<Text>,
     }
 }
 

@@ -25,11 +25,6 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Was the last attempt a failure?
-    pub(super) fn is_running(&self) -> bool {
-        self.pause.is_some()
-    }
-
     /// May the next attempt begin?
     pub(super) fn is_over(&self) -> bool {
         self.until.is_none_or(|until| Instant::now() >= until)

@@ -70,6 +70,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         fields,
         rules: Vec::new(),
         enrich: Vec::new(),
+        lake: None,
         hash: 0,
         file: "test.yaml".into(),
     }

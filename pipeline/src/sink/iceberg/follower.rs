@@ -2,7 +2,7 @@
 //!
 //! It works in rounds. A round reads the journal's end once and brings table after table up to it,
 //! so only one table has files open at a time; the journal itself is the buffer between rounds. A
-//! round starts when the interval has passed or enough events are waiting, and on [`flush`].
+//! round takes the tables whose time has come or for which enough events wait; [`flush`] takes all.
 //!
 //! Nothing waits for this thread. A failure is kept in the status and retried with growing pauses;
 //! a failure that needs a person halts the one table it concerns.
@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use iceberg::spec::TableMetadata;
 use iceberg::{Catalog, NamespaceIdent};
 
+use super::cadence::Waiting;
 use super::catalog;
 use super::config::LakeConfig;
 use super::error::{LakeError, Retry, chain};
@@ -166,7 +167,6 @@ struct Follower {
     tables: Vec<Followed>,
     catalog: Option<Arc<dyn Catalog>>,
     status: SharedStatus,
-    last_round: Instant,
     /// When the lake was last known to hold everything.
     complete_at: Instant,
     /// What the last round went by.
@@ -177,25 +177,30 @@ struct Follower {
 struct Followed {
     table: TableFollower,
     halted: Option<String>,
+    /// When it was last tried to bring it up to date.
+    tried_at: Instant,
+    /// Did that fail? Then it is tried again as soon as the pause is over.
+    failed: bool,
 }
 
 impl Follower {
     fn new(shared: Shared, domain: &Domain, status: SharedStatus) -> Self {
         let namespace = NamespaceIdent::new(sanitise(&domain.name));
+        let now = Instant::now();
         let tables = tables(domain)
             .into_iter()
             .map(|definition| Followed {
                 table: TableFollower::new(&namespace, definition),
                 halted: None,
+                tried_at: now,
+                failed: false,
             })
             .collect();
-        let now = Instant::now();
         let mut follower = Self {
             shared,
             tables,
             catalog: None,
             status,
-            last_round: now,
             complete_at: now,
             ledger: None,
             backoff: Backoff::default(),
@@ -206,7 +211,7 @@ impl Follower {
 
     async fn run(mut self, inbox: &Receiver<Flush>) {
         // The first round opens the tables, so that readers find them although nothing has come.
-        let _ = self.round().await;
+        let _ = self.round(true).await;
         loop {
             match inbox.recv_timeout(self.shared.config.poll_interval) {
                 Ok(Flush { until, reply }) => {
@@ -218,7 +223,7 @@ impl Follower {
                     if let Some(end) = self.journal_end()
                         && self.is_due(end)
                     {
-                        let _ = self.round().await;
+                        let _ = self.round(false).await;
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -234,19 +239,43 @@ impl Follower {
     }
 
     fn is_due(&self, end: i64) -> bool {
-        if !self.backoff.is_over() {
+        self.backoff.is_over() && self.tables.iter().any(|table| self.is_table_due(table, end))
+    }
+
+    fn is_table_due(&self, followed: &Followed, end: i64) -> bool {
+        if followed.halted.is_some() {
             return false;
         }
-        let waiting = usize::try_from(self.lag(end)).unwrap_or(0);
-        self.backoff.is_running()
-            || self.last_round.elapsed() >= self.shared.config.interval
-            || waiting >= self.shared.config.commit_rows
+        let table = &followed.table;
+        let mut cadence = table.cadence(&self.shared.config);
+        let positions = match table.source() {
+            RowSource::Family(_) => end.saturating_sub(table.covered()),
+            // They go along with the ledger: without it nobody could tell what they are complete to.
+            RowSource::DeadLetters | RowSource::Ingest => return followed.failed,
+            RowSource::Ledger => {
+                // As patient as the most patient contract, which would get its small files otherwise.
+                let families = self.tables.iter().filter(|t| t.table.source() != RowSource::Ledger);
+                let every = families.map(|t| t.table.cadence(&self.shared.config).every);
+                cadence.every = every.max().unwrap_or(cadence.every);
+                Self::lag_of(self.tables.iter().filter(|t| t.halted.is_none()), end)
+            }
+        };
+        let waiting = Waiting {
+            since: followed.tried_at.elapsed(),
+            positions,
+            table_bytes: table.metadata().map_or(0, |m| summary(m, "total-files-size")),
+            covered: table.covered(),
+        };
+        followed.failed || cadence.is_due(&waiting)
     }
 
     /// Positions that some table which is still followed does not cover yet.
     fn lag(&self, end: i64) -> i64 {
-        let families =
-            self.tables.iter().filter(|t| matches!(t.table.source(), RowSource::Family(_)));
+        Self::lag_of(self.tables.iter(), end)
+    }
+
+    fn lag_of<'a>(tables: impl Iterator<Item = &'a Followed>, end: i64) -> i64 {
+        let families = tables.filter(|t| matches!(t.table.source(), RowSource::Family(_)));
         families.map(|t| end.saturating_sub(t.table.covered()).max(0)).max().unwrap_or(0)
     }
 
@@ -269,7 +298,7 @@ impl Follower {
     async fn flush(&mut self, until: i64) -> Result<(), LakeError> {
         let deadline = Instant::now() + self.shared.config.flush_timeout;
         loop {
-            let errors = match self.round().await {
+            let errors = match self.round(true).await {
                 Ok(()) => return Ok(()),
                 Err(errors) => errors,
             };
@@ -284,12 +313,11 @@ impl Follower {
         }
     }
 
-    /// Brings every table up to what the journal has at this moment; the ledger last, and only when
-    /// nothing is behind it. Fails with one message per table that is behind.
-    async fn round(&mut self) -> Result<(), Vec<(String, Retry)>> {
+    /// Brings the tables that are due, or all, up to what the journal has at this moment. The ledger is
+    /// last and vouches for the others: when it is due all are, and it is left out when one is behind.
+    /// Fails with one message per table that is behind.
+    async fn round(&mut self, all: bool) -> Result<(), Vec<(String, Retry)>> {
         let started = Instant::now();
-        self.last_round = started;
-        let mut errors = Vec::new();
         let ledger = match self.shared.journal.ledger(self.ledger.as_ref()) {
             Ok(ledger) => ledger,
             Err(error) => {
@@ -300,22 +328,34 @@ impl Follower {
             }
         };
         let end = ledger.last_seq;
+        let is_ledger = |table: &&Followed| table.table.source() == RowSource::Ledger;
+        let all = all || self.tables.iter().filter(is_ledger).any(|t| self.is_table_due(t, end));
+        let mut errors: Vec<(String, Retry)> = Vec::new();
+        // Halted before: known, and no reason to try less often.
+        let halted = self.tables.iter().filter_map(|table| table.halted.clone());
+        errors.extend(halted.map(|message| (message, Retry::Never)));
+        let known = errors.len();
         match self.catalog().await {
-            Err(error) => errors.push((chain(&error), error.retry())),
+            Err(error) => {
+                errors.push((chain(&error), error.retry()));
+                self.tables.iter_mut().for_each(|table| table.failed = true);
+            }
             Ok(catalog) => {
                 for index in 0..self.tables.len() {
-                    if let Some(message) = &self.tables[index].halted {
-                        errors.push((message.clone(), Retry::Never));
+                    let followed = &self.tables[index];
+                    if followed.halted.is_some() || !(all || self.is_table_due(followed, end)) {
                         continue;
                     }
-                    if self.tables[index].table.source() == RowSource::Ledger && !errors.is_empty()
-                    {
+                    let vouches = followed.table.source() == RowSource::Ledger;
+                    self.tables[index].tried_at = started;
+                    if vouches && !errors.is_empty() {
                         continue;
                     }
                     let before = self.tables[index].table.commits;
                     let result =
                         self.tables[index].table.advance(&self.shared, &catalog, &ledger).await;
                     let followed = &mut self.tables[index];
+                    followed.failed = result.is_err();
                     if followed.table.commits > before {
                         let now = clock::now();
                         let commits = followed.table.commits - before;
@@ -340,13 +380,15 @@ impl Follower {
                 }
             }
         }
-        if errors.is_empty() {
+        if errors.is_empty() && self.lag(end) == 0 {
             self.complete_at = started;
+        }
+        if errors.len() == known {
             self.backoff.reset();
         } else if !self.stopped() {
             self.backoff.fail();
             if errors.iter().any(|(_, retry)| *retry == Retry::WithBackoff) {
-                tracing::warn!(error = %errors[0].0, "the lake falls behind");
+                tracing::warn!(error = %errors[known].0, "the lake falls behind");
             }
         }
         self.ledger = Some(ledger);

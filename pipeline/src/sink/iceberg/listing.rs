@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use iceberg::io::FileIO;
-use iceberg::spec::TableMetadata;
+use iceberg::spec::{SortDirection, TableMetadata, Transform};
 use serde::Serialize;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Row};
@@ -39,6 +39,8 @@ pub struct TableInfo {
     pub snapshots: u64,
     /// How rows are spread over folders, for instance `_event_time_day=day(_event_time)`.
     pub partition: Vec<String>,
+    /// What orders the rows of a file, for instance `user_id`; empty for the order of the journal.
+    pub sort: Vec<String>,
     /// Its columns, in order.
     pub columns: Vec<ColumnInfo>,
 }
@@ -68,6 +70,7 @@ impl TableInfo {
         let schema = metadata.current_schema();
         let source = |id| schema.name_by_field_id(id).unwrap_or("?");
         let partition = metadata.default_partition_spec().fields().iter();
+        let sort = metadata.default_sort_order().fields.iter();
         let columns = schema.as_struct().fields().iter();
         Self {
             rows: summary(metadata, "total-records"),
@@ -80,6 +83,18 @@ impl TableInfo {
             partition: partition
                 .map(|field| {
                     format!("{}={}({})", field.name, field.transform, source(field.source_id))
+                })
+                .collect(),
+            sort: sort
+                .map(|field| {
+                    let column = match field.transform {
+                        Transform::Identity => source(field.source_id).to_owned(),
+                        transform => format!("{transform}({})", source(field.source_id)),
+                    };
+                    match field.direction {
+                        SortDirection::Ascending => column,
+                        SortDirection::Descending => format!("{column} desc"),
+                    }
                 })
                 .collect(),
             columns: columns

@@ -13,26 +13,31 @@
 //!
 //! Start at [`Lake::spawn`] (`follower`), then `table` for one table, `position` for the
 //! decisions after a crash or a lost reply, and `schema` for what the tables look like.
+//! `layout`, `partition` and `sort` say which rows go into which file, in which order.
 //! `maintain` changes files and no rows; like any commit by us it carries the position on. Catalogs and
 //! object stores meet this code at `catalog` (every load and append passes there), `publish` and
 //! `maintain/files.rs`.
 
+mod cadence;
 mod catalog;
 mod commit;
 mod config;
 mod error;
 mod follower;
 mod history;
+mod layout;
 mod ledger;
 mod listing;
 mod local_fs;
 mod maintain;
 mod nulls;
+mod partition;
 mod position;
 mod publish;
 mod rest;
 mod rows;
 mod schema;
+mod sort;
 mod status;
 mod table;
 #[cfg(test)]

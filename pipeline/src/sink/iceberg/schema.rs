@@ -19,12 +19,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use contracts::model::{Domain, Family, Ingest, column};
 use iceberg::spec::{
-    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Transform, Type,
-    UnboundPartitionSpec,
+    ListType, NestedField, NestedFieldRef, PrimitiveType, Schema, StructType, Type,
 };
 use iceberg::transaction::AddColumn;
 
 use super::error::LakeError;
+use super::layout::Layout;
 use crate::sink::iceberg::ledger;
 use crate::store::{INGEST_APPLIED_AT, INGEST_ROW, Ledger, dead_letter_schema, ingest_schema};
 
@@ -37,7 +37,8 @@ pub const INGEST: &str = "ingest";
 /// Name of the table that says how far each source partition was read when.
 pub const SOURCE_PARTITIONS: &str = "source_partitions";
 
-/// Column of event tables with the event time; they are partitioned by its day.
+/// Column of event tables with the event time; they are partitioned by its day unless their contract
+/// says otherwise.
 pub const EVENT_TIME: &str = "_event_time";
 
 /// A table of the lake as the contracts want it.
@@ -49,8 +50,11 @@ pub(super) struct TableDefinition {
     pub source: RowSource,
     /// Columns in order.
     pub columns: Vec<Column>,
-    /// Column whose day partitions the table.
+    /// Time column: its highest value is the watermark, its day partitions the table unless the
+    /// layout says otherwise.
     pub partition_by: &'static str,
+    /// How the table is laid out.
+    pub layout: Layout,
     /// Newest contract version of its events.
     pub contract_version: Option<u32>,
 }
@@ -178,10 +182,12 @@ fn event_table(family: &Family) -> TableDefinition {
         required: false,
         doc: description(family, &def.name),
     });
+    let columns: Vec<Column> = product.chain(declared).collect();
     TableDefinition {
         name: table_name(&family.name),
         source: RowSource::Family(family.index),
-        columns: product.chain(declared).collect(),
+        layout: Layout::of(family, &columns),
+        columns,
         partition_by: EVENT_TIME,
         contract_version: family.versions.iter().map(|contract| contract.version).max(),
     }
@@ -215,6 +221,7 @@ fn of_schema(
         source,
         columns: columns.collect(),
         partition_by: if source == RowSource::Ledger { ledger::RECORDED_AT } else { "arrived_at" },
+        layout: Layout::default(),
         contract_version: None,
     }
 }
@@ -254,22 +261,6 @@ impl TableDefinition {
             .with_fields(fields)
             .build()
             .map_err(LakeError::catalog(format!("make the schema of lake table `{}`", self.name)))
-    }
-
-    /// Partition specification for the creation of the table with `schema`.
-    pub(super) fn partition_spec(
-        &self,
-        schema: &Schema,
-    ) -> Result<UnboundPartitionSpec, LakeError> {
-        let source = schema
-            .field_id_by_name(self.partition_by)
-            .ok_or_else(|| self.foreign(format!("has no column `{}`", self.partition_by)))?;
-        let spec = UnboundPartitionSpec::builder()
-            // Catalogs over HTTP may insist on it.
-            .with_spec_id(0)
-            .add_partition_field(source, format!("{}_day", self.partition_by), Transform::Day)
-            .map_err(LakeError::catalog(format!("partition lake table `{}`", self.name)))?;
-        Ok(spec.build())
     }
 
     /// What the table lacks, in order; empty when it fits. Fails when a column has another type.

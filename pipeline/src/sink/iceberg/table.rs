@@ -19,9 +19,11 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, NamespaceIdent, TableCreation, TableIdent};
 use uuid::Uuid;
 
+use super::cadence::Cadence;
 use super::commit::{Pending, commit};
 use super::config::LakeConfig;
 use super::error::LakeError;
+use super::layout;
 use super::position::{self, Found, OWNER, Start, choose_start};
 use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
@@ -89,6 +91,16 @@ impl TableFollower {
     /// Where its rows come from.
     pub(super) fn source(&self) -> RowSource {
         self.definition.source
+    }
+
+    /// When it is to be brought up to date.
+    pub(super) fn cadence(&self, config: &LakeConfig) -> Cadence {
+        let layout = &self.definition.layout;
+        Cadence {
+            every: layout.every.unwrap_or(config.interval),
+            rows: config.commit_rows,
+            bytes: layout.commit_bytes.map(|bytes| bytes as u64),
+        }
     }
 
     /// All rows up to this position are in the table; 0 while the table is not open.
@@ -230,7 +242,7 @@ async fn write_files(
             (covered, more) = (chunk.covered, chunk.more);
             if let Some(writer) = &writer
                 && (writer.rows() >= shared.config.commit_rows
-                    || writer.encoded_bytes() >= shared.config.commit_bytes)
+                    || writer.encoded_bytes() >= definition.commit_bytes(&shared.config))
             {
                 break;
             }
@@ -322,8 +334,8 @@ fn last_position(
         })
 }
 
-/// Loads or creates the table, adds the columns it lacks and finds out where to go on. `end` is the
-/// end of what it follows.
+/// Loads or creates the table, adds the columns it lacks, gives it its layout and finds out where to go on.
+/// `end` is the end of what it follows.
 async fn open(
     shared: &Shared,
     catalog: &Arc<dyn Catalog>,
@@ -340,6 +352,7 @@ async fn open(
         });
     }
     let table = evolve(catalog, definition, table).await?;
+    let table = layout::evolve(&shared.config, catalog, definition, table).await?;
     let found = Found::of(table.metadata());
     let covered = match choose_start(found, end) {
         Start::Fresh => 0,
@@ -402,6 +415,7 @@ async fn load_or_create(
     let creation = TableCreation::builder()
         .name(definition.name.clone())
         .partition_spec(definition.partition_spec(&schema)?)
+        .sort_order(definition.sort_order(&schema)?)
         .schema(schema)
         .properties(properties)
         .build();

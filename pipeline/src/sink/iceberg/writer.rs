@@ -1,25 +1,24 @@
-//! Rows into Parquet files, one partition (day) per file.
+//! Rows into Parquet files, one partition per file.
 //!
-//! Rows are buffered by day and the fullest day is written out whenever the buffer is full, so rows
-//! that are a little out of order make no extra files: a commit has one file per day and target
-//! size. What is held in memory is bounded by [`BUFFER_BYTES`] of rows plus [`MAX_OPEN_FILES`] row
-//! groups of [`ROW_GROUP_BYTES`]; when more days than that interleave, the file that was written to
-//! longest ago is closed early.
+//! Rows are buffered by partition (a day, unless the contract says otherwise) and the fullest one is
+//! written out whenever the buffer is full, so rows that are a little out of order make no extra files:
+//! a commit has one file per partition and target size. What is held in memory is bounded by
+//! [`BUFFER_BYTES`] of rows plus [`MAX_OPEN_FILES`] row groups of [`ROW_GROUP_BYTES`]; when more
+//! partitions than that interleave, the file that was written to longest ago is closed early.
+//!
+//! A table with a sort order has the rows of a buffer sorted when they are written out, for which they
+//! are in memory twice more. A file that takes several buffers has several sorted runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{max, min, take_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::array::RecordBatch;
 use iceberg::io::FileIO;
-use iceberg::spec::{DataFile, DataFileFormat, Literal, PartitionKey, Struct};
+use iceberg::spec::{DataFile, DataFileFormat, PartitionKey, Struct};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::{DataFileWriter, DataFileWriterBuilder};
 use iceberg::writer::file_writer::ParquetWriterBuilder;
-use iceberg::writer::file_writer::location_generator::{
-    DefaultFileNameGenerator, DefaultLocationGenerator,
-};
+use iceberg::writer::file_writer::location_generator::DefaultFileNameGenerator;
 use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
 use iceberg::writer::{CurrentFileStatus, IcebergWriter, IcebergWriterBuilder};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -29,10 +28,12 @@ use uuid::Uuid;
 
 use super::config::LakeConfig;
 use super::error::LakeError;
+use super::partition::{Folders, Key, Partitioner};
 use super::schema::{DEAD_LETTERS, TableDefinition};
+use super::sort::Sorter;
 
 /// Rows waiting to be encoded, as Arrow takes them in memory.
-const BUFFER_BYTES: usize = 32 << 20;
+pub(super) const BUFFER_BYTES: usize = 32 << 20;
 /// Files open at the same time.
 const MAX_OPEN_FILES: usize = 4;
 /// A row group is closed at this size. Readers split and prune by row groups; this one is small
@@ -41,23 +42,21 @@ pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Distinct values beyond this size fall back to plain encoding.
 const DICTIONARY_BYTES: usize = 512 << 10;
 
-const MICROS_PER_DAY: i64 = 86_400_000_000;
-
-type ParquetFileWriter =
-    DataFileWriter<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
+type ParquetFileWriter = DataFileWriter<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
 type ParquetFileWriterBuilder =
-    DataFileWriterBuilder<ParquetWriterBuilder, DefaultLocationGenerator, DefaultFileNameGenerator>;
+    DataFileWriterBuilder<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
 
 /// Writes the data files of one commit.
 pub(super) struct TableWriter {
     table: String,
     partition: PartitionKey,
-    /// Index of the column whose day partitions the table.
-    time: usize,
+    partitioner: Partitioner,
+    sorter: Sorter,
     builder: ParquetFileWriterBuilder,
     file_io: FileIO,
-    buffer: BTreeMap<i32, Buffered>,
+    buffer: BTreeMap<Key, Buffered>,
     buffered_bytes: usize,
+    max_buffered_bytes: usize,
     /// Most recently used last.
     open: Vec<OpenFile>,
     closed: Vec<DataFile>,
@@ -65,14 +64,14 @@ pub(super) struct TableWriter {
     watermark: Option<i64>,
 }
 
-#[derive(Default)]
 struct Buffered {
+    partition: Struct,
     batches: Vec<RecordBatch>,
     bytes: usize,
 }
 
 struct OpenFile {
-    day: i32,
+    key: Key,
     writer: ParquetFileWriter,
 }
 
@@ -87,15 +86,7 @@ impl TableWriter {
         let name = &definition.name;
         let metadata = table.metadata();
         let schema = table.current_schema_ref();
-        let time = schema
-            .as_struct()
-            .fields()
-            .iter()
-            .position(|field| field.name == definition.partition_by)
-            .ok_or_else(|| {
-                definition.foreign(format!("has no column `{}`", definition.partition_by))
-            })?;
-        let locations = DefaultLocationGenerator::new(metadata)
+        let locations = Folders::new(metadata)
             .map_err(LakeError::catalog(format!("find the data folder of lake table `{name}`")))?;
         let names =
             DefaultFileNameGenerator::new(commit_id.to_string(), None, DataFileFormat::Parquet);
@@ -115,11 +106,15 @@ impl TableWriter {
                 schema,
                 Struct::empty(),
             ),
-            time,
+            partitioner: Partitioner::new(definition, metadata)?,
+            sorter: Sorter::of(metadata),
             builder: DataFileWriterBuilder::new(rolling),
             file_io: table.file_io().clone(),
             buffer: BTreeMap::new(),
             buffered_bytes: 0,
+            // Encoded they are several times smaller: a small commit is not to wait for a full
+            // buffer.
+            max_buffered_bytes: BUFFER_BYTES.min(definition.commit_bytes(config).saturating_mul(4)),
             open: Vec::new(),
             closed: Vec::new(),
             rows: 0,
@@ -132,7 +127,7 @@ impl TableWriter {
         self.rows
     }
 
-    /// Highest value of the partitioning time column so far, µs.
+    /// Highest value of the time column so far, µs.
     pub(super) fn watermark(&self) -> Option<i64> {
         self.watermark
     }
@@ -150,18 +145,22 @@ impl TableWriter {
             return Ok(());
         }
         self.rows += rows.num_rows();
-        for (day, rows) in self.split_by_day(rows)? {
-            let bytes = rows.get_array_memory_size();
-            let buffered = self.buffer.entry(day).or_default();
-            buffered.batches.push(rows);
+        let (parts, highest) = self.partitioner.split(rows)?;
+        self.watermark = self.watermark.max(Some(highest));
+        for part in parts {
+            let bytes = part.rows.get_array_memory_size();
+            let buffered = self.buffer.entry(part.key).or_insert_with(|| Buffered {
+                partition: part.partition,
+                batches: Vec::new(),
+                bytes: 0,
+            });
+            buffered.batches.push(part.rows);
             buffered.bytes += bytes;
             self.buffered_bytes += bytes;
         }
-        while self.buffered_bytes > BUFFER_BYTES {
-            let Some(fullest) = self.buffer.iter().max_by_key(|(_, b)| b.bytes).map(|(d, _)| *d)
-            else {
-                break;
-            };
+        while self.buffered_bytes > self.max_buffered_bytes {
+            let fullest = self.buffer.iter().max_by_key(|(_, b)| b.bytes);
+            let Some(fullest) = fullest.map(|(key, _)| key.clone()) else { break };
             self.write_out(fullest).await?;
         }
         Ok(())
@@ -179,8 +178,8 @@ impl TableWriter {
     }
 
     async fn finish_files(&mut self) -> Result<(), LakeError> {
-        while let Some(day) = self.buffer.keys().next().copied() {
-            self.write_out(day).await?;
+        while let Some(key) = self.buffer.keys().next().cloned() {
+            self.write_out(key).await?;
         }
         while !self.open.is_empty() {
             self.close_oldest().await?;
@@ -198,42 +197,12 @@ impl TableWriter {
         remove(&self.file_io, &self.closed).await;
     }
 
-    fn split_by_day(&mut self, rows: RecordBatch) -> Result<Vec<(i32, RecordBatch)>, LakeError> {
-        let column = rows.column(self.time);
-        let times = column.as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(|| {
-            LakeError::Rows {
-                table: self.table.clone(),
-                message: format!("the partitioning column holds {}", column.data_type()),
-            }
-        })?;
-        let (Some(lowest), Some(highest)) = (min(times), max(times)) else {
-            return Err(LakeError::Rows {
-                table: self.table.clone(),
-                message: "the partitioning column is null".to_owned(),
-            });
-        };
-        self.watermark = self.watermark.max(Some(highest));
-        if day(lowest) == day(highest) {
-            return Ok(vec![(day(lowest), rows)]);
-        }
-        let mut days: BTreeMap<i32, Vec<u32>> = BTreeMap::new();
-        for (row, time) in (0u32..).zip(times.values()) {
-            days.entry(day(*time)).or_default().push(row);
-        }
-        days.into_iter()
-            .map(|(day, indices)| {
-                let rows = take_record_batch(&rows, &UInt32Array::from(indices))
-                    .map_err(LakeError::rows(&self.table))?;
-                Ok((day, rows))
-            })
-            .collect()
-    }
-
-    /// Encodes the buffered rows of a day.
-    async fn write_out(&mut self, day: i32) -> Result<(), LakeError> {
-        let Some(buffered) = self.buffer.remove(&day) else { return Ok(()) };
+    /// Encodes the buffered rows of a partition.
+    async fn write_out(&mut self, key: Key) -> Result<(), LakeError> {
+        let Some(buffered) = self.buffer.remove(&key) else { return Ok(()) };
         self.buffered_bytes -= buffered.bytes;
-        match self.open.iter().position(|file| file.day == day) {
+        let batches = self.sorter.sort(buffered.batches).map_err(LakeError::rows(&self.table))?;
+        match self.open.iter().position(|file| file.key == key) {
             Some(index) => {
                 let file = self.open.remove(index);
                 self.open.push(file);
@@ -242,15 +211,15 @@ impl TableWriter {
                 if self.open.len() == MAX_OPEN_FILES {
                     self.close_oldest().await?;
                 }
-                let key =
-                    self.partition.copy_with_data(Struct::from_iter([Some(Literal::date(day))]));
-                let writer = self.builder.build(Some(key)).await.map_err(self.failed("open"))?;
-                self.open.push(OpenFile { day, writer });
+                let partition = self.partition.copy_with_data(buffered.partition);
+                let writer =
+                    self.builder.build(Some(partition)).await.map_err(self.failed("open"))?;
+                self.open.push(OpenFile { key, writer });
             }
         }
         let failed = self.failed("write");
         if let Some(file) = self.open.last_mut() {
-            for batch in buffered.batches {
+            for batch in batches {
                 if let Err(error) = file.writer.write(batch).await {
                     return Err(failed(error));
                 }
@@ -278,12 +247,6 @@ pub(super) async fn remove(file_io: &FileIO, files: &[DataFile]) {
             tracing::debug!(file = file.file_path(), %error, "unused data file stays");
         }
     }
-}
-
-/// Days since 1970, rounded down also before it.
-fn day(micros: i64) -> i32 {
-    // The quotient of any i64 fits: i64::MAX µs are about 107 million days.
-    i32::try_from(micros.div_euclid(MICROS_PER_DAY)).unwrap_or(i32::MAX)
 }
 
 /// How data files are encoded.

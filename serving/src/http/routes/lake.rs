@@ -58,6 +58,8 @@ struct TableBody {
     snapshots: u64,
     /// How rows are spread over files.
     partition: Vec<String>,
+    /// What orders the rows of a file; empty for the order of the journal.
+    sort: Vec<String>,
     /// Columns, in order.
     columns: Vec<ColumnBody>,
     /// How to open it.
@@ -143,6 +145,7 @@ fn body(table: TableInfo, place: &LakePlace) -> TableBody {
         bytes: table.bytes,
         snapshots: table.snapshots,
         partition: table.partition,
+        sort: table.sort,
         columns: table
             .columns
             .into_iter()

@@ -51,6 +51,7 @@ async fn the_tables_are_listed_with_how_to_open_them() {
         bytes: 4_000,
         snapshots: 2,
         partition: vec!["_event_time_day=day(_event_time)".to_owned()],
+        sort: vec!["_event_id".to_owned()],
         columns: vec![ColumnInfo {
             name: "_event_time".to_owned(),
             ty: "timestamptz".to_owned(),

@@ -12,8 +12,7 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    /// May its entries go into another manifest? Only those of data files under the partition spec
-    /// that new files have.
+    /// May its entries go into another manifest? Only those of data files under one partition spec.
     pub(super) fn is_ours(&self, spec: i32) -> bool {
         self.file.content == ManifestContentType::Data && self.file.partition_spec_id == spec
     }

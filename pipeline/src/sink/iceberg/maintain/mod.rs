@@ -25,7 +25,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use iceberg::spec::{DataFile, TableMetadata};
+use iceberg::spec::{DataFile, ManifestContentType, Struct, TableMetadata};
 use iceberg::table::Table;
 use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, ErrorKind, TableIdent};
@@ -39,6 +39,7 @@ use self::rewrite::Job;
 use super::catalog;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
+use super::partition;
 use super::publish::{Published, Publisher};
 use super::writer::{ROW_GROUP_BYTES, properties};
 use crate::clock;
@@ -188,9 +189,15 @@ impl From<NotReplaced> for LakeError {
     }
 }
 
+/// A data file and the partition spec that it was written under.
+struct LiveFile {
+    spec: i32,
+    file: DataFile,
+}
+
 /// Live files by path.
 struct Live {
-    files: HashMap<String, DataFile>,
+    files: HashMap<String, LiveFile>,
     candidates: Vec<Candidate>,
     size: TableSize,
 }
@@ -273,7 +280,8 @@ impl Run<'_> {
         if !self.maintenance.dry_run {
             // Manifests alone, where there are many small ones and nothing was merged.
             if report.merged_files == 0 {
-                self.replace(ident, &HashSet::new(), &[]).await?;
+                let spec = table.metadata().default_partition_spec_id();
+                self.replace(ident, spec, &HashSet::new(), &[]).await?;
             }
             report.expired_snapshots = self.expire(ident).await?;
         }
@@ -305,22 +313,27 @@ impl Run<'_> {
         &self,
         ident: &TableIdent,
         table: &Table,
-        files: &HashMap<String, DataFile>,
+        files: &HashMap<String, LiveFile>,
         merge: &Merge,
     ) -> Result<(), LakeError> {
         let failed =
             || LakeError::catalog(format!("rewrite files of lake table `{}`", ident.name()));
-        let sources: Vec<&DataFile> =
+        let sources: Vec<&LiveFile> =
             merge.paths.iter().filter_map(|path| files.get(path)).collect();
         let (Some(first), Some(snapshot)) =
             (sources.first(), table.metadata().current_snapshot_id())
         else {
             return Ok(());
         };
+        let metadata = table.metadata();
+        let Some(spec) = metadata.partition_spec_by_id(first.spec) else {
+            return Ok(());
+        };
         let job = Job {
             paths: &merge.paths,
-            partition: first.partition().clone(),
-            rows: sources.iter().map(|file| file.record_count()).sum(),
+            spec,
+            partition: first.file.partition().clone(),
+            rows: sources.iter().map(|live| live.file.record_count()).sum(),
             // Encoded anew the rows may take a little more: that is no reason for a second file.
             target: usize::try_from(self.maintenance.target_file_bytes).unwrap_or(usize::MAX) / 4
                 * 5,
@@ -331,7 +344,7 @@ impl Run<'_> {
         let written = rewrite::rewrite(table, snapshot, &job, properties).await.map_err(failed())?;
         fail_point::hit("lake_files_rewritten");
         let removed = merge.paths.iter().cloned().collect();
-        match self.replace(ident, &removed, &written).await {
+        match self.replace(ident, spec.spec_id(), &removed, &written).await {
             Ok(()) => Ok(()),
             Err(NotReplaced::Surely(error)) => {
                 super::writer::remove(table.file_io(), &written).await;
@@ -342,10 +355,11 @@ impl Run<'_> {
         }
     }
 
-    /// Commits `added` in the place of `removed`, again on each new head.
+    /// Commits `added` in the place of `removed`, all of one partition spec, again on each new head.
     async fn replace(
         &self,
         ident: &TableIdent,
+        spec: i32,
         removed: &HashSet<String>,
         added: &[DataFile],
     ) -> Result<(), NotReplaced> {
@@ -353,7 +367,7 @@ impl Run<'_> {
             || LakeError::catalog(format!("replace files of lake table `{}`", ident.name()));
         for _ in 0..ATTEMPTS {
             let head = self.load(ident).await.map_err(NotReplaced::Surely)?;
-            let built = replace::build(&head, removed, added).await;
+            let built = replace::build(&head, spec, removed, added).await;
             let built = built.map_err(|error| NotReplaced::Surely(failed()(error)))?;
             let Some(Replacement { snapshot_id, requirements, updates, written }) = built else {
                 return Ok(());
@@ -423,26 +437,37 @@ async fn live(table: &Table, target_bytes: u64) -> iceberg::Result<Live> {
         Live { files: HashMap::new(), candidates: Vec::new(), size: TableSize::default() };
     live.size.snapshots = metadata.snapshots().len() as u64;
     let Some(snapshot) = metadata.current_snapshot() else { return Ok(live) };
-    let spec = metadata.default_partition_spec();
     let schema = table.current_schema_ref();
+    let mut groups: HashMap<(i32, Struct), usize> = HashMap::new();
     for manifest in head::load(table, snapshot).await? {
         live.size.manifests += 1;
         for entry in manifest.live() {
             live.size.files += 1;
             live.size.bytes += entry.file_size_in_bytes();
-            if !manifest.is_ours(spec.spec_id()) {
+            if manifest.file.content != ManifestContentType::Data {
                 continue;
             }
+            // Files of each spec are merged among themselves. Where one is not usable any more, because
+            // somebody dropped its column, its files stay as they are.
             let file = entry.data_file().clone();
+            let Some(spec) = metadata.partition_spec_by_id(manifest.file.partition_spec_id) else {
+                continue;
+            };
+            let Ok(text) = partition::text(spec, &schema, file.partition()) else { continue };
+            let next = groups.len();
+            let partition = (spec.spec_id(), file.partition().clone());
+            let group = *groups.entry(partition).or_insert(next);
             let committed = entry.snapshot_id().and_then(|id| metadata.snapshot_by_id(id));
             live.candidates.push(Candidate {
                 path: file.file_path().to_owned(),
-                partition: spec.partition_to_path(file.partition(), schema.clone()),
+                partition: text,
+                group,
                 bytes: file.file_size_in_bytes(),
                 sequence: entry.sequence_number().unwrap_or(0),
                 committed_at: committed.map(|snapshot| snapshot.timestamp_ms()),
             });
-            live.files.insert(file.file_path().to_owned(), file);
+            let spec = spec.spec_id();
+            live.files.insert(file.file_path().to_owned(), LiveFile { spec, file });
         }
     }
     let mut partitions: HashMap<&str, u64> = HashMap::new();

@@ -7,6 +7,9 @@ pub(super) struct Candidate {
     pub path: String,
     /// Its partition, as a path.
     pub partition: String,
+    /// Number of its partition: paths do not tell a null from a text `null`, nor the same values
+    /// under two specs.
+    pub group: usize,
     /// Its size.
     pub bytes: u64,
     /// Its data sequence number: files of later commits have higher ones.
@@ -46,10 +49,11 @@ const LARGE: f64 = 0.75;
 pub(super) fn plan(mut candidates: Vec<Candidate>, rule: &Rule) -> Vec<Merge> {
     let large = (rule.target as f64 * LARGE) as u64;
     candidates.sort_by(|a, b| {
-        (&a.partition, a.sequence, &a.path).cmp(&(&b.partition, b.sequence, &b.path))
+        let order = |file: &Candidate| (file.group, file.sequence);
+        a.partition.cmp(&b.partition).then(order(a).cmp(&order(b))).then(a.path.cmp(&b.path))
     });
     let mut merges = Vec::new();
-    for partition in candidates.chunk_by(|a, b| a.partition == b.partition) {
+    for partition in candidates.chunk_by(|a, b| a.group == b.group) {
         let is_settled = partition
             .iter()
             .all(|file| file.committed_at.is_none_or(|at| at < rule.settled_before));
@@ -96,7 +100,8 @@ mod tests {
             let (bytes, at) = rest.split_once('@').unwrap_or((rest, "5000"));
             Candidate {
                 path: format!("f{number}"),
-                partition: partition.to_owned(),
+                partition: partition.trim_end_matches('2').to_owned(),
+                group: partition.bytes().map(usize::from).sum(),
                 bytes: bytes.parse().expect("a number"),
                 sequence: number as i64,
                 committed_at: at.parse().ok(),
@@ -127,6 +132,13 @@ mod tests {
     }
 
     #[test]
+    fn partitions_with_one_path_stay_apart() {
+        // `a2` is another partition that is shown like `a`.
+        check("a:10@1 a2:5@1 a:20@2 a2:7@2", &["a 30 f0+f2", "a 12 f1+f3"]);
+        check("a:10@1 a2:5@1", &[]);
+    }
+
+    #[test]
     fn a_partition_that_is_written_to_waits_until_it_is_worth_it() {
         check("a:1 a:1 a:1", &[]);
         check("a:1 a:1 a:1 a:1", &["a 4 f0+f1+f2+f3"]);
@@ -147,6 +159,7 @@ mod tests {
             merged.push(Candidate {
                 path: format!("m{number}"),
                 partition: merge.partition,
+                group: 0,
                 bytes: merge.bytes,
                 sequence: number as i64,
                 committed_at: Some(2_000),

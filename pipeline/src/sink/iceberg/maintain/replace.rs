@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use iceberg::spec::{
     DataFile, FormatVersion, MAIN_BRANCH, ManifestFile, ManifestListWriter, ManifestWriterBuilder,
-    Operation, Snapshot, SnapshotReference, SnapshotRetention, SnapshotSummaryCollector, Summary,
-    TableMetadata,
+    Operation, PartitionSpec, Snapshot, SnapshotReference, SnapshotRetention,
+    SnapshotSummaryCollector, Summary, TableMetadata,
 };
 use iceberg::table::Table;
 use iceberg::{Error, ErrorKind, Result, TableRequirement, TableUpdate};
@@ -34,10 +34,12 @@ pub(super) struct Replacement {
     pub written: Vec<String>,
 }
 
-/// Builds the snapshot in which `added` stand for the files of `removed` (paths). `None` when there is
+/// Builds the snapshot in which `added` stand for the files of `removed` (paths), all of them of the
+/// partition spec `spec`. `None` when there is
 /// nothing to do. An error of kind `DataInvalid` when a file of `removed` is not live any more.
 pub(super) async fn build(
     table: &Table,
+    spec: i32,
     removed: &HashSet<String>,
     added: &[DataFile],
 ) -> Result<Option<Replacement>> {
@@ -49,7 +51,10 @@ pub(super) async fn build(
             format!("format version {} is not maintained", metadata.format_version()),
         ));
     }
-    let spec = metadata.default_partition_spec();
+    let Some(spec) = metadata.partition_spec_by_id(spec) else {
+        let message = format!("the table has no partition spec {spec} any more");
+        return Err(Error::new(ErrorKind::DataInvalid, message));
+    };
     let (ours, mut carried): (Vec<Loaded>, Vec<Loaded>) =
         head::load(table, parent).await?.into_iter().partition(|m| m.is_ours(spec.spec_id()));
     let many = ours.len() >= MANY_MANIFESTS;
@@ -69,7 +74,7 @@ pub(super) async fn build(
     }
 
     let snapshot_id = new_snapshot_id(metadata);
-    let mut writer = Manifests::new(table, snapshot_id);
+    let mut writer = Manifests::new(table, spec, snapshot_id);
     let mut summary = SnapshotSummaryCollector::default();
     let mut totals = Totals::of(parent.summary());
     let schema = table.current_schema_ref();
@@ -165,6 +170,7 @@ fn new_snapshot_id(metadata: &TableMetadata) -> i64 {
 /// Writes entries into as many manifests as they need.
 struct Manifests<'a> {
     table: &'a Table,
+    spec: &'a PartitionSpec,
     snapshot_id: i64,
     current: Option<(iceberg::spec::ManifestWriter, usize)>,
     done: Vec<ManifestFile>,
@@ -172,8 +178,8 @@ struct Manifests<'a> {
 }
 
 impl<'a> Manifests<'a> {
-    fn new(table: &'a Table, snapshot_id: i64) -> Self {
-        Self { table, snapshot_id, current: None, done: Vec::new(), written: Vec::new() }
+    fn new(table: &'a Table, spec: &'a PartitionSpec, snapshot_id: i64) -> Self {
+        Self { table, spec, snapshot_id, current: None, done: Vec::new(), written: Vec::new() }
     }
 
     async fn next(
@@ -194,7 +200,7 @@ impl<'a> Manifests<'a> {
                     output,
                     Some(self.snapshot_id),
                     self.table.current_schema_ref(),
-                    self.table.metadata().default_partition_spec().as_ref().clone(),
+                    self.spec.clone(),
                 );
                 self.current.insert((builder.build_v2_data(), 0))
             }

@@ -1,22 +1,28 @@
-//! The rows of some data files, written into new ones: same rows, same order, nothing else.
+//! The rows of some data files, written into new ones: same rows, nothing else.
+//!
+//! Their order is that of the files one after the other. In a table with a sort order they are sorted as
+//! the writer of new rows does it, in runs of bounded size: the files may hold many times more than
+//! fits into memory, so a merged file is sorted as a whole only when it is small.
 
 use std::collections::HashSet;
 
+use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use iceberg::spec::{DataFile, DataFileFormat, PartitionKey, Struct};
+use iceberg::scan::ArrowRecordBatchStream;
+use iceberg::spec::{DataFile, DataFileFormat, PartitionKey, PartitionSpec, Struct};
 use iceberg::table::Table;
 use iceberg::writer::base_writer::data_file_writer::DataFileWriterBuilder;
 use iceberg::writer::file_writer::ParquetWriterBuilder;
-use iceberg::writer::file_writer::location_generator::{
-    DefaultFileNameGenerator, DefaultLocationGenerator,
-};
+use iceberg::writer::file_writer::location_generator::DefaultFileNameGenerator;
 use iceberg::writer::file_writer::rolling_writer::RollingFileWriterBuilder;
 use iceberg::writer::{IcebergWriter, IcebergWriterBuilder};
 use iceberg::{Error, ErrorKind, Result};
 use parquet::file::properties::WriterProperties;
 use uuid::Uuid;
 
-use crate::sink::iceberg::writer::remove;
+use crate::sink::iceberg::partition::Folders;
+use crate::sink::iceberg::sort::Sorter;
+use crate::sink::iceberg::writer::{BUFFER_BYTES, remove};
 
 /// Rows decoded at a time.
 const BATCH_ROWS: usize = 8_192;
@@ -25,6 +31,8 @@ const BATCH_ROWS: usize = 8_192;
 pub(super) struct Job<'a> {
     /// Paths of live files of one partition, in the order in which their rows are to be.
     pub paths: &'a [String],
+    /// The partition spec of the files.
+    pub spec: &'a PartitionSpec,
     /// The partition.
     pub partition: Struct,
     /// Rows in the files.
@@ -63,11 +71,10 @@ pub(super) async fn rewrite(
         ParquetWriterBuilder::new(properties, schema.clone()),
         job.target,
         table.file_io().clone(),
-        DefaultLocationGenerator::new(metadata)?,
+        Folders::new(metadata)?,
         names,
     );
-    let spec = metadata.default_partition_spec().as_ref().clone();
-    let key = PartitionKey::new(spec, schema, job.partition.clone());
+    let key = PartitionKey::new(job.spec.clone(), schema, job.partition.clone());
     let mut writer = DataFileWriterBuilder::new(rolling).build(Some(key)).await?;
     let reader = table
         .reader_builder()
@@ -80,9 +87,9 @@ pub(super) async fn rewrite(
     match reader.read(tasks) {
         Err(error) => failure = Some(error),
         Ok(result) => {
-            let mut rows = result.stream();
+            let mut rows = Sorted::new(Sorter::of(metadata), result.stream());
             loop {
-                let step = match rows.try_next().await {
+                let step = match rows.next().await {
                     Ok(Some(batch)) => writer.write(batch).await,
                     Ok(None) => break,
                     Err(error) => Err(error),
@@ -107,5 +114,39 @@ pub(super) async fn rewrite(
             remove(table.file_io(), &files).await;
             Err(error)
         }
+    }
+}
+
+/// Rows in sorted runs.
+struct Sorted {
+    sorter: Sorter,
+    rows: ArrowRecordBatchStream,
+    /// Of the current run, last first.
+    ready: Vec<RecordBatch>,
+}
+
+impl Sorted {
+    fn new(sorter: Sorter, rows: ArrowRecordBatchStream) -> Self {
+        Self { sorter, rows, ready: Vec::new() }
+    }
+
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        if self.sorter.is_unsorted() {
+            return self.rows.try_next().await;
+        }
+        if self.ready.is_empty() {
+            let (mut run, mut bytes) = (Vec::new(), 0);
+            while bytes < BUFFER_BYTES
+                && let Some(batch) = self.rows.try_next().await?
+            {
+                bytes += batch.get_array_memory_size();
+                run.push(batch);
+            }
+            self.ready = self.sorter.sort(run).map_err(|error| {
+                Error::new(ErrorKind::Unexpected, "sort the rows of a partition").with_source(error)
+            })?;
+            self.ready.reverse();
+        }
+        Ok(self.ready.pop())
     }
 }

@@ -3,6 +3,7 @@
 mod crash;
 mod evolution;
 mod following;
+mod layout;
 mod maintain;
 mod positions;
 mod support;
