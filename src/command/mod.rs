@@ -1,11 +1,13 @@
 //! The subcommands, one file each, and what they share on the command line.
 
+mod backup;
 mod contracts;
 mod deadletters;
 mod demo;
 mod lake;
 mod produce;
 mod read;
+mod restore;
 mod run;
 mod serve;
 mod tail;
@@ -48,6 +50,10 @@ enum Command {
     Tail(tail::Tail),
     /// Look at the Iceberg tables.
     Lake(lake::Lake),
+    /// Copy a data directory, lake included, while a server works on it.
+    Backup(backup::Backup),
+    /// Put a backup back, as a new data directory.
+    Restore(restore::Restore),
     /// Check, test, show, export or draft contracts.
     Contracts(contracts::Contracts),
     /// Generate events of the shop, to a file, to stdout or to a server.
@@ -103,6 +109,8 @@ impl Command {
             Self::Deadletters(deadletters) => deadletters.run(),
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
             Self::Contracts(contracts) => contracts.run(),
             Self::Produce(produce) => produce.run(),
         }

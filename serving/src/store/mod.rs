@@ -12,6 +12,7 @@
 //! `follow.rs` what happens when the contracts are no longer those the directory was written with.
 
 mod absent;
+pub mod backup;
 mod bookkeeping;
 mod contract_state;
 pub mod data_dir;
@@ -49,6 +50,7 @@ pub use self::identity::identity_of;
 pub use self::readers::Readers;
 pub use self::writer::Writer;
 
+use self::backup::Backups;
 use self::error::refused;
 use self::schema::Tables;
 use self::wal::Wal;
@@ -94,6 +96,8 @@ pub struct Store {
     readers: Readers,
     /// Until [`Store::writer`] takes it.
     writer: Mutex<Option<Writer>>,
+    /// None in memory: there are no files to copy.
+    backups: Option<Backups>,
 }
 
 impl Store {
@@ -106,8 +110,11 @@ impl Store {
         let tables = Self::prepare(&conn, dir, &domain, &options)?;
         let mebibytes = |count: u32| u64::from(count) << 20;
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
-        let wal = Wal::of(&file, idle_bytes, mebibytes(options.checkpoint_mib));
-        Ok(Self::assemble(conn, tables, domain, &options, Some(wal))?)
+        let most_bytes = mebibytes(options.checkpoint_mib);
+        let backups = Backups::new(most_bytes);
+        let wal = Wal::of(&file, idle_bytes, most_bytes, backups.clone());
+        let store = Self::assemble(conn, tables, domain, &options, Some(wal))?;
+        Ok(Self { backups: Some(backups), ..store })
     }
 
     /// A store in memory: for contract examples and tests.
@@ -160,7 +167,7 @@ impl Store {
         let readers = Readers::new(domain, Arc::clone(&tables), connections, limit)
             .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
         let writer = Writer::new(conn, Arc::clone(&tables), wal)?;
-        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)) })
+        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None })
     }
 
     /// The writing side. There is one, so this succeeds once.
@@ -172,6 +179,11 @@ impl Store {
     /// The reading side.
     pub fn readers(&self) -> Readers {
         self.readers.clone()
+    }
+
+    /// What backups and the writer agree on; `None` for a store in memory.
+    pub fn backups(&self) -> Option<Backups> {
+        self.backups.clone()
     }
 
     /// Journal and entity tables by name, for messages.

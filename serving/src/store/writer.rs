@@ -76,6 +76,10 @@ impl Writer {
         let last_dead_letter = conn
             .query_row("select coalesce(max(id), 0) from dead_letters", [], |row| row.get(0))
             .map_err(|e| failed("read dead letters", &e))?;
+        if let Some(wal) = &wal {
+            let end = bookkeeping::last_seq(&conn);
+            wal.committed(end.map_err(|e| failed("read the journal's end", &e))?);
+        }
         Ok(Self {
             conn,
             tables,
@@ -235,6 +239,9 @@ impl Writer {
         let start = Instant::now();
         let outcome = self.conn.execute_batch(sql);
         self.times.checkpoint += start.elapsed();
+        if let Some(wal) = &self.wal {
+            wal.checkpointed();
+        }
         if self.replaced >= VACUUM_AFTER {
             match outcome {
                 Ok(()) => self.replaced = 0,
@@ -323,6 +330,9 @@ impl ServingStore for Writer {
                     "keys with equal hashes cannot be told apart".into(),
                 ));
             }
+        }
+        if let Some(wal) = &self.wal {
+            wal.committed(effects.last_seq);
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;
         self.replaced += effects.entities.iter().map(|change| change.replaced.len()).sum::<usize>();

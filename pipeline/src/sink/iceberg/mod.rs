@@ -17,6 +17,7 @@
 //! object stores meet this code at `catalog` (every load and append passes there), `publish` and
 //! `maintain/files.rs`.
 
+mod backup;
 mod catalog;
 mod commit;
 mod config;
@@ -36,6 +37,7 @@ mod table;
 mod tests;
 mod writer;
 
+pub use backup::{LakeSurvey, Relocated, relocate, survey};
 pub use catalog::CATALOG_NAME;
 pub use config::{LakeCatalog, LakeConfig};
 pub use error::{LakeError, Retry};

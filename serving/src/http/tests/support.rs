@@ -76,6 +76,7 @@ impl World {
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
+            backups: None,
             kafka: Vec::new(),
             publishers: Vec::new(),
             registry: None,
