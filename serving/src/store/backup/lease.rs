@@ -123,7 +123,7 @@ fn decide(facts: Facts) -> Decision {
 
 impl Backups {
     /// For a log that is folded at `checkpoint_bytes` when nobody makes a backup.
-    pub(in crate::store) fn new(checkpoint_bytes: u64) -> Self {
+    pub(crate) fn new(checkpoint_bytes: u64) -> Self {
         let most_log_bytes = checkpoint_bytes.saturating_mul(PATIENCE);
         Self { state: Arc::default(), most_log_bytes }
     }
@@ -164,7 +164,7 @@ impl Backups {
 
     /// May the writer make the checkpoint that is due? If so it does, and then calls
     /// [`Self::checkpointed`].
-    pub(in crate::store) fn may_checkpoint(
+    pub(crate) fn may_checkpoint(
         &self,
         log_bytes: u64,
         needed_bytes: u64,
@@ -190,7 +190,7 @@ impl Backups {
     }
 
     /// The writer made a checkpoint, or tried to.
-    pub(in crate::store) fn checkpointed(&self, log_bytes: u64) {
+    pub(crate) fn checkpointed(&self, log_bytes: u64) {
         let mut state = self.state();
         state.is_checkpointing = false;
         state.cut.generation += 1;
@@ -198,7 +198,7 @@ impl Backups {
     }
 
     /// The writer committed.
-    pub(in crate::store) fn committed(&self, log_bytes: u64, position: i64) {
+    pub(crate) fn committed(&self, log_bytes: u64, position: i64) {
         let mut state = self.state();
         state.cut.log_bytes = log_bytes;
         state.cut.position = position;

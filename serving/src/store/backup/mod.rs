@@ -24,6 +24,8 @@ pub mod folder;
 mod lease;
 pub mod manifest;
 pub mod restore;
+#[cfg(test)]
+mod tests;
 
 pub use self::error::BackupError;
 pub use self::lease::{Backups, Cut, Held, LEASE, Lost, Refused};
