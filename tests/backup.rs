@@ -174,6 +174,14 @@ fn a_backup_beside_a_loaded_server_is_its_state_at_one_position() {
     check_all(&restored, &expected, 203);
     assert!(server.stop().success());
 
+    // Moved by hand: the lake says so, and what to do.
+    let moved = Place::of("flights");
+    std::fs::rename(restored.data(), moved.data()).expect("moved");
+    let data = moved.data().display().to_string();
+    agentflow(["lake", "tables", "--data", &data]).failed(2, &["hint:", "lake relocate"]);
+    agentflow(["lake", "relocate", "--data", &data]).succeeded();
+    wait_for_lake(&moved, &expected);
+
     // Nobody works on the original now.
     let cold = agentflow(backup(&place, &backups)).json();
     assert_eq!(number(&cold, "position"), expected.good.len() as i64);

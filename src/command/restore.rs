@@ -1,20 +1,20 @@
 //! `agentflow restore`: a backup as a new data directory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use clap::Args;
 use pipeline::fail_point;
-use pipeline::sink::iceberg;
+use pipeline::sink::iceberg::{self, LakeConfig};
 use serde::Serialize;
 use serving::store::backup::BackupError;
 use serving::store::backup::manifest::{Entry, LakePart, Manifest};
 use serving::store::backup::restore::{RestoreError, Target};
 
 use super::DataArg;
-use super::backup::{WAREHOUSE, told};
+use super::backup::told;
 use crate::failure::{Context, Failure, chain};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::Bar;
@@ -84,7 +84,7 @@ impl Restore {
         }
         let relocated_files = match &manifest.lake {
             Some(LakePart { root: Some(root) }) if !self.without_lake => {
-                relocate(target.path(), root)?
+                relocate(&LakeConfig::new(target.path()), root)?
             }
             _ => 0,
         };
@@ -116,17 +116,14 @@ impl Restore {
     }
 }
 
-/// Makes the lake one of its new folder, if that is another one than its files say.
-fn relocate(data: &Path, root: &str) -> Result<u64, Failure> {
-    let absolute =
-        |path: PathBuf| std::path::absolute(&path).ours(|| format!("resolve `{}`", path.display()));
-    let warehouse = absolute(data.join(WAREHOUSE))?;
-    let new = format!("file://{}", warehouse.display());
-    if new == root {
+/// Makes the lake one of its new folder, if that is another one than its files say; says how many files
+/// were rewritten.
+pub(super) fn relocate(config: &LakeConfig, root: &str) -> Result<u64, Failure> {
+    let wanted = iceberg::root_wanted(config).ours(|| "resolve the lake's folder".to_owned())?;
+    if wanted == root {
         return Ok(0);
     }
-    let catalog = absolute(data.join("lake/catalog.sqlite"))?;
-    let relocated = iceberg::relocate(&catalog, &warehouse, root, &new)
+    let relocated = iceberg::relocate(&config.catalog_file(), &config.warehouse(), root, &wanted)
         .map_err(|error| Failure::ours(chain(&error)))?;
     Ok(relocated.files)
 }

@@ -35,7 +35,7 @@ const TRIES: u32 = 4;
 const CATALOG: &str = "lake/catalog.sqlite";
 
 /// Place of the lake's files in a data directory.
-pub(super) const WAREHOUSE: &str = "lake/warehouse";
+const WAREHOUSE: &str = "lake/warehouse";
 
 #[derive(Debug, Args)]
 #[command(
@@ -166,7 +166,7 @@ impl Backup {
         work.total = cut::store_bytes(data, cut::log_bytes(data));
         if let Some(survey) = &survey {
             copy_lake(folder, survey, &mut work, &mut report, &mut entries)?;
-            let catalog = copy::measure(&fresh.join("catalog.sqlite"), &mut |_| Ok(()))?;
+            let catalog = copy::adopt(&fresh.join("catalog.sqlite"))?;
             entries.push(Entry::new(CATALOG.into(), format!("{name}/catalog.sqlite"), catalog));
         }
 

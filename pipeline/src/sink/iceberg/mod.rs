@@ -37,7 +37,7 @@ mod table;
 mod tests;
 mod writer;
 
-pub use backup::{LakeSurvey, Relocated, relocate, survey};
+pub use backup::{LakeSurvey, Relocated, is_moved, relocate, root, root_wanted, survey};
 pub use catalog::CATALOG_NAME;
 pub use config::{LakeCatalog, LakeConfig};
 pub use error::{LakeError, Retry};

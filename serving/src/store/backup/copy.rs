@@ -64,6 +64,13 @@ pub(super) fn finish(partial: &Path, to: &Path) -> Result<(), BackupError> {
     fs::rename(partial, to).map_err(BackupError::io("rename", partial))
 }
 
+/// Brings a file that somebody else wrote to the disk; length and checksum of it.
+pub fn adopt(file: &Path) -> Result<Copied, BackupError> {
+    let synced = File::open(file).and_then(|file| file.sync_all());
+    synced.map_err(BackupError::io("write", file))?;
+    measure(file, &mut |_| Ok(()))
+}
+
 /// Length and checksum of a file.
 pub fn measure(file: &Path, step: &mut Step<'_>) -> Result<Copied, BackupError> {
     run(file, &mut open(file)?, None, step, |_| Ok(()))
@@ -108,7 +115,8 @@ pub fn sync_folder(folder: &Path) -> Result<(), BackupError> {
     fn sync(folder: &Path) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            if entry.file_type()?.is_dir() {
+            // The system's own folder at the root of a disk is not for everybody to look into.
+            if entry.file_type()?.is_dir() && entry.file_name() != "lost+found" {
                 sync(&entry.path())?;
             }
         }

@@ -34,9 +34,20 @@ use std::path::Path;
 
 use super::{OpenError, StoreOptions, bookkeeping, database, failed};
 
-/// The journal position of the last event in a data directory that we hold.
+/// The journal position of the last event in a data directory that we hold. The store keeps its format:
+/// a backup is made before a new release opens it for the first time, too.
 pub fn position(dir: &Path) -> Result<i64, OpenError> {
     let conn = database::open(dir, &StoreOptions::default())?;
-    database::check_format(&conn, dir)?;
-    Ok(bookkeeping::last_seq(&conn).map_err(|error| failed("read the journal's end", &error))?)
+    let context = "read the journal's end";
+    let tables: i64 = conn
+        .query_row(
+            "select count(*) from duckdb_tables() where table_name = 'source_partitions'",
+            [],
+            |row| row.get(0),
+        )
+        .map_err(|error| failed(context, &error))?;
+    if tables == 0 {
+        return Ok(0);
+    }
+    Ok(bookkeeping::last_seq(&conn).map_err(|error| failed(context, &error))?)
 }

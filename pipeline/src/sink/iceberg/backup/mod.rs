@@ -64,6 +64,30 @@ pub fn survey(config: &LakeConfig, catalog_copy: &Path) -> Result<Option<LakeSur
     })
 }
 
+/// The location that the tables of the local lake of `config` say to lie below; `None` while there are
+/// none. It is another one than that of the lake's folder if that was moved. Blocks.
+pub fn root(config: &LakeConfig) -> Result<Option<String>, LakeError> {
+    let catalog = config.catalog_file();
+    if !catalog.exists() {
+        return Ok(None);
+    }
+    let entries = blocking(&catalog, || entries(&catalog))?;
+    // ROOT/NAMESPACE/TABLE/metadata/FILE
+    let root = |location: &str| location.rsplitn(5, '/').nth(4).map(str::to_owned);
+    Ok(entries.first().and_then(|entry| root(&entry.metadata_location)))
+}
+
+/// The location that the tables of a local lake in `config` should lie below.
+pub fn root_wanted(config: &LakeConfig) -> std::io::Result<String> {
+    Ok(format!("file://{}", std::path::absolute(config.warehouse())?.display()))
+}
+
+/// Is the lake's folder another one than its files say, and is nothing there any more?
+pub fn is_moved(config: &LakeConfig) -> bool {
+    let (Ok(Some(root)), Ok(wanted)) = (root(config), root_wanted(config)) else { return false };
+    root != wanted && !path_of(&root).exists()
+}
+
 /// A table as a catalog names it.
 struct Entry {
     namespace: String,

@@ -25,13 +25,18 @@ pub struct Relocated {
 /// Makes the lake with this catalog file, whose tables said to lie below the location `from`, one
 /// whose tables lie below `to`; that is where its files are: in the folder `warehouse`.
 ///
-/// Nobody may work on it meanwhile. An interrupted one is not gone on with: begin with fresh copies.
+/// Nobody may work on it meanwhile. Interrupted, it is called again: the catalog comes last, and what is
+/// rewritten already does not begin with `from` any more.
 pub fn relocate(
     catalog: &Path,
     warehouse: &Path,
     from: &str,
     to: &str,
 ) -> Result<Relocated, LakeError> {
+    if Path::new(to).starts_with(from) {
+        let source = io::Error::other("the new folder lies inside the old one");
+        return Err(failed("rewrite the lake in", warehouse)(source));
+    }
     let moved = |text: &str| -> Option<String> {
         let rest = text.strip_prefix(from)?;
         (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))

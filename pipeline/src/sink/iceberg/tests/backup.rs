@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use apache_avro::Reader;
 
-use super::super::{relocate, survey, tables};
+use super::super::{is_moved, relocate, root as lake_root, survey, tables};
 use super::maintain::{everything, fill, last, run, thorough};
 use super::support::{MemoryJournal, config, domain, spawn};
 
@@ -41,9 +41,13 @@ fn a_lake_in_another_folder_has_the_same_rows_and_goes_on() {
     let catalog = new.path().join("lake/catalog.sqlite");
     let relocated = relocate(&catalog, &warehouse, &root, &location(new.path())).unwrap();
     assert!(relocated.files > 8, "{relocated:?}");
+    // As after an interruption.
+    assert_eq!(relocate(&catalog, &warehouse, &root, &location(new.path())).unwrap(), relocated);
     assert_eq!(schemas(&warehouse), before, "field ids and all else of the schemas stay");
     // Nothing of it is read from the old folder.
     fs::rename(old.path().join("lake"), old.path().join("gone")).unwrap();
+    assert_eq!(lake_root(&config(new.path())).unwrap(), Some(location(new.path())));
+    assert!(!is_moved(&config(new.path())));
     assert_eq!(everything(new.path()), expected);
     for table in tables(&config(new.path())).unwrap() {
         assert!(table.metadata_location.starts_with(&location(new.path())), "{table:?}");
