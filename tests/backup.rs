@@ -25,6 +25,18 @@ fn backup(place: &Place, to: &Path) -> Vec<String> {
     arguments
 }
 
+/// The same, ended by a full disk: no file may become larger than this.
+fn without_room(place: &Place, to: &Path) {
+    let mut shell = std::process::Command::new("sh");
+    // In units of 512 bytes. Without the trap a signal would end the process before it sees the error.
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 200; exec \"$@\"", "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_agentflow")).args(backup(place, to));
+    let output = shell.output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("no space left") && stderr.contains("hint: free some"), "{stderr}");
+}
+
 fn restore(from: &Path, place: &Place) -> Finished {
     let (from, data) = (from.display().to_string(), place.data().display().to_string());
     agentflow(["restore", "--output", "json", "--from", &from, "--data", &data])
@@ -117,6 +129,28 @@ fn wait_for_lake(place: &Place, sample: &Sample) {
     });
 }
 
+/// Reads the restored lake with PyIceberg, where `make test` has installed it, while the original is not
+/// there.
+fn read_by_others(original: &Place, restored: &Place, expected: &Sample) {
+    let Some(python) = std::env::var_os("AGENTFLOW_PYTHON") else {
+        eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with PyIceberg too");
+        return;
+    };
+    let (lake, hidden) = (original.data().join("lake"), original.path("hidden"));
+    std::fs::rename(&lake, &hidden).expect("hidden");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg/read_lake.py");
+    let output = std::process::Command::new(python)
+        .arg(script)
+        .arg(restored.data().join("lake"))
+        .output()
+        .expect("python starts");
+    std::fs::rename(&hidden, &lake).expect("put back");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(read["events"].as_u64(), Some(expected.good.len() as u64), "{read}");
+    assert_eq!(read["dead_letters"].as_u64(), Some(expected.rejected_count()), "{read}");
+}
+
 #[test]
 fn a_backup_beside_a_loaded_server_is_its_state_at_one_position() {
     let place = Place::of("flights");
@@ -134,6 +168,7 @@ fn a_backup_beside_a_loaded_server_is_its_state_at_one_position() {
     let restored = Place::of("flights");
     restore(&backups, &restored).failed(1, &["no finished backup", "hint:"]);
     killed(&place, &backups, "backup_store_copied:1");
+    without_room(&place, &backups);
     let before = load.sent();
     let one = agentflow(backup(&place, &backups)).json();
     let later = load.sent();
@@ -165,6 +200,7 @@ fn a_backup_beside_a_loaded_server_is_its_state_at_one_position() {
         let data = restored.data().display().to_string();
         assert!(location.starts_with(&format!("file://{data}/")), "{location}");
     }
+    read_by_others(&place, &restored, &expected);
     // It goes on where the backup ended.
     let rest = Load::start(&server, &sample.lines[until..sent]);
     wait_for("the rest", || (rest.sent() == (sent - until).div_ceil(CHUNK)).then_some(()));

@@ -193,7 +193,7 @@ impl Relocate {
 }
 
 /// Why the tables cannot be read, with what to do if they were moved.
-fn unreadable(config: &LakeConfig, error: &LakeError) -> Failure {
+pub(super) fn unreadable(config: &LakeConfig, error: &LakeError) -> Failure {
     let is_moved = config.catalog == LakeCatalog::Local && iceberg::is_moved(config);
     let hint = is_moved.then(|| {
         "the data directory was moved, and the tables' files name each other by absolute paths: run \

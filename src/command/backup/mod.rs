@@ -8,7 +8,7 @@ mod source;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::{SecondsFormat, Utc};
 use clap::Args;
@@ -21,7 +21,7 @@ use serving::store::backup::{BackupError, copy, cut};
 use uuid::Uuid;
 
 use super::{DataArg, lake};
-use crate::failure::{Failure, chain};
+use crate::failure::{Context, Failure, chain};
 use crate::output::{self, Output, OutputArgs};
 use crate::progress::Bar;
 use crate::{logging, signals};
@@ -30,6 +30,9 @@ use self::source::Source;
 
 /// How often a part is begun again that did not hold still.
 const TRIES: u32 = 4;
+
+/// How long before that.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Place of the lake's catalog in a data directory.
 const CATALOG: &str = "lake/catalog.sqlite";
@@ -124,6 +127,8 @@ impl Backup {
                 Err(Trouble::Again(error)) if tries + 1 < TRIES => {
                     tracing::warn!(%error, "beginning this part again");
                     tries += 1;
+                    // A server that is ending takes a moment to let go.
+                    std::thread::sleep(PAUSE);
                     drop(folder);
                     folder = Folder::take(&self.to).map_err(|error| told(&error))?;
                 }
@@ -142,8 +147,7 @@ impl Backup {
 
     /// Neither folder inside the other.
     fn check_apart(&self) -> Result<(), Failure> {
-        let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
-        let (Ok(data), Ok(to)) = (whole(&self.data.data), whole(&self.to)) else { return Ok(()) };
+        let (data, to) = (whole(&self.data.data)?, whole(&self.to)?);
         if data.starts_with(&to) || to.starts_with(&data) {
             let message = format!("`{}` and `{}` lie in one another", data.display(), to.display());
             return Err(Failure::input(message).hint("give a folder apart, best on another disk"));
@@ -153,16 +157,16 @@ impl Backup {
 
     fn once(&self, folder: &Folder, mut work: Work<'_>) -> Result<(Report, Manifest), Trouble> {
         let data = &self.data.data;
+        let source = Source::of(data, folder)?;
         let id = Uuid::new_v4();
         let name = folder.begin(id)?;
         let fresh = folder.path().join(&name);
-        let source = Source::of(data, folder)?;
         let mut report = Report::default();
         let mut entries = Vec::new();
 
         let config = LakeConfig::new(data);
         let survey = iceberg::survey(&config, &fresh.join("catalog.sqlite"))
-            .map_err(|error| Trouble::Final(Failure::ours(chain(&error))))?;
+            .map_err(|error| Trouble::Final(lake::unreadable(&config, &error)))?;
         work.total = cut::store_bytes(data, cut::log_bytes(data));
         if let Some(survey) = &survey {
             copy_lake(folder, survey, &mut work, &mut report, &mut entries)?;
@@ -171,8 +175,6 @@ impl Backup {
         }
 
         let position = source.copy(folder, &fresh, &mut work, |file, copied| {
-            report.copied_files += 1;
-            report.copied_bytes += copied.bytes;
             let stored = format!("{name}/{file}");
             entries.push(Entry::new(file, stored, copied));
         })?;
@@ -194,10 +196,24 @@ impl Backup {
         let finished_at = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
         let manifest = Manifest::new(id, finished_at, position, lake, entries);
         report.position = position;
+        let fresh = |entry: &&Entry| entry.stored.starts_with(&name);
+        for entry in manifest.files.iter().filter(fresh) {
+            report.copied_files += 1;
+            report.copied_bytes += entry.bytes;
+        }
         report.files = manifest.files.len() as u64;
         report.bytes = manifest.bytes();
         Ok((report, manifest))
     }
+}
+
+/// A path without links, as far as it exists.
+fn whole(path: &Path) -> Result<PathBuf, Failure> {
+    let path = std::path::absolute(path).input(|| format!("resolve `{}`", path.display()))?;
+    let real = path
+        .ancestors()
+        .find_map(|there| Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?)));
+    Ok(real.unwrap_or(path))
 }
 
 fn copy_lake(
