@@ -210,9 +210,11 @@ impl Backup {
 /// A path without links, as far as it exists.
 fn whole(path: &Path) -> Result<PathBuf, Failure> {
     let path = std::path::absolute(path).input(|| format!("resolve `{}`", path.display()))?;
-    let real = path
-        .ancestors()
-        .find_map(|there| Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?)));
+    let real = path.ancestors().find_map(|there| {
+        let rest = path.strip_prefix(there).ok()?;
+        // Joining nothing would add a slash.
+        there.canonicalize().ok().map(|real| real.components().chain(rest.components()).collect())
+    });
     Ok(real.unwrap_or(path))
 }
 
