@@ -120,6 +120,7 @@ impl Node {
             ingress,
             pipeline: monitor.clone(),
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
+            backups: store.backups(),
             kafka: from.kafka,
             publishers: publishers.iter().map(PublisherHandle::probe).collect(),
             registry,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::contracts::model::Domain;
+use reqwest::Method;
 use serving::store::data_dir::{DataDir, Holder};
 use serving::store::{OpenError, Store, StoreOptions};
 
@@ -101,6 +102,16 @@ impl Server {
         path: &[&str],
         parameters: &[(&str, String)],
     ) -> Result<(u16, String), Failure> {
+        self.ask(Method::GET, path, parameters)
+    }
+
+    /// Status and body of any request without a body.
+    pub(crate) fn ask(
+        &self,
+        method: Method,
+        path: &[&str],
+        parameters: &[(&str, String)],
+    ) -> Result<(u16, String), Failure> {
         let failed = |error: &reqwest::Error| {
             Failure::ours(format!("ask the running server at {}: {}", self.url, chain(error)))
         };
@@ -109,8 +120,8 @@ impl Server {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
         }
-        let response =
-            self.http.get(url).query(parameters).send().map_err(|error| failed(&error))?;
+        let request = self.http.request(method, url).query(parameters);
+        let response = request.send().map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
         let body = response.text().map_err(|error| failed(&error))?;
         Ok((status, body))

@@ -8,9 +8,18 @@ use support::{Place, agentflow};
 fn help_and_version_go_to_stdout_and_are_fine() {
     let help = agentflow(["--help"]);
     help.succeeded();
-    for subcommand in
-        ["serve", "demo", "run", "read", "deadletters", "lake", "contracts", "produce"]
-    {
+    for subcommand in [
+        "serve",
+        "demo",
+        "run",
+        "read",
+        "deadletters",
+        "lake",
+        "backup",
+        "restore",
+        "contracts",
+        "produce",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {subcommand}")), "{subcommand}: {help:?}");
     }
     assert_eq!(help.stderr, "");

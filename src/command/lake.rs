@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use pipeline::sink::iceberg::{self, LakeConfig, Maintenance, TableReport};
-
+use pipeline::sink::iceberg::{self, LakeCatalog, LakeConfig, LakeError, Maintenance, TableReport};
+use serving::store::data_dir::DataDir;
 use serving::store::identity_of;
 
-use super::DataArg;
+use super::{DataArg, restore};
 use crate::failure::{Failure, chain};
 use crate::lake_args::LakeArgs;
 use crate::opened;
@@ -32,6 +32,16 @@ enum Action {
     /// Merge small files, expire old snapshots and remove files that no snapshot needs. Works beside a
     /// running server; Ctrl-C ends it after the merge under way, and the next run goes on.
     Maintain(Maintain),
+    /// Make the tables those of the folder that they lie in, after the data directory was moved: their
+    /// files name each other by absolute paths. Nobody may work on the directory meanwhile; interrupted,
+    /// it is run again.
+    Relocate(Relocate),
+}
+
+#[derive(Debug, Args)]
+struct Relocate {
+    #[command(flatten)]
+    data: DataArg,
 }
 
 #[derive(Debug, Args)]
@@ -80,6 +90,7 @@ impl Lake {
         match self.action {
             Action::Tables(tables) => tables.run(),
             Action::Maintain(maintain) => maintain.run(),
+            Action::Relocate(relocate) => relocate.run(),
         }
     }
 }
@@ -88,7 +99,7 @@ impl Tables {
     fn run(self) -> Result<(), Failure> {
         exists(&self.data.data)?;
         let config = config(&self.data.data, &self.place)?;
-        let tables = iceberg::tables(&config).map_err(|e| Failure::ours(chain(&e)))?;
+        let tables = iceberg::tables(&config).map_err(|e| unreadable(&config, &e))?;
         if self.output.output == Output::Json {
             return output::json(&tables);
         }
@@ -122,7 +133,7 @@ impl Maintain {
             ..Maintenance::default()
         };
         let config = config(&self.data.data, &self.place)?;
-        let known = || iceberg::tables(&config).map_err(|e| Failure::ours(chain(&e)));
+        let known = || iceberg::tables(&config).map_err(|e| unreadable(&config, &e));
         if let Some(wanted) = &self.table {
             let names: Vec<String> = known()?.into_iter().map(|table| table.name).collect();
             if !names.contains(wanted) {
@@ -144,7 +155,7 @@ impl Maintain {
             },
         );
         bar.finish();
-        let reports = reports.map_err(|error| Failure::ours(chain(&error)))?;
+        let reports = reports.map_err(|error| unreadable(&config, &error))?;
         if self.output.output == Output::Json {
             output::json(&reports)?;
         } else {
@@ -161,6 +172,35 @@ impl Maintain {
                 .hint("the rest was done, and nothing is lost: run it again")),
         }
     }
+}
+
+impl Relocate {
+    fn run(self) -> Result<(), Failure> {
+        exists(&self.data.data)?;
+        let directory = DataDir::lock(&self.data.data, "lake relocate", None)
+            .map_err(|error| opened::refused(&error))?;
+        let config = LakeConfig::new(directory.path());
+        let root = iceberg::root(&config).map_err(|error| Failure::ours(chain(&error)))?;
+        let files = match root {
+            Some(root) => restore::relocate(&config, &root)?,
+            None => 0,
+        };
+        output::line(&match files {
+            0 => "the tables lie where their files say".to_owned(),
+            files => format!("{files} files rewritten"),
+        })
+    }
+}
+
+/// Why the tables cannot be read, with what to do if they were moved.
+pub(super) fn unreadable(config: &LakeConfig, error: &LakeError) -> Failure {
+    let is_moved = config.catalog == LakeCatalog::Local && iceberg::is_moved(config);
+    let hint = is_moved.then(|| {
+        "the data directory was moved, and the tables' files name each other by absolute paths: run \
+         `agentflow lake relocate --data DIR`, or move it back"
+            .to_owned()
+    });
+    Failure::ours(chain(error)).maybe_hint(hint)
 }
 
 /// The lake of a data directory that a server may hold.

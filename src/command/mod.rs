@@ -1,5 +1,6 @@
 //! The subcommands, one file each, and what they share on the command line.
 
+mod backup;
 mod contracts;
 mod deadletters;
 mod demo;
@@ -7,6 +8,7 @@ mod lake;
 mod produce;
 mod read;
 mod rebuild;
+mod restore;
 mod run;
 mod serve;
 mod tail;
@@ -51,6 +53,10 @@ enum Command {
     Lake(lake::Lake),
     /// Make the serving store anew from the lake.
     Rebuild(rebuild::Rebuild),
+    /// Copy a data directory, lake included, while a server works on it.
+    Backup(backup::Backup),
+    /// Put a backup back, as a new data directory.
+    Restore(restore::Restore),
     /// Check, test, show, export or draft contracts.
     Contracts(contracts::Contracts),
     /// Generate events of the shop, to a file, to stdout or to a server.
@@ -107,6 +113,8 @@ impl Command {
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
             Self::Rebuild(rebuild) => rebuild.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
             Self::Contracts(contracts) => contracts.run(),
             Self::Produce(produce) => produce.run(),
         }

@@ -38,6 +38,8 @@ pub enum Code {
     ForeignOrigin,
     /// No such route, metric, entity type, entity, contract or version.
     NotFound,
+    /// Somebody else does the same at the moment, or what was begun holds no more.
+    Conflict,
     /// The route has no such method.
     MethodNotAllowed,
     /// The body is larger than the limit, or holds too many events.
@@ -62,6 +64,7 @@ impl Code {
             Self::InvalidBody | Self::UnsupportedVersion => StatusCode::BAD_REQUEST,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownParameter | Self::InvalidParameter => StatusCode::UNPROCESSABLE_ENTITY,

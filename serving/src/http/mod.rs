@@ -38,10 +38,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use monitor::{PipelineMonitor, PipelineState};
+pub use routes::backup::BackupBody;
 pub use routes::dead_letters::DeadLetterBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{catalog, contracts, dead_letters, docs, entity, events, health};
+use routes::{backup, catalog, contracts, dead_letters, docs, entity, events, health};
 use routes::{lake, lineage, metrics, scrape};
 
 /// All routes in all their layers.
@@ -73,6 +74,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(contracts::version))
         .routes(routes!(lineage::read))
         .routes(routes!(lake::list))
+        .routes(routes!(backup::begin))
+        .routes(routes!(backup::renew, backup::end))
         .routes(routes!(health::read))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

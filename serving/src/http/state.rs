@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::monitor::PipelineMonitor;
 use crate::cache::Cache;
 use crate::store::Readers;
+use crate::store::backup::Backups;
 use crate::telemetry::Telemetry;
 
 /// Looks at the lake from outside.
@@ -73,6 +74,8 @@ pub struct AppState {
     pub pipeline: Arc<PipelineMonitor>,
     /// How the lake is; `None` when the process has none.
     pub lake: Option<LakeProbe>,
+    /// What backups and the writer agree on; `None` for a store in memory.
+    pub backups: Option<Backups>,
     /// How the sources that read Kafka are.
     pub kafka: Vec<KafkaProbe>,
     /// How the topics are that are published.

@@ -20,6 +20,9 @@ use super::error::OpenError;
 /// Name of the lock file.
 const LOCK: &str = "LOCK";
 
+/// Name of the file that a directory has while a backup is put back into it.
+pub(super) const RESTORING: &str = "RESTORING";
+
 /// Name of the folder in which the lake lies.
 const LAKE: &str = "lake";
 
@@ -62,6 +65,19 @@ pub struct DataDir {
 impl DataDir {
     /// Creates the directory if need be and takes it for this process.
     pub fn lock(dir: &Path, role: &str, listen: Option<SocketAddr>) -> Result<Self, OpenError> {
+        let held = Self::lock_any(dir, role, listen)?;
+        if dir.join(RESTORING).exists() {
+            return Err(OpenError::HalfRestored { dir: dir.to_path_buf() });
+        }
+        Ok(held)
+    }
+
+    /// The same for a directory that may be half restored: to put a backup into it.
+    pub(super) fn lock_for_restore(dir: &Path) -> Result<Self, OpenError> {
+        Self::lock_any(dir, "restore", None)
+    }
+
+    fn lock_any(dir: &Path, role: &str, listen: Option<SocketAddr>) -> Result<Self, OpenError> {
         let not_writable = |source| OpenError::NotWritable { dir: dir.to_path_buf(), source };
         fs::create_dir_all(dir).map_err(not_writable)?;
         let lock = OpenOptions::new()

@@ -26,6 +26,12 @@ pub enum OpenError {
         /// Who holds it.
         holder: Box<Holder>,
     },
+    /// A backup was being put back into the directory, and not all of it is there.
+    #[error("data directory `{}` is only half restored", dir.display())]
+    HalfRestored {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The database file is something else, damaged, or of a DuckDB that is too new.
     #[error("`{}` cannot be opened as a DuckDB database: {message}", file.display())]
     NotADatabase {
@@ -103,6 +109,10 @@ impl OpenError {
                 }
                 None => "wait until it has finished, or stop it".into(),
             }),
+            Self::HalfRestored { .. } => Some(
+                "run `agentflow restore` to its end, or remove the directory and restore anew"
+                    .into(),
+            ),
             Self::NotADatabase { .. } => {
                 Some("choose another data directory; this one is left as it was".into())
             }

@@ -13,6 +13,7 @@
 
 mod absent;
 mod applying;
+pub mod backup;
 mod bookkeeping;
 mod contract_state;
 pub mod data_dir;
@@ -53,6 +54,7 @@ pub use self::readers::Readers;
 pub use self::writer::Writer;
 
 use self::applying::Applying;
+use self::backup::Backups;
 use self::error::refused;
 use self::schema::Tables;
 use self::wal::Wal;
@@ -98,6 +100,8 @@ pub struct Store {
     readers: Readers,
     /// Until [`Store::writer`] takes it.
     writer: Mutex<Option<Writer>>,
+    /// None in memory: there are no files to copy.
+    backups: Option<Backups>,
 }
 
 impl Store {
@@ -110,8 +114,11 @@ impl Store {
         let tables = Self::prepare(&conn, dir, &domain, &options)?;
         let mebibytes = |count: u32| u64::from(count) << 20;
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
-        let wal = Wal::of(&file, idle_bytes, mebibytes(options.checkpoint_mib));
-        Ok(Self::assemble(conn, tables, domain, &options, Some(wal))?)
+        let most_bytes = mebibytes(options.checkpoint_mib);
+        let backups = Backups::new(most_bytes);
+        let wal = Wal::of(&file, idle_bytes, most_bytes, backups.clone());
+        let store = Self::assemble(conn, tables, domain, &options, Some(wal))?;
+        Ok(Self { backups: Some(backups), ..store })
     }
 
     /// A store in memory: for contract examples and tests.
@@ -166,7 +173,7 @@ impl Store {
             Readers::new(domain, Arc::clone(&tables), connections, applying.clone(), limit)
                 .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
         let writer = Writer::new(conn, Arc::clone(&tables), wal, applying)?;
-        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)) })
+        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None })
     }
 
     /// The writing side. There is one, so this succeeds once.
@@ -178,6 +185,11 @@ impl Store {
     /// The reading side.
     pub fn readers(&self) -> Readers {
         self.readers.clone()
+    }
+
+    /// What backups and the writer agree on; `None` for a store in memory.
+    pub fn backups(&self) -> Option<Backups> {
+        self.backups.clone()
     }
 
     /// Journal and entity tables by name, for messages.

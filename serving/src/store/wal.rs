@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::backup::Backups;
 use super::database;
 
 /// Free space that a checkpoint must find, beyond four times the log: changed rows bring the
@@ -24,6 +25,8 @@ pub(super) struct Wal {
     idle_bytes: u64,
     /// Checkpoint before the next commit beyond this many bytes.
     most_bytes: u64,
+    /// Backups hold checkpoints back.
+    backups: Backups,
 }
 
 /// What to do about the log.
@@ -39,18 +42,40 @@ pub(super) enum Due {
 
 impl Wal {
     /// The log of the database `file`.
-    pub(super) fn of(file: &Path, idle_bytes: u64, most_bytes: u64) -> Self {
-        Self { file: database::log_of(file), idle_bytes, most_bytes }
+    pub(super) fn of(file: &Path, idle_bytes: u64, most_bytes: u64, backups: Backups) -> Self {
+        Self { file: database::log_of(file), idle_bytes, most_bytes, backups }
     }
 
     /// What to do when no batch waits.
     pub(super) fn when_idle(&self) -> Due {
-        due(self.bytes(), self.idle_bytes, || self.free_bytes())
+        self.due(self.idle_bytes)
     }
 
     /// What to do before a commit.
     pub(super) fn before_commit(&self) -> Due {
-        due(self.bytes(), self.most_bytes, || self.free_bytes())
+        self.due(self.most_bytes)
+    }
+
+    /// A commit was made, the last event of the journal is at `position`.
+    pub(super) fn committed(&self, position: i64) {
+        self.backups.committed(self.bytes(), position);
+    }
+
+    /// The checkpoint that was due was made, or failed.
+    pub(super) fn checkpointed(&self) {
+        self.backups.checkpointed(self.bytes());
+    }
+
+    fn due(&self, limit: u64) -> Due {
+        let bytes = self.bytes();
+        match due(bytes, limit, || self.free_bytes()) {
+            Due::Checkpoint
+                if !self.backups.may_checkpoint(bytes, needed(bytes), || self.free_bytes()) =>
+            {
+                Due::Nothing
+            }
+            due => due,
+        }
     }
 
     fn bytes(&self) -> u64 {
@@ -69,11 +94,15 @@ fn due(bytes: u64, limit: u64, free_bytes: impl FnOnce() -> Option<u64>) -> Due 
     if bytes <= limit {
         return Due::Nothing;
     }
-    let needed = bytes.saturating_mul(4).saturating_add(SPARE_BYTES);
     match free_bytes() {
-        Some(free) if free < needed => Due::NoRoom,
+        Some(free) if free < needed(bytes) => Due::NoRoom,
         _ => Due::Checkpoint,
     }
+}
+
+/// Free space that a checkpoint of so long a log must find.
+fn needed(bytes: u64) -> u64 {
+    bytes.saturating_mul(4).saturating_add(SPARE_BYTES)
 }
 
 #[cfg(test)]

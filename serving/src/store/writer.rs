@@ -88,6 +88,10 @@ impl Writer {
             .query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))
             .map_err(|e| failed("read the end of `ingest`", &e))?;
         let last_applied_at = last_applied_at.unwrap_or(0);
+        if let Some(wal) = &wal {
+            let end = bookkeeping::last_seq(&conn);
+            wal.committed(end.map_err(|e| failed("read the journal's end", &e))?);
+        }
         Ok(Self {
             conn,
             tables,
@@ -263,6 +267,9 @@ impl Writer {
         let start = Instant::now();
         let outcome = self.conn.execute_batch(sql);
         self.times.checkpoint += start.elapsed();
+        if let Some(wal) = &self.wal {
+            wal.checkpointed();
+        }
         if self.replaced >= VACUUM_AFTER {
             match outcome {
                 Ok(()) => self.replaced = 0,
@@ -355,6 +362,9 @@ impl ServingStore for Writer {
                     "keys with equal hashes cannot be told apart".into(),
                 ));
             }
+        }
+        if let Some(wal) = &self.wal {
+            wal.committed(effects.last_seq);
         }
         self.last_dead_letter += effects.dead_letters.len() as i64;
         self.last_ingest += effects.ingest.num_rows() as i64;

@@ -18,6 +18,7 @@
 //! object stores meet this code at `catalog` (every load and append passes there), `publish` and
 //! `maintain/files.rs`.
 
+mod backup;
 mod cadence;
 mod catalog;
 mod commit;
@@ -44,6 +45,7 @@ mod table;
 mod tests;
 mod writer;
 
+pub use backup::{LakeSurvey, Relocated, is_moved, relocate, root, root_wanted, survey};
 pub use catalog::CATALOG_NAME;
 pub use config::{LakeCatalog, LakeConfig};
 pub use error::{LakeError, Retry};

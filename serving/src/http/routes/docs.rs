@@ -25,6 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "events", description = "Send events; see what became of them."),
         (name = "contracts", description = "What metrics mean and where they come from."),
         (name = "health", description = "How the server is."),
+        (name = "operations", description = "For those who run the server."),
     ),
 )]
 pub(in super::super) struct Head;

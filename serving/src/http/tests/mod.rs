@@ -3,6 +3,7 @@
 //! Bodies are compared with the files under `golden/`, times and ids masked;
 //! `UPDATE_GOLDEN=1 cargo test` writes them anew.
 
+mod backup;
 mod bodies;
 mod docs;
 mod errors;

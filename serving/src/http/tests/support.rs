@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
 use crate::store::Store;
+use crate::store::backup::Backups;
 use crate::telemetry::Telemetry;
 
 /// An API under test.
@@ -76,6 +77,7 @@ impl World {
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
+            backups: None,
             kafka: Vec::new(),
             publishers: Vec::new(),
             registry: None,
@@ -84,6 +86,14 @@ impl World {
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)
+    }
+
+    /// With leases for backups.
+    pub(super) fn with_backups(backups: Backups) -> (Self, HttpSource) {
+        let (mut world, source) = Self::empty();
+        world.state.backups = Some(backups);
+        world.router = router(world.state.clone());
+        (world, source)
     }
 
     pub(super) async fn get(&self, path: &str) -> Reply {

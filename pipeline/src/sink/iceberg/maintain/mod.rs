@@ -31,6 +31,7 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, ErrorKind, TableIdent};
 use serde::Serialize;
 
+pub(super) use self::remove::reachable;
 pub(super) use self::schedule::Schedule;
 
 use self::plan::{Candidate, Merge, Rule};

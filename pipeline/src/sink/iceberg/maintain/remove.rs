@@ -11,7 +11,7 @@ use iceberg::table::Table;
 use super::files::{Listed, key};
 
 /// Every file that the table's metadata lead to, as [`key`]s.
-pub(super) async fn reachable(table: &Table) -> iceberg::Result<HashSet<String>> {
+pub(in crate::sink::iceberg) async fn reachable(table: &Table) -> iceberg::Result<HashSet<String>> {
     let metadata = table.metadata();
     let mut paths = HashSet::new();
     let mut add = |location: &str| paths.insert(key(location));

@@ -18,7 +18,7 @@ use super::support::{
 const DATA_DIR: &str = "AGENTFLOW_TEST_MAINTAIN_DIR";
 
 /// Everything at once: whatever is small is merged, whatever is old goes.
-fn thorough() -> Maintenance {
+pub(super) fn thorough() -> Maintenance {
     Maintenance {
         min_files: 2,
         settled_after: Duration::ZERO,
@@ -29,7 +29,7 @@ fn thorough() -> Maintenance {
     }
 }
 
-fn run(data_dir: &Path, maintenance: &Maintenance) -> Vec<TableReport> {
+pub(super) fn run(data_dir: &Path, maintenance: &Maintenance) -> Vec<TableReport> {
     maintain(&config(data_dir), maintenance, None, &|| false, &mut |_| ()).expect("maintained")
 }
 
@@ -40,7 +40,12 @@ fn report<'a>(reports: &'a [TableReport], table: &str) -> &'a TableReport {
 
 /// `commits` commits of ten events each over three days, and dead letters; the journal goes on where
 /// it ends.
-fn fill(data_dir: &Path, journal: &Arc<MemoryJournal>, domain: &Arc<Domain>, commits: i64) {
+pub(super) fn fill(
+    data_dir: &Path,
+    journal: &Arc<MemoryJournal>,
+    domain: &Arc<Domain>,
+    commits: i64,
+) {
     let lake = spawn(config(data_dir), journal, domain);
     for _ in 0..commits {
         let end = last(journal);
@@ -53,12 +58,12 @@ fn fill(data_dir: &Path, journal: &Arc<MemoryJournal>, domain: &Arc<Domain>, com
     lake.stop();
 }
 
-fn last(journal: &MemoryJournal) -> i64 {
+pub(super) fn last(journal: &MemoryJournal) -> i64 {
     crate::store::Journal::last_seq(journal).expect("a journal in memory")
 }
 
 /// Every row with all its values, as text, in order.
-fn everything(data_dir: &Path) -> Vec<Vec<String>> {
+pub(super) fn everything(data_dir: &Path) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for (table, position) in [("purchase_made", "_seq"), (DEAD_LETTERS, "id")] {
         let rows = rows_of(data_dir, table, position);

@@ -1,5 +1,6 @@
 //! The lake against a real catalog and real files, and a journal in memory.
 
+mod backup;
 mod crash;
 mod evolution;
 mod following;
