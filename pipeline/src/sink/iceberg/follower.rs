@@ -335,15 +335,18 @@ impl Follower {
         let halted = self.tables.iter().filter_map(|table| table.halted.clone());
         errors.extend(halted.map(|message| (message, Retry::Never)));
         let known = errors.len();
+        // Decided before any of them moves: the last ones go along with the first.
+        let due =
+            |table: &Followed| table.halted.is_none() && (all || self.is_table_due(table, end));
+        let due: Vec<bool> = self.tables.iter().map(due).collect();
         match self.catalog().await {
             Err(error) => {
                 errors.push((chain(&error), error.retry()));
                 self.tables.iter_mut().for_each(|table| table.failed = true);
             }
             Ok(catalog) => {
-                for index in 0..self.tables.len() {
-                    let followed = &self.tables[index];
-                    if followed.halted.is_some() || !(all || self.is_table_due(followed, end)) {
+                for (index, is_due) in due.into_iter().enumerate() {
+                    if !is_due {
                         continue;
                     }
                     let vouches = followed.table.source() == RowSource::Ledger;

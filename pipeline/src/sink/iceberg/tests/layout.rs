@@ -443,6 +443,24 @@ fn each_table_commits_at_its_own_pace_and_a_flush_commits_all() {
 }
 
 #[test]
+fn dead_letters_go_along_when_enough_events_wait() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (domain, journal) = (domain(""), Arc::new(MemoryJournal::default()));
+    let lake = spawn(LakeConfig { commit_rows: 100, ..config(dir.path()) }, &journal, &domain);
+    lake.flush(0).expect("the tables are open");
+    journal.append_dead_letters(1..4);
+    let rows: Vec<_> = (1..=100).map(|seq| (seq, NOON)).collect();
+    journal.append(visit(&domain), &rows);
+    let started = Instant::now();
+    while lake.status().commits < 2 {
+        assert!(started.elapsed() < Duration::from_secs(20), "no commit: {:?}", lake.status());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    lake.stop();
+    assert_eq!(rows_of(dir.path(), "dead_letters", "id").num_rows(), 3);
+}
+
+#[test]
 fn a_commit_ends_at_the_size_that_the_contract_says() {
     #[track_caller]
     fn check(lake: &str, commits: std::ops::RangeInclusive<u64>) {
