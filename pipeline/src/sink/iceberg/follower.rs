@@ -349,7 +349,7 @@ impl Follower {
                     if !is_due {
                         continue;
                     }
-                    let vouches = followed.table.source() == RowSource::Ledger;
+                    let vouches = self.tables[index].table.source() == RowSource::Ledger;
                     self.tables[index].tried_at = started;
                     if vouches && !errors.is_empty() {
                         continue;
