@@ -115,8 +115,8 @@ const READ_VISITS: &str = r#"
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import pyarrow.parquet as pq
-import read_lake
-table = dict(read_lake.all_tables(read_lake.open_catalog(sys.argv[2])))["visit"]
+import pyiceberg_reader as reader
+table = dict(reader.all_tables(reader.open_catalog(sys.argv[2])))["visit"]
 tenant = table.scan(row_filter="_tenant == '../b c'")
 day = table.scan(row_filter="_event_time >= '2026-01-31T00:00:00+00:00'")
 def key(row):
@@ -162,7 +162,7 @@ fn others_read_a_table_by_its_declared_partition_also_after_it_has_changed() {
     let read = || -> Value {
         let output = Command::new(&python)
             .args(["-c", READ_VISITS])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/pyiceberg"))
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/lake_readers"))
             .arg(place.data().join("lake"))
             .output()
             .expect("python starts");
