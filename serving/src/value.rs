@@ -123,6 +123,40 @@ pub fn parse_time(text: &str) -> Option<i64> {
     Some(naive.and_utc().timestamp_micros())
 }
 
+/// Reads a time: RFC 3339, a date-time without offset (UTC), a date (its midnight, UTC), or seconds
+/// since 1970. Whole numbers above 20,000,000,000 are milliseconds, as both published clients and
+/// JavaScript mean them.
+pub fn parse_moment(text: &str) -> Option<i64> {
+    let text = text.trim();
+    if let Ok(number) = text.parse::<i64>() {
+        return if number.unsigned_abs() > 20_000_000_000 {
+            number.checked_mul(1_000)
+        } else {
+            number.checked_mul(1_000_000)
+        };
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        let micros = seconds * 1e6;
+        return (micros.abs() < 9e18).then_some(micros.round() as i64);
+    }
+    // A `+` in a query string means a space; nobody wants to know that about `+02:00`.
+    let repaired = match text.rsplit_once(' ') {
+        Some((time, offset)) if offset.len() == 5 && time.contains(':') => {
+            format!("{time}+{offset}")
+        }
+        _ => text.to_owned(),
+    };
+    if let Some(micros) = parse_time(&repaired) {
+        return Some(micros);
+    }
+    for form in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
+        if let Ok(time) = chrono::NaiveDateTime::parse_from_str(text, form) {
+            return Some(time.and_utc().timestamp_micros());
+        }
+    }
+    parse_date(text).map(|days| i64::from(days) * 86_400_000_000)
+}
+
 /// Reads a day, `2026-01-31`: days since 1970-01-01.
 pub fn parse_date(text: &str) -> Option<i32> {
     let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;

@@ -1,11 +1,8 @@
 //! Times as clients write and read them. Inside they are µs UTC.
 
-use chrono::NaiveDateTime;
 use utoipa::ToSchema;
 
-use crate::value::{parse_date, parse_time, time_text};
-
-const DAY: i64 = 86_400_000_000;
+use crate::value::time_text;
 
 pub use pipeline::clock::now;
 
@@ -14,39 +11,7 @@ pub(super) fn seconds_between(earlier: i64, later: i64) -> f64 {
     later.saturating_sub(earlier) as f64 / 1e6
 }
 
-/// Reads a time: RFC 3339, a date-time without offset (UTC), a date (its midnight, UTC), or seconds
-/// since 1970. Whole numbers above 20,000,000,000 are milliseconds, as both published clients and
-/// JavaScript mean them.
-pub fn parse(text: &str) -> Option<i64> {
-    let text = text.trim();
-    if let Ok(number) = text.parse::<i64>() {
-        return if number.unsigned_abs() > 20_000_000_000 {
-            number.checked_mul(1_000)
-        } else {
-            number.checked_mul(1_000_000)
-        };
-    }
-    if let Ok(seconds) = text.parse::<f64>() {
-        let micros = seconds * 1e6;
-        return (micros.abs() < 9e18).then_some(micros.round() as i64);
-    }
-    // A `+` in a query string means a space; nobody wants to know that about `+02:00`.
-    let repaired = match text.rsplit_once(' ') {
-        Some((time, offset)) if offset.len() == 5 && time.contains(':') => {
-            format!("{time}+{offset}")
-        }
-        _ => text.to_owned(),
-    };
-    if let Some(micros) = parse_time(&repaired) {
-        return Some(micros);
-    }
-    for form in ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
-        if let Ok(time) = NaiveDateTime::parse_from_str(text, form) {
-            return Some(time.and_utc().timestamp_micros());
-        }
-    }
-    parse_date(text).map(|days| i64::from(days) * DAY)
-}
+pub use crate::value::parse_moment as parse;
 
 /// A time in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]

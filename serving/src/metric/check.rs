@@ -10,7 +10,7 @@ use duckdb::types::{TimeUnit, Value as SqlValue};
 
 use super::nearest;
 use crate::question::{MetricQuestion, ReadError};
-use crate::value::{date_text, parse_date, parse_time, time_text};
+use crate::value::{date_text, parse_date, parse_moment, time_text};
 
 /// How far `as_of` may lie ahead of the clock: clocks differ a little between machines.
 const FUTURE_TOLERANCE: i64 = 5_000_000;
@@ -113,7 +113,7 @@ pub(crate) fn timestamp(micros: i64) -> SqlValue {
 
 /// Reads the text of an `as_of` or `known_at` parameter.
 pub fn parse_at(parameter: &'static str, text: &str) -> Result<i64, ReadError> {
-    parse_time(text).ok_or_else(|| ReadError::Invalid {
+    parse_moment(text).ok_or_else(|| ReadError::Invalid {
         message: format!("{parameter} `{text}` is not a time"),
         hint: Some("write it in RFC 3339, for example `2026-01-31T10:00:00Z`".to_owned()),
         parameter,

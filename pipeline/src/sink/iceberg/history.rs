@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use contracts::model::Domain;
 use futures::TryStreamExt;
 use iceberg::expr::Reference;
+use iceberg::scan::{FileScanTask, TableScan};
 use iceberg::spec::Datum;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
@@ -223,10 +224,50 @@ impl Kept {
             .with_row_group_filtering_enabled(true)
             .build()
             .map_err(failed())?;
-        let rows: Vec<RecordBatch> =
-            scan.to_arrow().await.map_err(failed())?.try_collect().await.map_err(failed())?;
+        let read = async { scan.to_arrow().await?.try_collect().await };
+        let rows: Vec<RecordBatch> = match read.await {
+            Ok(rows) => rows,
+            // The library does not say which file it was.
+            Err(error) => {
+                return Err(match self.damaged(&scan).await {
+                    Some(file) => {
+                        LakeError::NoHistory { problem: format!("lake table `{name}`: {file}") }
+                    }
+                    None => failed()(error),
+                });
+            }
+        };
         let shaped = rows.iter().map(|rows| self.projection.apply(rows));
         shaped.collect::<Result<_, _>>().map_err(LakeError::rows(name))
+    }
+
+    /// The first file of a scan that is not what its manifest says.
+    async fn damaged(&self, scan: &TableScan) -> Option<String> {
+        let tasks: Vec<FileScanTask> = scan.plan_files().await.ok()?.try_collect().await.ok()?;
+        for task in tasks {
+            let path = &task.data_file_path;
+            let file = match self.table.file_io().new_input(path) {
+                Ok(input) => input.metadata().await,
+                Err(error) => Err(error),
+            };
+            match file {
+                Ok(file) if file.size == task.file_size_in_bytes => {}
+                Ok(file) => {
+                    return Some(format!(
+                        "file `{path}` has {} bytes, its manifest says {}: put it back from a copy, or \
+                         set the table to a snapshot without it",
+                        file.size, task.file_size_in_bytes
+                    ));
+                }
+                Err(error) => {
+                    return Some(format!(
+                        "file `{path}` cannot be read ({error}): put it back from a copy, or set the \
+                         table to a snapshot without it"
+                    ));
+                }
+            }
+        }
+        None
     }
 
     fn in_order(&self, batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {

@@ -231,6 +231,29 @@ fn a_lake_that_lost_rows_is_not_taken_for_whole() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_or_gone_is_named() {
+    let (dir, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let domain = contracts();
+    process(dir.path(), &domain, &lines(50));
+    follow(dir.path(), &domain);
+    let folder = dir.path().join("lake/warehouse").join(&domain.name).join("parcel/data");
+    let day = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    let file = std::fs::read_dir(day).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&file).unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    let check = |what: &str| {
+        let error = rebuild(dir.path(), made.path(), &domain).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(what), "{error}");
+    };
+    std::fs::write(&file, &whole[..100]).unwrap();
+    check("has 100 bytes, its manifest says");
+    std::fs::remove_file(&file).unwrap();
+    check("cannot be read");
+    std::fs::write(&file, &whole).unwrap();
+    rebuild(dir.path(), made.path(), &domain).unwrap();
+}
+
+#[test]
 fn a_directory_without_a_lake_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let error = rebuild(dir.path(), dir.path(), &contracts()).unwrap_err();
