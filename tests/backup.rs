@@ -134,7 +134,7 @@ fn wait_for_lake(place: &Place, sample: &Sample) {
 fn read_by_others(original: &Place, restored: &Place, expected: &Sample) {
     let (lake, hidden) = (original.data().join("lake"), original.path("hidden"));
     std::fs::rename(&lake, &hidden).expect("hidden");
-    check_local(&restored.data().join("lake"), expected);
+    check_local(restored, expected);
     std::fs::rename(&hidden, &lake).expect("put back");
 }
 

@@ -37,7 +37,7 @@ fn every_accepted_event_is_in_the_lake_and_every_rejected_one_among_its_dead_let
         assert!(table["position"].as_i64().is_some_and(|position| position > 0), "{table}");
     }
 
-    check_local(&place.data().join("lake"), &sample);
+    check_local(&place, &sample);
 }
 
 #[test]
@@ -64,10 +64,10 @@ fn after_maintenance_others_read_the_same_events_from_fewer_files() {
     assert!(after.1 * 3 < after.0, "{after:?}");
     let text = maintain(&[]).stdout;
     assert!(text.starts_with("table") && text.contains("dead_letters"), "{text}");
-    check_local(&place.data().join("lake"), &sample);
+    check_local(&place, &sample);
     // The pipeline goes on where it was.
     place.run(&place.file("events.ndjson", &log)).succeeded();
-    check_local(&place.data().join("lake"), &sample);
+    check_local(&place, &sample);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::Place;
 use super::flights::Sample;
 use super::lake_services::LakeServices;
 
@@ -30,15 +31,16 @@ pub fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lake_readers").join(name)
 }
 
-/// Both find the good events of the sample in a local lake, and nothing else.
+/// Both find the good events of the sample in the local lake of a place, and nothing else.
 #[track_caller]
-pub fn check_local(lake: &Path, sample: &Sample) {
+pub fn check_local(place: &Place, sample: &Sample) {
     let Some(python) = python() else { return };
-    let mut pyiceberg = Command::new(&python);
-    pyiceberg.arg(script("pyiceberg_reader.py")).arg(lake).arg("--events").args(COLUMNS);
+    let lake = place.data().join("lake");
+    let mut pyiceberg = place.program(&python);
+    pyiceberg.arg(script("pyiceberg_reader.py")).arg(&lake).arg("--events").args(COLUMNS);
     check("PyIceberg", pyiceberg, sample);
-    let mut clickhouse = Command::new(&python);
-    clickhouse.arg(script("clickhouse_reader.py")).arg(lake).args(COLUMNS);
+    let mut clickhouse = place.program(&python);
+    clickhouse.arg(script("clickhouse_reader.py")).arg(&lake).args(COLUMNS);
     check("ClickHouse", clickhouse, sample);
 }
 

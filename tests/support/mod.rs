@@ -147,11 +147,16 @@ impl Place {
 
     /// The binary with these arguments, where it sees the place's data.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let Some(disk) = &self.disk else { return command(arguments) };
+        without_settings(self.program(OsStr::new(BINARY)), arguments)
+    }
+
+    /// A program, where it sees the place's data.
+    pub fn program(&self, program: &OsStr) -> Command {
+        let Some(disk) = &self.disk else { return Command::new(program) };
         let words = disk.enter();
-        let mut program = Command::new(&words[0]);
-        program.args(&words[1..]).arg(BINARY);
-        without_settings(program, arguments)
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program);
+        command
     }
 
     /// Runs the binary to its end.

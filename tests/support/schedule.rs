@@ -413,7 +413,7 @@ impl<'a> Schedule<'a> {
         super::flights::check_all(&self.place, sample, self.seed);
         match &self.lake {
             Some(lake) => lake_readers::check_rest(&lake.services, sample),
-            None => lake_readers::check_local(&self.place.data().join("lake"), sample),
+            None => lake_readers::check_local(&self.place, sample),
         }
     }
 }
