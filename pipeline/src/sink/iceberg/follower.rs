@@ -25,7 +25,7 @@ use super::error::{LakeError, Retry, chain};
 use super::listing::TableInfo;
 use super::maintain::Schedule;
 use super::schema::{RowSource, sanitise, tables};
-use super::status::{LakeStatus, SharedStatus, TableStatus};
+use super::status::{Complete, LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
 use crate::clock;
 use crate::sink::backoff::Backoff;
@@ -112,6 +112,12 @@ impl LakeHandle {
     /// How it goes. Takes no time: the follower keeps it up to date.
     pub fn status(&self) -> LakeStatus {
         self.status.read()
+    }
+
+    /// Points up to which the lake has been complete, and since when, oldest first. Empty at the start:
+    /// what an earlier process saw is not asked for again.
+    pub fn complete(&self) -> Vec<Complete> {
+        self.status.complete()
     }
 
     /// The tables as the follower last saw them, in order of name. What maintenance of another process
@@ -342,6 +348,12 @@ impl Follower {
         }
         if errors.is_empty() {
             self.complete_at = started;
+            self.status.was_complete(Complete {
+                at: clock::now(),
+                last_seq: ledger.last_seq,
+                last_ingest: ledger.last_ingest,
+                last_dead_letter: ledger.last_dead_letter,
+            });
             self.backoff.reset();
         } else if !self.stopped() {
             self.backoff.fail();
