@@ -14,7 +14,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use pipeline::runner::{RunError, RunReport, Runner, RunnerOptions, Stop};
 use pipeline::sink::iceberg::{
     CATALOG_NAME, Lake, LakeCatalog, LakeConfig, LakeHandle, LakeStatus, Maintenance, TableInfo,
 };
-use pipeline::sink::kafka::{PublisherConfig, PublisherHandle};
+use pipeline::sink::kafka::{Content, PublisherConfig, PublisherHandle, PublisherProbe};
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
@@ -32,7 +32,9 @@ use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
-use serving::store::{Readers, Store, StoreOptions};
+use serving::store::{
+    Followed, LakeArchive, Readers, Retention, RetentionPolicy, Store, StoreOptions, Writer,
+};
 use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +62,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) lake: LakeCatalog,
     /// How often the lake is maintained; `None`: never.
     pub(crate) maintain_every: Option<Duration>,
+    /// How long the journal keeps its rows.
+    pub(crate) retention: RetentionPolicy,
 }
 
 /// A running node.
@@ -87,7 +91,15 @@ impl Node {
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
             DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
-        let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
+        let config = LakeConfig {
+            maintenance: plan.maintain_every.map(|every| (every, Maintenance::default())),
+            ..lake_args::config(&directory, plan.lake)?
+        };
+        let options = StoreOptions {
+            progress: Some(progress::of_store()),
+            archive: Some(Arc::new(LakeArchive::new(config.clone(), Arc::clone(&domain)))),
+            ..Default::default()
+        };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
@@ -97,21 +109,27 @@ impl Node {
         let (ingress, http_source) = queue(QueueLimits::default());
         let telemetry = Arc::new(Telemetry::new());
         let registry = from.schemas.as_ref().map(Registry::probe);
-        let mut runner = runner(&store, &domain, from.schemas, &cache, &monitor, &telemetry)?;
+        // Nothing is given up before those are there who follow.
+        let followers = Arc::new(OnceLock::<Followers>::new());
+        let asked = Arc::clone(&followers);
+        let followed = move || asked.get().map(Followers::followed).unwrap_or_default();
+        let mut writer = store.writer().ours(|| "open the store for writing".to_owned())?;
+        writer.retain(Retention { policy: plan.retention, followed: Arc::new(followed) });
+        let mut runner = runner(writer, &domain, from.schemas, &cache, &monitor, &telemetry)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
         }
         let journal: Arc<dyn Journal> = Arc::new(readers.clone());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
-        let config = LakeConfig {
-            maintenance: plan.maintain_every.map(|every| (every, Maintenance::default())),
-            ..lake_args::config(&directory, plan.lake)?
-        };
         let place = place(&config)?;
         let lake = Lake::spawn(config, journal, Arc::clone(&domain))
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
+        let publishing: Vec<PublisherProbe> =
+            publishers.iter().map(PublisherHandle::probe).collect();
+        let _ = followers
+            .set(Followers { lake: Arc::downgrade(&lake), publishers: publishing.clone() });
 
         let state = AppState {
             domain,
@@ -122,7 +140,7 @@ impl Node {
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
             backups: store.backups(),
             kafka: from.kafka,
-            publishers: publishers.iter().map(PublisherHandle::probe).collect(),
+            publishers: publishing,
             registry,
             telemetry,
             options: Arc::default(),
@@ -206,7 +224,7 @@ impl Node {
 
 /// The pipeline over a store. A commit is first made known to the cache, then to whoever posted.
 fn runner(
-    store: &Store,
+    writer: Writer,
     domain: &Arc<Domain>,
     schemas: Option<Registry>,
     cache: &Arc<Cache>,
@@ -229,9 +247,31 @@ fn runner(
         })),
         ..Default::default()
     };
-    let writer = store.writer().ours(|| "open the store for writing".to_owned())?;
     Runner::new(Arc::clone(domain), Box::new(writer), options)
         .ours(|| "read where the last run ended".to_owned())
+}
+
+/// Those who follow the journal. Weak, as in [`View`].
+struct Followers {
+    lake: Weak<LakeHandle>,
+    publishers: Vec<PublisherProbe>,
+}
+
+impl Followers {
+    /// What they have.
+    fn followed(&self) -> Followed {
+        let furthest_behind = |content: Content| {
+            let all = self.publishers.iter().map(PublisherProbe::status);
+            // One that has not been told yet may owe everything.
+            let positions = all.filter(|status| status.content == content);
+            positions.map(|status| status.position.unwrap_or(0)).min()
+        };
+        Followed {
+            complete: self.lake.upgrade().map(|lake| lake.complete()).unwrap_or_default(),
+            events: furthest_behind(Content::ValidatedEvents),
+            dead_letters: furthest_behind(Content::DeadLetters),
+        }
+    }
 }
 
 /// A look at the lake. Weak: a health check that is still under way must not keep the follower alive.

@@ -56,11 +56,6 @@ fn is_passing(holder: &Holder) -> bool {
 }
 
 /// Opens the store of a directory that we hold.
-pub(crate) fn open(directory: &DataDir, domain: Arc<Domain>) -> Result<Store, Failure> {
-    open_with(directory, domain, StoreOptions::default())
-}
-
-/// The same with options.
 pub(crate) fn open_with(
     directory: &DataDir,
     domain: Arc<Domain>,

@@ -36,6 +36,9 @@ use crate::store::{Committed, ServingStore, StoreError};
 const SOURCE_POLL: Duration = Duration::from_millis(100);
 /// The writer calls the store's `idle` after this long without a batch.
 const IDLE_AFTER: Duration = Duration::from_millis(500);
+/// Between two pieces of the store's tidying while batches come, and while none does.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+const TIDY_WHEN_IDLE: Duration = Duration::from_millis(20);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
@@ -256,9 +259,13 @@ impl Runner {
     ) -> Result<(), RunError> {
         let mut idle = false;
         let mut shown = Instant::now();
+        let mut tidied = Instant::now();
+        let mut untidy = false;
         loop {
             let waiting = Instant::now();
-            let messages = batches.receive(IDLE_AFTER);
+            let pause = if untidy { TIDY_WHEN_IDLE } else { IDLE_AFTER };
+            let messages = batches.receive(pause);
+            let is_quiet = messages.is_err();
             self.processor.times.waiting += waiting.elapsed();
             match messages {
                 Ok(messages) => {
@@ -276,7 +283,7 @@ impl Runner {
                         self.tell(group, applied, report);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if !idle => {
+                Err(RecvTimeoutError::Timeout) if !idle && !untidy => {
                     idle = true;
                     if let Err(error) = self.processor.idle() {
                         warn!(%error, "the store could not tidy up; trying again when idle");
@@ -284,6 +291,16 @@ impl Runner {
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            let every = if is_quiet { TIDY_WHEN_IDLE } else { TIDY_EVERY };
+            if tidied.elapsed() >= every {
+                untidy = self.processor.tidy().unwrap_or_else(|error| {
+                    warn!(%error, "the store could not tidy up; trying again later");
+                    false
+                });
+                tidied = Instant::now();
+                // What was done is worth a checkpoint at the end.
+                idle &= !untidy;
             }
             if let Some(on_progress) = &self.options.on_progress
                 && shown.elapsed() > Duration::from_millis(100)

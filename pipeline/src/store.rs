@@ -54,6 +54,15 @@ impl IdHash {
     }
 }
 
+/// An event's id as its record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventId<'a> {
+    /// Its hash, over tenant and id.
+    pub hash: IdHash,
+    /// The id.
+    pub text: &'a str,
+}
+
 /// An event id that the journal knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
@@ -212,8 +221,21 @@ pub trait ServingStore {
     /// All partitions.
     fn partitions(&mut self) -> Result<Vec<PartitionState>, StoreError>;
 
-    /// Which of these ids does the journal know? Exact, over its whole history.
+    /// Which of these ids does the journal know? Exact, over all that it still holds.
     fn find_seen(&mut self, ids: &[IdHash]) -> Result<Vec<Seen>, StoreError>;
+
+    /// Highest event time (µs) of the events that the journal has given up; `None` while it holds all.
+    /// An event after it cannot be among them.
+    fn given_up_until(&self) -> Option<i64> {
+        None
+    }
+
+    /// Which of these ids are among the events that the journal has given up? It asks the lake, so it
+    /// is slow: only for events at or before [`Self::given_up_until`].
+    fn find_given_up(&mut self, ids: &[EventId<'_>]) -> Result<Vec<Seen>, StoreError> {
+        let _ = ids;
+        Ok(Vec::new())
+    }
 
     /// Calls `each` with the ids of all journal rows whose event time is at or after `since` (µs),
     /// to fill the filter in memory after a start. In any order, in chunks.
@@ -245,6 +267,12 @@ pub trait ServingStore {
 
     /// Called when no batch is waiting: the moment for checkpoints.
     fn idle(&mut self) -> Result<(), StoreError>;
+
+    /// Called between batches, also under load: a short piece of work that can wait for ever. True
+    /// when there is more of it.
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Where the time of all commits so far went.
     fn commit_times(&self) -> CommitTimes {

@@ -17,10 +17,11 @@ use pipeline::store::EntityKey;
 
 use crate::json;
 use crate::metric::{
-    MetricEngine, Scope, check_time, fold, hint, keys_for_one, known, progress, quote, unavailable,
+    MetricEngine, Plan, Scope, check_time, fold, hint, keys_for_one, known, progress, quote,
+    unavailable,
 };
 use crate::question::{EntityAnswer, EntityQuestion, ReadError};
-use crate::store;
+use crate::store::{self, Trimmed};
 
 impl MetricEngine {
     /// Answers a question to an entity from the store.
@@ -30,14 +31,30 @@ impl MetricEngine {
         let known_at = check_time("known_at", question.known_at, now)?;
         let entity = self.find_entity(&question.entity)?;
         self.settle(known_at)?;
-        let (batches, position) = self.in_snapshot("read an entity", |conn| {
-            let known = known(conn, known_at)?;
+        let is_past = as_of.is_some() || known_at.is_some();
+        let plan = |trimmed: &Trimmed| match is_past {
+            true => Plan::of_entity(self.domain(), entity.index, trimmed),
+            false => Plan::default(),
+        };
+        let concerns = |trimmed: &Trimmed| known_at.is_some() || !plan(trimmed).is_empty();
+        let (batches, position) = self.across("read an entity", concerns, |conn, beyond| {
+            let known = match beyond {
+                Some(beyond) => beyond.known(conn, known_at)?,
+                None => known(conn, known_at)?,
+            };
+            let both = match beyond.map(|beyond| (beyond, plan(&beyond.trimmed))) {
+                Some((beyond, plan)) if !plan.is_empty() => {
+                    Some(beyond.database(conn, &plan, &question.tenant, as_of)?)
+                }
+                _ => None,
+            };
             let rows = match (as_of, known) {
                 (None, None) => current(conn, entity, question)?,
                 (before, known) => {
                     let keys = keys_for_one(self.domain(), entity, &question.id);
                     let scope = Scope { tenant: &question.tenant, before, known, keys };
-                    fold(conn, self.domain(), entity.index, &scope)?
+                    let rows = both.as_deref().unwrap_or(conn);
+                    fold(rows, self.domain(), entity.index, &scope)?
                 }
             };
             let position = progress(conn, now)?.position;

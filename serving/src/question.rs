@@ -149,6 +149,16 @@ pub enum ReadError {
         /// The parameter: `window`, `as_of`, `filter`, `group_by`.
         parameter: &'static str,
     },
+    /// It needs rows that the journal has given up, and they cannot be had.
+    #[error("{message}{}", cause.as_ref().map(|cause| format!(": {cause}")).unwrap_or_default())]
+    Beyond {
+        /// What happened.
+        message: String,
+        /// Why the lake cannot be read, when that is it; logged, not shown to HTTP clients.
+        cause: Option<String>,
+        /// What to do.
+        hint: String,
+    },
     /// The store could not answer.
     #[error("{message}")]
     Unavailable {

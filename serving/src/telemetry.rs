@@ -110,6 +110,21 @@ pub struct Plain(&'static str, &'static str);
 /// Last journal sequence number.
 pub const JOURNAL_POSITION: Plain =
     Plain("agentflow_journal_position", "Last committed journal sequence number");
+/// Where the journal begins, after some of it was trimmed.
+pub const JOURNAL_OLDEST_POSITION: Plain = Plain(
+    "agentflow_journal_oldest_position",
+    "Journal sequence number from which on events are in the store; older ones are in the lake only",
+);
+/// Up to which event time some are gone.
+pub const JOURNAL_COMPLETE_AFTER: Plain = Plain(
+    "agentflow_journal_complete_after_timestamp_seconds",
+    "Event time after which every event is in the store",
+);
+/// How many are gone.
+pub const JOURNAL_TRIMMED_EVENTS: Plain = Plain(
+    "agentflow_journal_trimmed_events",
+    "Events that are in the lake only, since the store was made",
+);
 /// What the lake still owes.
 pub const LAKE_LAG_EVENTS: Plain =
     Plain("agentflow_lake_lag_events", "Journal positions that not every lake table covers yet");

@@ -15,7 +15,7 @@ use pipeline::source::file::AtEnd;
 use pipeline::store::{CountsByReason, Journal, PartitionState};
 use serde::Serialize;
 use serving::store::data_dir::DataDir;
-use serving::store::{Store, StoreOptions};
+use serving::store::{LakeArchive, Store, StoreOptions};
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Context, Failure, chain};
@@ -137,7 +137,12 @@ impl Run {
         signals::on_end(move || asked.request())?;
         let directory =
             DataDir::lock(&self.data.data, "run", None).map_err(|error| opened::refused(&error))?;
-        let options = StoreOptions { progress: Some(progress::of_store()), ..Default::default() };
+        let lake = lake_args::config(&directory, lake)?;
+        let options = StoreOptions {
+            progress: Some(progress::of_store()),
+            archive: Some(Arc::new(LakeArchive::new(lake.clone(), Arc::clone(&domain)))),
+            ..Default::default()
+        };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let bar = Bar::new("run");
         let mut runner = runner(&store, &domain, opened.schemas, bar.clone())?;
@@ -152,7 +157,7 @@ impl Run {
         let lake = match self.no_lake {
             true => None,
             false => {
-                let lake = Lake::spawn(lake_args::config(&directory, lake)?, journal, domain);
+                let lake = Lake::spawn(lake, journal, domain);
                 Some(lake.ours(|| "start the lake".to_owned())?)
             }
         };

@@ -7,6 +7,7 @@ use clap::Args;
 use pipeline::source::file::AtEnd;
 use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
+use serving::store::RetentionPolicy;
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
@@ -45,6 +46,16 @@ pub(super) struct Serve {
     /// defaults; 0: never by the clock.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=525_600))]
     lake_maintain_every: u64,
+    /// Days, or a fraction of one, that the journal keeps its rows; older ones are in the lake only, and answers that need
+    /// them take longer. 0: for ever.
+    #[arg(long, value_name = "DAYS", default_value = "30", value_parser = amount)]
+    keep_days: f64,
+    /// GiB that the store may have before the journal gives up its oldest rows; 0: any.
+    #[arg(long, value_name = "GIB", default_value = "20", value_parser = amount)]
+    keep_gib: f64,
+    /// Minutes that the lake must have had a row before the journal gives it up.
+    #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=1_440))]
+    trim_grace_minutes: u64,
 }
 
 impl Serve {
@@ -67,6 +78,13 @@ impl Serve {
             lake,
             maintain_every: (self.lake_maintain_every > 0)
                 .then(|| Duration::from_secs(self.lake_maintain_every * 60)),
+            retention: RetentionPolicy {
+                keep_for: (self.keep_days > 0.0)
+                    .then(|| Duration::from_secs_f64(self.keep_days * 86_400.0)),
+                keep_bytes: (self.keep_gib > 0.0)
+                    .then(|| (self.keep_gib * f64::from(1 << 30)) as u64),
+                grace: Duration::from_secs(self.trim_grace_minutes * 60),
+            },
         };
         let node = Node::start(plan)?;
         let ending = node.ending();
@@ -83,6 +101,14 @@ fn cache_mode(text: &str) -> Result<CacheMode, String> {
         ("off", _) => Ok(CacheMode::Off),
         (_, Some(Ok(seconds))) => Ok(CacheMode::TimeToLive(i64::from(seconds) * 1_000_000)),
         _ => Err("write `invalidated`, `off` or `ttl:SECONDS`".to_owned()),
+    }
+}
+
+/// A number of days or GiB, also a fraction.
+fn amount(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(amount) if (0.0..=100_000.0).contains(&amount) => Ok(amount),
+        _ => Err("write a number from 0 to 100000, for example `30` or `0.5`".to_owned()),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Group<'a> {
     bodies: Vec<i64>,
     pub(super) times: &'a [i64],
     types: &'a arrow::array::StringArray,
-    id_texts: &'a arrow::array::StringArray,
+    pub(super) id_texts: &'a arrow::array::StringArray,
 }
 
 impl<'a> Candidates<'a> {

@@ -34,8 +34,8 @@ use crate::positions::Positions;
 use crate::route::{self, Part};
 use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{
-    Committed, DeadLetter, Effects, IdHash, PartitionEffects, PartitionState, ServingStore,
-    StoreError,
+    Committed, DeadLetter, Effects, EventId, IdHash, PartitionEffects, PartitionState,
+    ServingStore, StoreError,
 };
 
 mod admission;
@@ -164,6 +164,11 @@ impl Processor {
     /// Tells the store that no batch is waiting.
     pub fn idle(&mut self) -> Result<(), StoreError> {
         self.store.idle()
+    }
+
+    /// Lets the store do a short piece of what can wait; true when there is more.
+    pub fn tidy(&mut self) -> Result<bool, StoreError> {
+        self.store.tidy()
     }
 
     /// Applies batches in one transaction, as if one after the other.
@@ -308,12 +313,20 @@ impl Processor {
         rows: &[Candidates<'_>],
     ) -> Result<HashMap<IdHash, (i64, i64)>, StoreError> {
         let oldest = oldest_needed(&self.positions, self.horizon);
+        let given_up = self.store.given_up_until();
         let mut asked: Vec<IdHash> = Vec::new();
+        // Those that may be among what the journal has given up. A fresh event never is.
+        let mut old: Vec<EventId<'_>> = Vec::new();
         for group in rows.iter().flat_map(|rows| &rows.groups) {
-            for (id, event_time) in group.ids.iter().zip(group.times) {
-                // Ids beyond the horizon may have been forgotten by the filter.
-                if *event_time < oldest || self.filter.may_contain(id.hash64()) {
+            for (row, (id, event_time)) in group.ids.iter().zip(group.times).enumerate() {
+                let is_old = given_up.is_some_and(|until| *event_time <= until);
+                // Ids beyond the horizon may have been forgotten by the filter, and a filter that was
+                // filled after a start has none of those that the journal gave up before.
+                if is_old || *event_time < oldest || self.filter.may_contain(id.hash64()) {
                     asked.push(*id);
+                }
+                if is_old {
+                    old.push(EventId { hash: *id, text: group.id_texts.value(row) });
                 }
             }
         }
@@ -323,7 +336,16 @@ impl Processor {
         asked.sort_unstable();
         asked.dedup();
         let seen = self.store.find_seen(&asked)?;
-        Ok(seen.into_iter().map(|seen| (seen.id, (seen.body, seen.seq))).collect())
+        let mut known: HashMap<IdHash, (i64, i64)> =
+            seen.into_iter().map(|seen| (seen.id, (seen.body, seen.seq))).collect();
+        old.retain(|id| !known.contains_key(&id.hash));
+        old.sort_unstable_by_key(|id| id.hash);
+        old.dedup_by_key(|id| id.hash);
+        if !old.is_empty() {
+            let seen = self.store.find_given_up(&old)?;
+            known.extend(seen.into_iter().map(|seen| (seen.id, (seen.body, seen.seq))));
+        }
+        Ok(known)
     }
 
     fn forget_old_ids(&mut self) {

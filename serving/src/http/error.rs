@@ -150,6 +150,13 @@ impl From<ReadError> for ApiError {
         match error {
             ReadError::NotFound { message, hint } => Self { hint, ..Self::not_found(message) },
             ReadError::Invalid { message, hint, .. } => Self { hint, ..Self::invalid(message) },
+            // Too much was asked for: trying again does not help.
+            ReadError::Beyond { message, cause: None, hint } => Self::invalid(message).hint(hint),
+            ReadError::Beyond { message, cause, hint } => Self {
+                cause,
+                retry_after: Some(5),
+                ..Self::new(Code::Unavailable, message).hint(hint)
+            },
             ReadError::Unavailable { message } => Self::unavailable(message),
         }
     }

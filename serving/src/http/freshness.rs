@@ -71,6 +71,12 @@ fn newest(state: &AppState, relation: Relation) -> Result<Option<i64>, StoreErro
     let stored = state.readers.with("find the newest event", |conn| {
         conn.query_row(&sql, [], |row| row.get::<_, Option<i64>>(0))
     })?;
+    // What the journal has given up was there, too.
+    let trimmed = state.readers.trimmed();
+    let stored = stored.max(trimmed.and_then(|trimmed| match relation {
+        Relation::Ingest => trimmed.latest_arrived_at,
+        _ => trimmed.families.get(&table).map(|family| family.latest),
+    }));
     if let Some(stored) = stored {
         state.pipeline.found(relation, stored);
     }

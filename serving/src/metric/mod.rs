@@ -16,6 +16,8 @@
 //!
 //! Start at [`MetricEngine::read`].
 
+mod across;
+mod beyond;
 mod check;
 mod groups;
 mod known;
@@ -35,17 +37,19 @@ use contracts::model::{Domain, Measure, Metric, Relation};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, params_from_iter};
 
+pub(crate) use beyond::{Beyond, Plan};
 pub use check::parse_at;
 pub(crate) use check::{Resolved, check_time};
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
 pub(crate) use past::{Scope, fold, keys_for_one};
+use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
 use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
-use crate::store::Readers;
+use crate::store::{Readers, Trimmed};
 use crate::value::Value;
 
 /// Most groups of one answer, whatever the contract allows.
@@ -106,11 +110,46 @@ impl MetricEngine {
         let computed_at = self.now();
         let metric = question.metric;
         self.settle(question.known_at)?;
-        let (read, proof) = self.in_snapshot("read a metric", |conn| {
-            let known = known(conn, question.known_at)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let all_time = question.window.length.is_none();
+        let concerns = |trimmed: &Trimmed| {
+            all_time
+                || question.known_at.is_some()
+                || !Plan::of(&self.domain, question, &leaves, trimmed).is_empty()
+        };
+        let (read, proof) = self.across("read a metric", concerns, |conn, beyond| {
+            let Some(beyond) = beyond else {
+                let known = known(conn, question.known_at)?;
+                let counted = Counted::in_store(conn);
+                return Ok((
+                    self.measure(conn, question, &leaves, known, None)?,
+                    proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                ));
+            };
+            let known = beyond.known(conn, question.known_at)?;
+            let plan = Plan::of(&self.domain, question, &leaves, &beyond.trimmed);
+            let database = match plan.is_empty() {
+                true => None,
+                false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
+            };
+            let both = database.as_ref().map(|database| (&plan, &**database));
+            let place = |is_beyond: bool| match &database {
+                Some(database) if is_beyond => &**database,
+                _ => conn,
+            };
+            // Of all time up to now it is kept how many there were.
+            let is_live = question.as_of.is_none() && known.is_none();
+            let before = |count: i64| if all_time && is_live { count } else { 0 };
+            let counted = Counted {
+                late: place(plan.late),
+                late_before: before(self.late_before(question, &beyond.trimmed)),
+                rejected: place(plan.letters),
+                rejected_before: before(across::count_of(&beyond.trimmed.letters, question.tenant)),
+            };
             Ok((
-                self.measure(conn, question, known)?,
-                proof::read(conn, &self.domain, question, known, computed_at)?,
+                self.measure(conn, question, &leaves, known, both)?,
+                proof::read(conn, &self.domain, question, known, counted, computed_at)?,
             ))
         })?;
 
@@ -148,17 +187,18 @@ impl MetricEngine {
         read.map_err(|error| ReadError::Unavailable { message: error.to_string() })?
     }
 
-    /// The values of all metrics below the one asked that read rows, by index.
+    /// The values of the metrics `leaves`, by index. `both`: a database with what the journal has given
+    /// up, for those that need it.
     fn measure(
         &self,
         conn: &Connection,
         question: &Resolved<'_>,
+        leaves: &BTreeSet<usize>,
         known: Option<Known>,
+        both: Option<(&Plan, &Connection)>,
     ) -> Result<BTreeMap<usize, Groups>, ReadError> {
-        let mut leaves = BTreeSet::new();
-        collect_leaves(&self.domain, question.metric.index, &mut leaves);
         let past = match question.as_of.is_some() || known.is_some() {
-            true => self.entities_then(conn, question, &leaves, known)?,
+            true => self.entities_then(conn, both, question, leaves, known)?,
             false => None,
         };
         let limit = match question.group_by.as_slice() {
@@ -166,13 +206,16 @@ impl MetricEngine {
             _ => MAX_GROUPS,
         };
         let mut values = BTreeMap::new();
-        for leaf in leaves {
+        for &leaf in leaves {
             let metric = &self.domain.metrics[leaf];
             // One more than is shown, to see that there are more.
             let query = sql::aggregate(&self.domain, metric, question, known, limit + 1);
             let conn = match &past {
                 Some(past) if entities_of(metric).next().is_some() => past,
-                _ => conn,
+                _ => match both {
+                    Some((plan, database)) if plan.leaves.contains(&leaf) => database,
+                    _ => conn,
+                },
             };
             values.insert(leaf, fetch(conn, metric, query, question.group_by.len())?);
         }
@@ -180,10 +223,11 @@ impl MetricEngine {
     }
 
     /// A database with the entities that `leaves` read, folded from the events before `as_of` that were
-    /// known; `None` when they read none.
+    /// known; `None` when they read none. Those of which events were given up are folded from `both`.
     fn entities_then(
         &self,
         conn: &Connection,
+        both: Option<(&Plan, &Connection)>,
         question: &Resolved<'_>,
         leaves: &BTreeSet<usize>,
         known: Option<Known>,
@@ -201,6 +245,10 @@ impl MetricEngine {
                 .filter(|input| input.relation == Relation::Entity(index));
             let keys = past::keys_for_metrics(entity, inputs, question);
             let scope = Scope { tenant: question.tenant, before: question.as_of, known, keys };
+            let conn = match both {
+                Some((plan, both)) if plan.folds.contains(&index) => both,
+                _ => conn,
+            };
             let rows = fold(conn, &self.domain, index, &scope)?;
             past::load(&database, entity, &rows)?;
         }

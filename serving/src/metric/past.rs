@@ -99,7 +99,7 @@ pub(crate) fn fold(
 }
 
 /// The entity at the bottom of the chain, which is folded from events.
-fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
+pub(super) fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
     loop {
         let inputs = &domain.entities[entity].inputs;
         match inputs.iter().find_map(|input| match input.relation {
@@ -122,16 +122,7 @@ fn rows_to_fold(
     let relation = Relation::Family(family);
     let inputs: Vec<&EntityInput> =
         entity.inputs.iter().filter(|input| input.relation == relation).collect();
-    let mut columns: BTreeSet<&str> =
-        [column::SEQ, column::TENANT, column::TYPE, column::TIME, column::ABSENT].into();
-    for input in &inputs {
-        columns.insert(&input.key.name);
-        columns.extend(input.filter.iter().map(|filter| filter.name.as_str()));
-        for arg in input.args.iter().flatten() {
-            columns.insert(&arg.value.name);
-            columns.extend(arg.by.iter().map(|by| by.name.as_str()));
-        }
-    }
+    let columns = columns_to_fold(entity, family);
     let stored = domain.families[family].schema();
     let indices: Vec<usize> = columns
         .iter()
@@ -161,6 +152,21 @@ fn rows_to_fold(
         query.text.push_str(&format!(" and ({})", chosen.join(" or ")));
     }
     Ok((query, Arc::new(schema)))
+}
+
+/// The columns of `family` that the fold of `entity` reads.
+pub(super) fn columns_to_fold(entity: &Entity, family: usize) -> BTreeSet<&str> {
+    let mut columns: BTreeSet<&str> =
+        [column::SEQ, column::TENANT, column::TYPE, column::TIME, column::ABSENT].into();
+    for input in entity.inputs.iter().filter(|i| i.relation == Relation::Family(family)) {
+        columns.insert(&input.key.name);
+        columns.extend(input.filter.iter().map(|filter| filter.name.as_str()));
+        for arg in input.args.iter().flatten() {
+            columns.insert(&arg.value.name);
+            columns.extend(arg.by.iter().map(|by| by.name.as_str()));
+        }
+    }
+    columns
 }
 
 /// `and …` for each bound of `scope`.

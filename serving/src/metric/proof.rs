@@ -16,12 +16,33 @@ use super::sql::{Query, quote};
 use super::unavailable;
 use crate::question::{Proof, ReadError};
 
+/// Where late events and dead letters are counted.
+#[derive(Clone, Copy)]
+pub(crate) struct Counted<'a> {
+    /// Late events.
+    pub(crate) late: &'a Connection,
+    /// Late events that the journal has given up and that are counted nowhere else.
+    pub(crate) late_before: i64,
+    /// Dead letters.
+    pub(crate) rejected: &'a Connection,
+    /// Dead letters that the store has given up and that are counted nowhere else.
+    pub(crate) rejected_before: i64,
+}
+
+impl<'a> Counted<'a> {
+    /// All in the store.
+    pub(crate) fn in_store(conn: &'a Connection) -> Self {
+        Self { late: conn, late_before: 0, rejected: conn, rejected_before: 0 }
+    }
+}
+
 /// The proof of an answer to `question`, apart from what the cache fills in.
 pub(crate) fn read(
     conn: &Connection,
     domain: &Domain,
     question: &Resolved<'_>,
     known: Option<Known>,
+    counted: Counted<'_>,
     now: i64,
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
@@ -43,8 +64,9 @@ pub(crate) fn read(
         data_through: if known.is_some() { None } else { progress.data_through },
         position: known.map_or(progress.position, |known| known.position.min(progress.position)),
         exact: true,
-        rejected_in_window: rejected(conn, question)?,
-        late_in_window: late(conn, domain, &families, question, known)?,
+        rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
+        late_in_window: late(counted.late, domain, &families, question, known)?
+            + counted.late_before,
         cached: false,
         age: 0,
     })

@@ -264,10 +264,11 @@ pub(super) fn partitions(
     rows.collect()
 }
 
+/// Outcome, reason code or empty, count.
+type ByReason = Vec<(String, String, u64)>;
+
 /// Counts of each partition: (outcome, reason, count), in order.
-pub(super) fn counts_by_partition(
-    conn: &Connection,
-) -> duckdb::Result<HashMap<i64, Vec<(String, String, u64)>>> {
+pub(super) fn counts_by_partition(conn: &Connection) -> duckdb::Result<HashMap<i64, ByReason>> {
     let mut statement = conn.prepare_cached(
         "select partition, outcome, reason, n from outcome_counts order by outcome, reason",
     )?;

@@ -8,8 +8,10 @@ use pipeline::store::{
     StoreError,
 };
 
+use super::error::refused;
 use super::readers::Readers;
 use super::schema::{Table, quoted};
+use super::trimmed::Trimmed;
 use super::{bookkeeping, pieces, rows};
 
 impl Journal for Readers {
@@ -26,12 +28,15 @@ impl Journal for Readers {
     ) -> Result<JournalRows, StoreError> {
         let table = &self.tables().families[family];
         let context = format!("read journal `{}`", table.name);
-        self.snapshot(&context, |conn| {
+        let gone = |trimmed: &Trimmed| trimmed.families.get(&table.name).map_or(0, |f| f.seq);
+        let stretch = self.snapshot(&context, |conn| {
             let until = until.min(bookkeeping::last_seq(conn)?);
             stretch(conn, (table, "_seq"), after, until, limits, |start, end| {
                 Ok((between(conn, (table, "_seq"), start, end)?, end))
             })
-        })
+        })?;
+        self.whole(&context, after, gone)?;
+        Ok(stretch)
     }
 
     fn dead_letters(
@@ -50,6 +55,7 @@ impl Journal for Readers {
                 Ok((pieces::whole(conn, between(conn, (table, "id"), start, end)?)?, end))
             })
         })?;
+        self.whole("read dead letters", after, |trimmed| trimmed.dead_letter)?;
         Ok(stretch.batches)
     }
 
@@ -60,12 +66,14 @@ impl Journal for Readers {
 
     fn ingest(&self, after: i64, until: i64, limits: Limits) -> Result<JournalRows, StoreError> {
         let table = &self.tables().ingest;
-        self.snapshot("read `ingest`", |conn| {
+        let stretch = self.snapshot("read `ingest`", |conn| {
             let until = until.min(highest(conn, (table, INGEST_ROW), after)?);
             stretch(conn, (table, INGEST_ROW), after, until, limits, |start, end| {
                 Ok((between(conn, (table, INGEST_ROW), start, end)?, end))
             })
-        })
+        })?;
+        self.whole("read `ingest`", after, |trimmed| trimmed.ingest_row)?;
+        Ok(stretch)
     }
 
     fn ledger(&self, known: Option<&Ledger>) -> Result<Ledger, StoreError> {
@@ -168,6 +176,27 @@ pub(super) fn between(
 }
 
 impl Readers {
+    /// Refuses a follower that begins before what the journal still holds: it would miss rows and not
+    /// know it. Asked after its rows were read, so nothing can have been given up in between.
+    fn whole(
+        &self,
+        context: &str,
+        after: i64,
+        gone: impl Fn(&Trimmed) -> i64,
+    ) -> Result<(), StoreError> {
+        match self.trimmed().map_or(0, |trimmed| gone(&trimmed)) {
+            gone if after < gone => Err(refused(
+                context,
+                format!(
+                    "rows from position {} to {gone} are in the lake only, the journal has given \
+                     them up: make the store anew with `agentflow rebuild --from lake --replace`",
+                    after + 1
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// All source partitions, by id.
     pub fn partitions(&self) -> Result<Vec<PartitionState>, StoreError> {
         self.with("read partitions", |conn| bookkeeping::partitions(conn, None))

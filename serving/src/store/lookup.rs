@@ -10,9 +10,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use contracts::model::column;
 use duckdb::types::Value;
 use duckdb::{Connection, params_from_iter};
-use pipeline::store::{EntityKey, IdHash, Seen};
+use pipeline::sink::iceberg::{HistoryRange, HistoryTable};
+use pipeline::store::{EntityKey, EventId, IdHash, Seen, StoreError};
 
+use super::archive::Archive;
 use super::schema::{Table, Tables, quoted};
+use super::trimmed::Trimmed;
 use super::{keys, rows};
 
 /// Values in one statement of [`rows_where`].
@@ -36,6 +39,51 @@ pub(super) fn find_seen(
         Ok(Seen { id, body: row.get(2)?, seq: row.get(3)? })
     })?;
     found.filter(|seen| seen.as_ref().map_or(true, |seen| wanted.contains(&seen.id))).collect()
+}
+
+/// Ids that the lake is asked for at once.
+const IDS_PER_SCAN: usize = 1_000;
+
+/// Which of these ids are among the events that were given up?
+///
+/// Ids are not bound to a day: the same id may have come with another time, which is a conflict and
+/// must be found. So all files are looked at, but only the column of ids is read of most.
+pub(super) fn find_given_up(
+    archive: &dyn Archive,
+    trimmed: &Trimmed,
+    tables: &Tables,
+    ids: &[EventId<'_>],
+) -> Result<Vec<Seen>, StoreError> {
+    let wanted: HashSet<IdHash> = ids.iter().map(|id| id.hash).collect();
+    let mut texts: Vec<&str> = ids.iter().map(|id| id.text).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    let mut found = Vec::new();
+    for (family, table) in tables.families.iter().enumerate() {
+        if !trimmed.families.contains_key(&table.name) {
+            continue;
+        }
+        for some in texts.chunks(IDS_PER_SCAN) {
+            let range =
+                HistoryRange { until: trimmed.seq, ids: Some(some), ..HistoryRange::default() };
+            archive.each(trimmed, HistoryTable::Family(family), &range, &mut |rows| {
+                let numbers = |name: &str| {
+                    rows.column_by_name(name).map(|column| column.as_primitive::<Int64Type>())
+                };
+                let columns =
+                    [column::ID_HI, column::ID_LO, column::BODY, column::SEQ].map(numbers);
+                let [Some(hi), Some(lo), Some(body), Some(seq)] = columns else { return Ok(()) };
+                for row in 0..rows.num_rows() {
+                    let id = IdHash { hi: hi.value(row), lo: lo.value(row) };
+                    if wanted.contains(&id) {
+                        found.push(Seen { id, body: body.value(row), seq: seq.value(row) });
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+    Ok(found)
 }
 
 /// 0001-01-01 and the end of 9999, the bounds of an event time (µs).

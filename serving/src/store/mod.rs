@@ -13,6 +13,7 @@
 
 mod absent;
 mod applying;
+mod archive;
 pub mod backup;
 mod bookkeeping;
 mod contract_state;
@@ -31,10 +32,13 @@ mod lookup;
 mod pieces;
 mod readers;
 mod rebuild;
+mod retention;
 pub(crate) mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod trim;
+pub(crate) mod trimmed;
 mod wal;
 mod writer;
 
@@ -46,17 +50,21 @@ use contracts::model::Domain;
 use duckdb::Connection;
 use pipeline::store::StoreError;
 
+pub use self::archive::{Archive, ArchiveError, LakeArchive, Take};
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
 pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
 pub use self::identity::identity_of;
 pub use self::readers::Readers;
+pub use self::retention::{Followed, Retention, RetentionPolicy};
+pub use self::trimmed::{Trimmed, TrimmedFamily};
 pub use self::writer::Writer;
 
 use self::applying::Applying;
 use self::backup::Backups;
 use self::error::refused;
-use self::schema::Tables;
+use self::schema::{Table, Tables};
+use self::trimmed::Horizon;
 use self::wal::Wal;
 
 /// Called on long work at a start: what is done, how much of it, out of how much.
@@ -78,6 +86,8 @@ pub struct StoreOptions {
     pub idle_checkpoint_mib: u32,
     /// Told about long work.
     pub progress: Option<Progress>,
+    /// Where the rows are that the journal has given up; without it they cannot be had.
+    pub archive: Option<Arc<dyn Archive>>,
 }
 
 impl Default for StoreOptions {
@@ -90,8 +100,16 @@ impl Default for StoreOptions {
             checkpoint_mib: 128,
             idle_checkpoint_mib: 16,
             progress: None,
+            archive: None,
         }
     }
+}
+
+/// What the writer tells the readers without a statement.
+#[derive(Debug, Clone)]
+struct Shared {
+    applying: Applying,
+    horizon: Horizon,
 }
 
 /// An open serving store.
@@ -123,7 +141,14 @@ impl Store {
 
     /// A store in memory: for contract examples and tests.
     pub fn in_memory(domain: Arc<Domain>) -> Result<Self, OpenError> {
-        let options = StoreOptions::default();
+        Self::in_memory_with(domain, StoreOptions::default())
+    }
+
+    /// The same with options.
+    pub(crate) fn in_memory_with(
+        domain: Arc<Domain>,
+        options: StoreOptions,
+    ) -> Result<Self, OpenError> {
         let conn = database::open_in_memory(&options)?;
         let tables = Self::prepare(&conn, Path::new(":memory:"), &domain, &options)?;
         Ok(Self::assemble(conn, tables, domain, &options, None)?)
@@ -168,11 +193,20 @@ impl Store {
             .collect::<duckdb::Result<Vec<_>>>()
             .map_err(|e| failed("open read connections", &e))?;
         let limit = options.query_time_limit;
-        let applying = Applying::default();
-        let readers =
-            Readers::new(domain, Arc::clone(&tables), connections, applying.clone(), limit)
-                .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
-        let writer = Writer::new(conn, Arc::clone(&tables), wal, applying)?;
+        let shared = Shared { applying: Applying::default(), horizon: Horizon::default() };
+        let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
+        shared.horizon.set(trimmed.map(Arc::new));
+        let archive = options.archive.clone();
+        let readers = Readers::new(
+            domain,
+            Arc::clone(&tables),
+            connections,
+            shared.clone(),
+            archive.clone(),
+            limit,
+        )
+        .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
+        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive)?;
         Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None })
     }
 
@@ -196,6 +230,14 @@ impl Store {
     pub fn table_names(&self) -> impl Iterator<Item = &str> {
         self.tables.all().map(|table| table.name.as_str())
     }
+}
+
+/// The statement that creates a table for rows of `schema`.
+pub(crate) fn create_table(
+    name: &str,
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<String, StoreError> {
+    Table::new(name, Arc::clone(schema)).create()
 }
 
 /// Runs `work` in one transaction; an error leaves no trace of it.

@@ -11,9 +11,11 @@ use contracts::model::Domain;
 use duckdb::{Connection, InterruptHandle};
 use pipeline::store::StoreError;
 
-use super::applying::Applying;
+use super::Shared;
+use super::archive::Archive;
 use super::error::{failed, is_interrupted, refused};
 use super::schema::Tables;
+use super::trimmed::Trimmed;
 
 /// The reading side of a [`super::Store`]. Clones share the same connections.
 #[derive(Clone)]
@@ -27,7 +29,8 @@ struct Pool {
     idle: Mutex<Vec<Reader>>,
     returned: Condvar,
     time_limit: Duration,
-    applying: Applying,
+    shared: Shared,
+    archive: Option<Arc<dyn Archive>>,
     watch: Arc<Watch>,
 }
 
@@ -56,7 +59,8 @@ impl Readers {
         domain: Arc<Domain>,
         tables: Arc<Tables>,
         connections: Vec<Connection>,
-        applying: Applying,
+        shared: Shared,
+        archive: Option<Arc<dyn Archive>>,
         time_limit: Duration,
     ) -> std::io::Result<Self> {
         let watch = Arc::new(Watch {
@@ -83,7 +87,8 @@ impl Readers {
             idle: Mutex::new(idle),
             returned: Condvar::new(),
             time_limit,
-            applying,
+            shared,
+            archive,
             watch,
         };
         Ok(Self { pool: Arc::new(pool) })
@@ -121,7 +126,7 @@ impl Readers {
 
     /// Waits until every commit of the time `at` (µs) or earlier is visible. Later ones are later.
     pub fn settle(&self, at: i64) -> Result<(), StoreError> {
-        match self.pool.applying.wait(at, self.pool.time_limit) {
+        match self.pool.shared.applying.wait(at, self.pool.time_limit) {
             true => Ok(()),
             false => {
                 Err(refused("find what was known", "a commit of that time is still under way"))
@@ -132,6 +137,21 @@ impl Readers {
     /// The domain whose tables these readers read.
     pub fn domain(&self) -> &Arc<Domain> {
         &self.pool.domain
+    }
+
+    /// What the journal has given up: at least as much as a snapshot sees that has begun.
+    pub fn trimmed(&self) -> Option<Arc<Trimmed>> {
+        self.pool.shared.horizon.get()
+    }
+
+    /// Where the rows are that the journal has given up.
+    pub(crate) fn archive(&self) -> Option<&dyn Archive> {
+        self.pool.archive.as_deref()
+    }
+
+    /// Longest time that one read may take.
+    pub(crate) fn time_limit(&self) -> Duration {
+        self.pool.time_limit
     }
 
     pub(super) fn tables(&self) -> &Tables {

@@ -14,7 +14,7 @@ use super::contract_state::{self, Definition};
 use super::error::{failed, refused};
 use super::journal;
 use super::schema::{Tables, quoted};
-use super::{bookkeeping, in_transaction};
+use super::{bookkeeping, in_transaction, trimmed};
 
 /// Journal rows folded between two reports of progress.
 const ROWS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
@@ -35,6 +35,19 @@ pub(super) fn rebuild(
 
     let mut replay = Replay::new(Arc::clone(domain), entity);
     let families = replay.wants();
+    let trimmed = trimmed::read(conn).map_err(|e| failed(&context, &e))?;
+    if let Some(trimmed) = trimmed
+        && families.iter().any(|f| trimmed.families.contains_key(&tables.families[*f].name))
+    {
+        return Err(refused(
+            context,
+            format!(
+                "the events up to position {} are in the lake only, the journal has given them up: \
+                 make the store anew with `agentflow rebuild --from lake --replace`",
+                trimmed.seq
+            ),
+        ));
+    }
     let mut after = 0;
     while after < until {
         let end = until.min(after + ROWS_PER_STEP);

@@ -14,23 +14,27 @@ use arrow::error::ArrowError;
 use duckdb::{Connection, params};
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
-    DeadLetter, Effects, EntityKey, EntityRows, IdHash, PartitionEffects, PartitionState, Seen,
-    ServingStore, StoreError, dead_letter_schema,
+    DeadLetter, Effects, EntityKey, EntityRows, EventId, IdHash, PartitionEffects, PartitionState,
+    Seen, ServingStore, StoreError, dead_letter_schema,
 };
 use pipeline::{clock, fail_point};
 
+use super::Shared;
 use super::applying::Applying;
+use super::archive::Archive;
 use super::bookkeeping::{self, Known};
 use super::error::{failed, refused};
 use super::rows::conversion;
 use super::schema::{Tables, quoted};
+use super::trim::Trimming;
+use super::trimmed::Horizon;
 use super::wal::{Due, Wal};
 use super::{keys, lookup, pieces};
 
 /// The writing side of a [`super::Store`]. There is one.
 pub struct Writer {
-    conn: Connection,
-    tables: Arc<Tables>,
+    pub(super) conn: Connection,
+    pub(super) tables: Arc<Tables>,
     known: Known,
     last_dead_letter: i64,
     last_ingest: i64,
@@ -40,6 +44,9 @@ pub struct Writer {
     replaced: usize,
     wal: Option<Wal>,
     applying: Applying,
+    pub(super) horizon: Horizon,
+    archive: Option<Arc<dyn Archive>>,
+    pub(super) trimming: Trimming,
     times: CommitTimes,
 }
 
@@ -76,7 +83,8 @@ impl Writer {
         conn: Connection,
         tables: Arc<Tables>,
         wal: Option<Wal>,
-        applying: Applying,
+        shared: Shared,
+        archive: Option<Arc<dyn Archive>>,
     ) -> Result<Self, StoreError> {
         conn.set_prepared_statement_cache_capacity(64);
         let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
@@ -101,7 +109,10 @@ impl Writer {
             last_applied_at,
             replaced: 0,
             wal,
-            applying,
+            applying: shared.applying,
+            horizon: shared.horizon,
+            archive,
+            trimming: Trimming::default(),
             times: CommitTimes::default(),
         })
     }
@@ -256,6 +267,11 @@ impl Writer {
         let _ = self.conn.execute_batch("rollback");
     }
 
+    /// Rows were deleted that still lie in the file.
+    pub(super) fn count_deleted(&mut self, rows: usize) {
+        self.replaced += rows;
+    }
+
     /// Folds the log into the database file, and takes the opportunity to drop rows that were
     /// replaced once there are enough of them.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
@@ -272,7 +288,10 @@ impl Writer {
         }
         if self.replaced >= VACUUM_AFTER {
             match outcome {
-                Ok(()) => self.replaced = 0,
+                Ok(()) => {
+                    self.replaced = 0;
+                    self.trimming.unvacuumed = false;
+                }
                 Err(_) => {
                     // The failure of the checkpoint is the one to tell.
                     let _ = self.conn.execute_batch("set max_vacuum_tasks = 0");
@@ -301,6 +320,21 @@ impl ServingStore for Writer {
     fn find_seen(&mut self, ids: &[IdHash]) -> Result<Vec<Seen>, StoreError> {
         lookup::find_seen(&self.conn, &self.tables, ids)
             .map_err(|e| failed("look up event ids", &e))
+    }
+
+    fn given_up_until(&self) -> Option<i64> {
+        self.horizon.get()?.latest_event_time
+    }
+
+    fn find_given_up(&mut self, ids: &[EventId<'_>]) -> Result<Vec<Seen>, StoreError> {
+        let Some(trimmed) = self.horizon.get() else { return Ok(Vec::new()) };
+        let Some(archive) = &self.archive else {
+            return Err(refused(
+                "look up event ids",
+                "the journal has given up events that only the lake has, and there is no lake here",
+            ));
+        };
+        lookup::find_given_up(&**archive, &trimmed, &self.tables, ids)
     }
 
     fn scan_ids(&mut self, since: i64, each: &mut dyn FnMut(&[IdHash])) -> Result<(), StoreError> {
@@ -381,6 +415,10 @@ impl ServingStore for Writer {
             // Without room it waits; a commit that cannot wait says so.
             Due::Nothing | Due::NoRoom => Ok(()),
         }
+    }
+
+    fn tidy(&mut self) -> Result<bool, StoreError> {
+        self.trim()
     }
 
     fn commit_times(&self) -> CommitTimes {

@@ -14,6 +14,7 @@ use clap::Args;
 use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 
 use serving::cache::CacheMode;
+use serving::store::RetentionPolicy;
 
 use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
@@ -74,6 +75,7 @@ impl Demo {
             cache: CacheMode::default(),
             lake: LakeCatalog::Local,
             maintain_every: None,
+            retention: RetentionPolicy::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Context, Failure};
+use crate::lake_args::LakeArgs;
 use crate::output::{self, Output, OutputArgs};
 
 use question::Question;
@@ -36,6 +37,8 @@ pub(super) struct Read {
     contracts: ContractsArg,
     #[command(flatten)]
     data: DataArg,
+    #[command(flatten)]
+    lake: LakeArgs,
     /// A window that the contract declares. Default: `1h`, else the first one.
     #[arg(long, conflicts_with = "batch")]
     window: Option<String>,
@@ -76,7 +79,7 @@ impl Read {
             &self.filter,
             self.group_by,
         )?;
-        let reader = Reader::new(&self.contracts.contracts, &self.data.data)?;
+        let reader = Reader::new(&self.contracts.contracts, &self.data.data, &self.lake)?;
         let answer = reader.ask(&question).map_err(Refusal::into_failure)?;
         match self.output.output {
             Output::Json => output::line(&answer),
@@ -91,7 +94,7 @@ impl Read {
         } else {
             Box::new(BufReader::new(File::open(file).input(|| format!("open `{name}`"))?))
         };
-        let reader = Reader::new(&self.contracts.contracts, &self.data.data)?;
+        let reader = Reader::new(&self.contracts.contracts, &self.data.data, &self.lake)?;
         let mut all_answered = true;
         for (number, line) in lines.split(b'\n').enumerate() {
             let line = line.input(|| format!("read `{name}`"))?;

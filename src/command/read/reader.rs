@@ -8,9 +8,11 @@ use serving::http::body::MetricBody;
 use serving::metric::{MetricEngine, parse_at};
 use serving::question::{MetricQuestion, ReadError};
 use serving::store::data_dir::DataDir;
+use serving::store::{LakeArchive, StoreOptions};
 
 use super::question::Question;
 use crate::failure::Failure;
+use crate::lake_args::{self, LakeArgs};
 use crate::opened::{self, Access, Server};
 
 /// The tenant that the command line asks for, as HTTP does while there are no keys.
@@ -51,6 +53,10 @@ impl From<ReadError> for Refusal {
             ReadError::NotFound { hint, .. } | ReadError::Invalid { hint, .. } => {
                 Self::Question { message, hint }
             }
+            ReadError::Beyond { hint, cause: None, .. } => {
+                Self::Question { message, hint: Some(hint) }
+            }
+            ReadError::Beyond { hint, .. } => Self::Ours(Failure::ours(message).hint(hint)),
             ReadError::Unavailable { .. } => Self::Ours(Failure::ours(message)),
         }
     }
@@ -66,12 +72,17 @@ struct ErrorBody {
 
 impl Reader {
     /// The contracts are read only when no server answers: it has its own.
-    pub(super) fn new(contracts: &Path, data: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(contracts: &Path, data: &Path, lake: &LakeArgs) -> Result<Self, Failure> {
         match opened::access(data, "read")? {
             Access::Server(server) => Ok(Self::Server(server)),
             Access::Directory(directory) => {
                 let domain = crate::domain::load(contracts)?;
-                let store = opened::open(&directory, Arc::clone(&domain))?;
+                let config = lake_args::config(&directory, lake.catalog()?)?;
+                let options = StoreOptions {
+                    archive: Some(Arc::new(LakeArchive::new(config, Arc::clone(&domain)))),
+                    ..StoreOptions::default()
+                };
+                let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
                 let engine = Box::new(MetricEngine::new(domain, store.readers()));
                 Ok(Self::Store { engine, _directory: directory })
             }

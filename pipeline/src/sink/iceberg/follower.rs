@@ -26,7 +26,7 @@ use super::error::{LakeError, Retry, chain};
 use super::listing::TableInfo;
 use super::maintain::Schedule;
 use super::schema::{RowSource, sanitise, tables};
-use super::status::{LakeStatus, SharedStatus, TableStatus};
+use super::status::{Complete, LakeStatus, SharedStatus, TableStatus};
 use super::table::{Shared, TableFollower};
 use crate::clock;
 use crate::sink::backoff::Backoff;
@@ -113,6 +113,12 @@ impl LakeHandle {
     /// How it goes. Takes no time: the follower keeps it up to date.
     pub fn status(&self) -> LakeStatus {
         self.status.read()
+    }
+
+    /// Points up to which the lake has been complete, and since when, oldest first. Empty at the start:
+    /// what an earlier process saw is not asked for again.
+    pub fn complete(&self) -> Vec<Complete> {
+        self.status.complete()
     }
 
     /// The tables as the follower last saw them, in order of name. What maintenance of another process
@@ -385,6 +391,15 @@ impl Follower {
         }
         if errors.is_empty() && self.lag(end) == 0 {
             self.complete_at = started;
+        }
+        // The ledger was written, and with it everything that it vouches for.
+        if errors.is_empty() && all {
+            self.status.was_complete(Complete {
+                at: clock::now(),
+                last_seq: ledger.last_seq,
+                last_ingest: ledger.last_ingest,
+                last_dead_letter: ledger.last_dead_letter,
+            });
         }
         if errors.len() == known {
             self.backoff.reset();

@@ -5,15 +5,16 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use contracts::model::Domain;
+use contracts::model::{Domain, column};
 use futures::TryStreamExt;
-use iceberg::expr::Reference;
-use iceberg::scan::{FileScanTask, TableScan};
+use iceberg::expr::{Predicate, Reference};
+use iceberg::scan::{ArrowRecordBatchStream, FileScanTask, TableScan};
 use iceberg::spec::Datum;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, TableIdent};
@@ -43,10 +44,29 @@ pub enum HistoryTable {
     DeadLetters,
 }
 
+/// Which rows of a table to read, all bounds together. Names of columns are those of the journal.
+#[derive(Debug, Clone, Default)]
+pub struct HistoryRange<'a> {
+    /// Only rows up to this position (sequence number, row number or id).
+    pub until: i64,
+    /// Only this tenant's.
+    pub tenant: Option<&'a str>,
+    /// Only rows whose time in this column is at or after the first and before the second bound, µs.
+    /// Days of the table's partitions outside of them are not read.
+    pub time: Option<(&'a str, Option<i64>, Option<i64>)>,
+    /// Only events with one of these ids.
+    pub ids: Option<&'a [&'a str]>,
+    /// Only these columns; all when `None`.
+    pub columns: Option<&'a [&'a str]>,
+    /// Give up when the rows are not there by then.
+    pub deadline: Option<Instant>,
+}
+
 /// What a lake holds. All methods block; they must not be called from async code.
 #[derive(Debug)]
 pub struct History {
-    runtime: Runtime,
+    /// Until the end: a runtime must not be waited for where it may be dropped.
+    runtime: Option<Runtime>,
     tables: Vec<Kept>,
     ledger: Ledger,
     owner: Option<Uuid>,
@@ -85,6 +105,7 @@ impl History {
                 source,
             })?;
         let (tables, owner) = runtime.block_on(load(config, domain))?;
+        let runtime = Some(runtime);
         let mut history = Self { runtime, tables, ledger: Ledger::default(), owner };
         history.ledger = history.newest_point(&domain.name)?;
         Ok(history)
@@ -117,8 +138,44 @@ impl History {
         until: i64,
     ) -> Result<Option<RecordBatch>, LakeError> {
         let Some(kept) = self.kept(table.source()) else { return Ok(None) };
-        let batches = self.runtime.block_on(kept.scan(after, until))?;
+        let batches = self.block_on(kept.scan(after, until))?;
         kept.in_order(&batches).map(Some).map_err(LakeError::rows(&kept.definition.name))
+    }
+
+    /// Calls `take` with the rows of `range` in batches, in no order and never holding all of them; an
+    /// error of `take` ends it. Columns that the table does not have yet are null.
+    pub fn each<E: From<LakeError>>(
+        &self,
+        table: HistoryTable,
+        range: &HistoryRange<'_>,
+        take: &mut dyn FnMut(&RecordBatch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(kept) = self.kept(table.source()) else { return Ok(()) };
+        let Some(projection) = kept.projection_of(range.columns) else { return Ok(()) };
+        let predicate = kept.predicate(range);
+        self.block_on(async {
+            let Some(mut rows) = kept.stream(predicate, range.columns).await? else {
+                return Ok(());
+            };
+            let name = &kept.definition.name;
+            let failed = || LakeError::catalog(format!("read lake table `{name}`"));
+            loop {
+                let next = rows.try_next();
+                let next = match range.deadline {
+                    None => next.await,
+                    Some(at) => match tokio::time::timeout_at(at.into(), next).await {
+                        Ok(next) => next,
+                        Err(_) => return Err(kept.too_slow().into()),
+                    },
+                };
+                let Some(batch) = next.map_err(failed())? else { return Ok(()) };
+                take(&projection.apply(&batch).map_err(LakeError::rows(name))?)?;
+            }
+        })
+    }
+
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.as_ref().expect("taken only when dropped").block_on(work)
     }
 
     fn kept(&self, source: RowSource) -> Option<&Kept> {
@@ -134,9 +191,17 @@ impl History {
         };
         let kept = self.kept(RowSource::Ledger).ok_or_else(none)?;
         let end = Found::of(kept.table.metadata()).position().ok_or_else(none)?;
-        let rows = self.runtime.block_on(kept.scan(end - 1, end))?;
+        let rows = self.block_on(kept.scan(end - 1, end))?;
         let newest = ledger::newest(&rows).map_err(LakeError::rows(SOURCE_PARTITIONS))?;
         newest.ok_or_else(none)
+    }
+}
+
+impl Drop for History {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -190,40 +255,18 @@ impl Kept {
             .map(|column| Field::new(&column.journal, column.ty.clone(), true))
             .collect();
         let schema = Arc::new(Schema::new(fields));
-        let projection = Projection::new(Arc::clone(&schema), |journal| {
-            let column = definition.columns.iter().find(|column| column.journal == journal)?;
-            Some(column.name.clone())
-        });
+        let projection = projection(&definition, Arc::clone(&schema));
         Self { definition, table, schema, projection }
     }
 
     /// Rows with `after < position <= until`, in any order, in the shape of the journal.
     async fn scan(&self, after: i64, until: i64) -> Result<Vec<RecordBatch>, LakeError> {
         let name = &self.definition.name;
-        let failed = || LakeError::catalog(format!("read lake table `{name}`"));
-        let Some(snapshot) = self.table.metadata().current_snapshot_id() else {
-            return Ok(Vec::new());
-        };
-        let position = self.definition.source.position_column();
-        let column = self.definition.columns.iter().find(|column| column.journal == position);
-        let position = column.map_or(position, |column| column.name.as_str());
-        let known = self.table.current_schema_ref();
-        let wanted = self.definition.columns.iter().map(|column| &column.name);
-        let there: Vec<&String> =
-            wanted.filter(|name| known.field_by_name(name).is_some()).collect();
-        let filter = Reference::new(position)
+        let position = self.lake_name(self.definition.source.position_column());
+        let predicate = Reference::new(position)
             .greater_than(Datum::long(after))
             .and(Reference::new(position).less_than_or_equal_to(Datum::long(until)));
-        let scan = self
-            .table
-            .scan()
-            .snapshot_id(snapshot)
-            .select(there)
-            .with_filter(filter)
-            .with_batch_size(Some(BATCH_ROWS))
-            .with_row_group_filtering_enabled(true)
-            .build()
-            .map_err(failed())?;
+        let Some(scan) = self.plan(predicate, None)? else { return Ok(Vec::new()) };
         let read = async { scan.to_arrow().await?.try_collect().await };
         let rows: Vec<RecordBatch> = match read.await {
             Ok(rows) => rows,
@@ -233,12 +276,105 @@ impl Kept {
                     Some(file) => {
                         LakeError::NoHistory { problem: format!("lake table `{name}`: {file}") }
                     }
-                    None => failed()(error),
+                    None => LakeError::catalog(format!("read lake table `{name}`"))(error),
                 });
             }
         };
         let shaped = rows.iter().map(|rows| self.projection.apply(rows));
         shaped.collect::<Result<_, _>>().map_err(LakeError::rows(name))
+    }
+
+    /// What is to be read; `None` when the table has no rows. `columns`: the journal's names of those
+    /// wanted.
+    fn plan(
+        &self,
+        predicate: Predicate,
+        columns: Option<&[&str]>,
+    ) -> Result<Option<TableScan>, LakeError> {
+        let failed = || LakeError::catalog(format!("read lake table `{}`", self.definition.name));
+        let Some(snapshot) = self.table.metadata().current_snapshot_id() else {
+            return Ok(None);
+        };
+        let known = self.table.current_schema_ref();
+        let wanted = self.definition.columns.iter().filter(|column| {
+            columns.is_none_or(|columns| columns.contains(&column.journal.as_str()))
+        });
+        let there: Vec<&String> = wanted
+            .map(|column| &column.name)
+            .filter(|name| known.field_by_name(name).is_some())
+            .collect();
+        let scan = self
+            .table
+            .scan()
+            .snapshot_id(snapshot)
+            .select(there)
+            .with_filter(predicate)
+            .with_batch_size(Some(BATCH_ROWS))
+            .with_row_group_filtering_enabled(true)
+            .build()
+            .map_err(failed())?;
+        Ok(Some(scan))
+    }
+
+    /// Rows of the table, under its own names; `None` when it has none.
+    async fn stream(
+        &self,
+        predicate: Predicate,
+        columns: Option<&[&str]>,
+    ) -> Result<Option<ArrowRecordBatchStream>, LakeError> {
+        let failed = LakeError::catalog(format!("read lake table `{}`", self.definition.name));
+        match self.plan(predicate, columns)? {
+            Some(scan) => scan.to_arrow().await.map(Some).map_err(failed),
+            None => Ok(None),
+        }
+    }
+
+    /// The table's name of a column of the journal.
+    fn lake_name<'a>(&'a self, journal: &'a str) -> &'a str {
+        let column = self.definition.columns.iter().find(|column| column.journal == journal);
+        column.map_or(journal, |column| column.name.as_str())
+    }
+
+    fn too_slow(&self) -> LakeError {
+        LakeError::Rows {
+            table: self.definition.name.clone(),
+            message: "the rows did not come in time".to_owned(),
+        }
+    }
+
+    fn predicate(&self, range: &HistoryRange<'_>) -> Predicate {
+        let column = |journal| Reference::new(self.lake_name(journal));
+        let position = self.definition.source.position_column();
+        let mut all = column(position).less_than_or_equal_to(Datum::long(range.until));
+        if let Some(tenant) = range.tenant {
+            // The dead letters have it under another name than the journal.
+            let name = match self.definition.source {
+                RowSource::DeadLetters => "tenant",
+                _ => column::TENANT,
+            };
+            all = all.and(column(name).equal_to(Datum::string(tenant)));
+        }
+        if let Some((time, from, before)) = range.time {
+            if let Some(from) = from {
+                let from = Datum::timestamptz_micros(from);
+                all = all.and(column(time).greater_than_or_equal_to(from));
+            }
+            if let Some(before) = before {
+                all = all.and(column(time).less_than(Datum::timestamptz_micros(before)));
+            }
+        }
+        if let Some(ids) = range.ids {
+            all = all.and(column(column::ID).is_in(ids.iter().map(Datum::string)));
+        }
+        all
+    }
+
+    /// `None` when the table has none of the columns.
+    fn projection_of(&self, columns: Option<&[&str]>) -> Option<Projection> {
+        let Some(columns) = columns else { return Some(self.projection.clone()) };
+        let fields = columns.iter().map(|name| self.schema.field_with_name(name).ok().cloned());
+        let schema = Schema::new(fields.collect::<Option<Vec<Field>>>()?);
+        Some(projection(&self.definition, Arc::new(schema)))
     }
 
     /// The first file of a scan that is not what its manifest says.
@@ -278,4 +414,12 @@ impl Kept {
         let order = sort_to_indices(positions, None, None)?;
         take_record_batch(&rows, &order)
     }
+}
+
+/// From the table's names to the journal's.
+fn projection(definition: &TableDefinition, journal: SchemaRef) -> Projection {
+    Projection::new(journal, |journal| {
+        let column = definition.columns.iter().find(|column| column.journal == journal)?;
+        Some(column.name.clone())
+    })
 }

@@ -13,7 +13,10 @@ use crate::http::freshness;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
 use crate::question::{MetricQuestion, Value};
-use crate::telemetry::{Gauges, JOURNAL_POSITION, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS};
+use crate::telemetry::{
+    Gauges, JOURNAL_COMPLETE_AFTER, JOURNAL_OLDEST_POSITION, JOURNAL_POSITION,
+    JOURNAL_TRIMMED_EVENTS, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS,
+};
 
 /// Counters and gauges in the Prometheus text format.
 #[utoipa::path(
@@ -43,6 +46,13 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
     let now = time::now();
     if let Ok(last_seq) = state.readers.last_seq() {
         gauges.set(JOURNAL_POSITION, last_seq as f64);
+    }
+    if let Some(trimmed) = state.readers.trimmed() {
+        gauges.set(JOURNAL_OLDEST_POSITION, (trimmed.seq + 1) as f64);
+        gauges.set(JOURNAL_TRIMMED_EVENTS, trimmed.events as f64);
+        if let Some(at) = trimmed.latest_event_time {
+            gauges.set(JOURNAL_COMPLETE_AFTER, at as f64 / 1e6);
+        }
     }
     for (outcome, reasons) in state.readers.counts_by_reason().unwrap_or_default() {
         for (reason, count) in reasons {

@@ -15,6 +15,7 @@ fn check(error: ReadError, expected: &str) {
         ReadError::Invalid { message, hint, parameter } => {
             format!("{parameter}: {message}; {}", hint.unwrap_or_default())
         }
+        ReadError::Beyond { message, hint, .. } => format!("beyond: {message}; {hint}"),
         ReadError::Unavailable { message } => format!("unavailable: {message}"),
     };
     assert_eq!(shown, expected);

@@ -17,7 +17,7 @@ use crate::metric::MetricEngine;
 use crate::metric::past::{Keys, Scope, fold};
 use crate::metric::sql::{quote, sql_type};
 use crate::question::{EntityQuestion, MetricQuestion};
-use crate::store::{Readers, Store};
+use crate::store::{Readers, Store, StoreOptions};
 use crate::value::{Value, date_text, time_text};
 
 pub(crate) const NOW: i64 = 1_800_000_000_000_000;
@@ -359,13 +359,18 @@ pub(crate) struct Bench {
     pub(crate) engine: Arc<MetricEngine>,
     pub(crate) clock: Arc<AtomicI64>,
     /// Keeps the database open.
-    _store: Store,
+    pub(crate) store: Store,
 }
 
 impl Bench {
     pub(crate) fn new(more: Vec<Metric>) -> Self {
+        Self::with(more, StoreOptions::default())
+    }
+
+    pub(crate) fn with(more: Vec<Metric>, options: StoreOptions) -> Self {
         let domain = domain(more);
-        let store = Store::in_memory(domain.clone()).expect("a store in memory opens");
+        let store =
+            Store::in_memory_with(domain.clone(), options).expect("a store in memory opens");
         let readers = store.readers();
         let clock = Arc::new(AtomicI64::new(NOW));
         let told = clock.clone();
@@ -374,7 +379,7 @@ impl Bench {
             readers.clone(),
             Arc::new(move || told.load(Ordering::Relaxed)),
         );
-        Self { domain, readers, engine: Arc::new(engine), clock, _store: store }
+        Self { domain, readers, engine: Arc::new(engine), clock, store }
     }
 
     pub(crate) fn run(&self, sql: &str) {

@@ -1,5 +1,6 @@
 //! The metric engine against an oracle over random rows, and case by case.
 
+mod beyond;
 mod errors;
 pub(crate) mod fixture;
 mod oracle;

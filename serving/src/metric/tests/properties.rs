@@ -102,7 +102,7 @@ fn a_row() -> impl Strategy<Value = Row> {
 }
 
 /// Rows of both journals, numbered.
-fn journals() -> impl Strategy<Value = (Vec<Row>, Vec<Row>)> {
+pub(super) fn journals() -> impl Strategy<Value = (Vec<Row>, Vec<Row>)> {
     let rows = prop::collection::vec((a_row(), prop::bool::weighted(0.7)), 0..40);
     rows.prop_map(|rows| {
         let (mut trips, mut fixes) = (Vec::new(), Vec::new());
@@ -129,7 +129,7 @@ fn shapes() -> Vec<(BTreeMap<String, String>, Vec<String>)> {
     ]
 }
 
-fn groups_of(answer: &MetricAnswer) -> Vec<(Vec<Option<String>>, Value)> {
+pub(super) fn groups_of(answer: &MetricAnswer) -> Vec<(Vec<Option<String>>, Value)> {
     match (&answer.groups, &answer.value) {
         (Some(groups), None) => groups
             .iter()
@@ -150,7 +150,7 @@ fn shown(groups: &Groups) -> Vec<(Vec<Option<String>>, Value)> {
         .collect()
 }
 
-fn same(a: &Value, b: &Value) -> bool {
+pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Float(a), Value::Float(b)) => (a - b).abs() <= 1e-12 * a.abs().max(b.abs()),
         (a, b) => a == b,
@@ -168,7 +168,7 @@ fn check(bench: &Bench, world: &World, question: &MetricQuestion) -> Result<(), 
     Ok(())
 }
 
-fn questions(metric: &str, all: bool) -> Vec<MetricQuestion> {
+pub(super) fn questions(metric: &str, all: bool) -> Vec<MetricQuestion> {
     let mut questions = Vec::new();
     for (filters, group_by) in shapes() {
         for window in ["10s", "now"] {

@@ -26,7 +26,7 @@ fn columns() -> Vec<(&'static str, Type)> {
     ]
 }
 
-fn over_ingest(arg: Option<(&str, Type)>) -> MetricInput {
+pub(super) fn over_ingest(arg: Option<(&str, Type)>) -> MetricInput {
     MetricInput {
         relation: Relation::Ingest,
         event_types: Vec::new(),

@@ -12,7 +12,7 @@
 //! received again.
 
 mod beyond;
-mod rows;
+pub(super) mod rows;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -349,7 +349,7 @@ fn stretch(
 }
 
 /// Rows of `ingest` with the columns that metrics need.
-fn with_computed(
+pub(super) fn with_computed(
     domain: &Domain,
     table: &super::schema::Table,
     given: &RecordBatch,

@@ -24,7 +24,7 @@ use crate::store::extra;
 use crate::store::fill::Overlay;
 
 /// Journal rows of `family` from `given`, the rows of its table in the lake under the journal's names.
-pub(super) fn journal_rows(
+pub(in crate::store) fn journal_rows(
     family: &Family,
     given: &RecordBatch,
 ) -> Result<RecordBatch, ArrowError> {

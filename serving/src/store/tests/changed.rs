@@ -173,7 +173,12 @@ fn time(i: usize) -> String {
 
 /// Puts lines through the whole pipeline into the store of `dir`.
 pub(super) fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
-    let store = fixture::open(dir, domain);
+    process_in(&fixture::open(dir, domain), domain, lines);
+}
+
+/// The same in an open store whose writer is not taken.
+pub(super) fn process_in(store: &Store, domain: &Arc<Domain>, lines: &[String]) -> Counts {
+    let mut all = Counts::default();
     let mut processor =
         Processor::new(Arc::clone(domain), Box::new(store.writer().unwrap())).unwrap();
     let mut decoder = Decoder::new(domain);
@@ -207,7 +212,9 @@ pub(super) fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
         let processed = processor.process(&[&decoder.decode(raw)]).unwrap();
         let Counts { received, accepted, duplicate, .. } = processed.counts;
         assert_eq!(accepted + duplicate, received, "{:?}", processed.outcomes);
+        all += processed.counts;
     }
+    all
 }
 
 /// Everything a reader could see, as text.

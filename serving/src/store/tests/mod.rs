@@ -12,4 +12,5 @@ mod from_lake;
 mod kill;
 mod open;
 mod read;
+mod trim;
 mod wal;

@@ -31,6 +31,7 @@ use crate::http::monitor::{PipelineMonitor, PipelineState};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, HttpOptions};
 use crate::http::time::{self, Time, seconds_between};
+use crate::store::Trimmed;
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -170,7 +171,7 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
     let last_seq = state.readers.last_seq();
     let mut components = vec![
         pipeline(&state.pipeline, now),
-        serving(&last_seq, started.elapsed()),
+        serving(&last_seq, started.elapsed(), state.readers.trimmed().as_deref()),
         watermarks(state.readers.partitions(), now, &state.options),
         quality(ledger::counts_since(&state.readers, now - HOUR)),
     ];
@@ -208,11 +209,25 @@ fn pipeline(monitor: &PipelineMonitor, now: i64) -> Component {
     }
 }
 
-fn serving(last_seq: &Result<i64, StoreError>, took: Duration) -> Component {
+fn serving(
+    last_seq: &Result<i64, StoreError>,
+    took: Duration,
+    trimmed: Option<&Trimmed>,
+) -> Component {
     let component = Component::new("serving", "store");
     match last_seq {
         Ok(position) => {
-            component.figure("position", *position).figure("read_seconds", took.as_secs_f64())
+            let component =
+                component.figure("position", *position).figure("read_seconds", took.as_secs_f64());
+            let Some(trimmed) = trimmed else { return component };
+            let component = component
+                .figure("oldest_position", trimmed.seq + 1)
+                .figure("trimmed_events", trimmed.events);
+            match trimmed.latest_event_time {
+                // Every event after this time is in the store.
+                Some(at) => component.figure("complete_after_seconds", at as f64 / 1e6),
+                None => component,
+            }
         }
         Err(error) => no_answer(component, error),
     }
