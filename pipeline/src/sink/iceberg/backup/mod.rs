@@ -2,7 +2,7 @@
 //!
 //! Every file of a lake but its catalog is written once. So a backup is a consistent copy of the
 //! catalog, and the files that the tables of that copy lead to. The files name each other by absolute
-//! paths: a lake that is put back in another place has to be rewritten ([`relocate`]).
+//! paths: a lake that is put back in another place has to be rewritten ([`relocate()`]).
 //! Start at [`survey`].
 
 mod avro;
