@@ -12,7 +12,7 @@
 //! Windows: a live read covers `[now − w, ∞)`, so an accepted event counts at once, also one that is
 //! stamped slightly ahead. `as_of = T` covers `[T − w, T)` and knows only events before `T`;
 //! entities are folded again from those ([`past`]). The window `now` has no bounds. `known_at = T` leaves
-//! out what was applied after `T` ([`known`]).
+//! out what was applied after `T` ([`mod@known`]).
 //!
 //! Start at [`MetricEngine::read`].
 

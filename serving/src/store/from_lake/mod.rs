@@ -6,7 +6,7 @@
 //! notes how far it came; entities are folded from them in the end, by the code that does it when a
 //! contract changes.
 //!
-//! What the store ends with is the lake's newest [`Ledger`], a point at which every table was complete.
+//! What the store ends with is the lake's newest [`pipeline::store::Ledger`], a point at which every table was complete.
 //! A lake whose last round was cut off holds rows beyond that point. None of them is left out: an event
 //! that its source sends again is recognised as a duplicate. What was received again counts as
 //! received again.
