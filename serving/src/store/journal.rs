@@ -185,7 +185,8 @@ impl Readers {
         gone: impl Fn(&Trimmed) -> i64,
     ) -> Result<(), StoreError> {
         match self.trimmed().map_or(0, |trimmed| gone(&trimmed)) {
-            gone if after < gone => Err(refused(
+            // Positions begin at 1; a publisher that has none yet begins at -1.
+            gone if after.max(0) < gone => Err(refused(
                 context,
                 format!(
                     "rows from position {} to {gone} are in the lake only, the journal has given \

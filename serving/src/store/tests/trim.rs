@@ -290,3 +290,20 @@ fn a_kill_around_a_slice_loses_nothing_and_doubles_nothing() {
     let counts = process_in(&store, &domain, &lines(200));
     assert_eq!((counts.accepted, counts.duplicate), (0, 200));
 }
+
+#[test]
+fn a_follower_that_begins_before_the_first_position_misses_nothing_of_a_whole_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let domain = fixture::parcels();
+    let store = fixture::open(dir.path(), &domain);
+    let mut writer = store.writer().unwrap();
+    let mut batch = Batch::after(&domain, &mut writer);
+    writer.commit(&batch.next(3)).unwrap();
+    let (journal, limits) = (store.readers(), Limits::default());
+    for after in [-1, 0] {
+        let letters = Journal::dead_letters(&journal, after, i64::MAX, limits).unwrap();
+        assert_eq!(letters.iter().map(|rows| rows.num_rows()).sum::<usize>(), 1);
+        let events = Journal::rows(&journal, fixture::PARCEL, after, i64::MAX, limits).unwrap();
+        assert_eq!(events.batches.iter().map(|rows| rows.num_rows()).sum::<usize>(), 3);
+    }
+}
