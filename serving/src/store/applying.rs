@@ -22,9 +22,11 @@ impl Default for Applying {
 }
 
 impl Applying {
-    /// A commit of that time (µs) begins; it has ended when the guard is dropped.
-    pub(super) fn begin(&self, at: i64) -> Guard<'_> {
-        self.0.store(at, Ordering::SeqCst);
+    /// A commit begins; it has ended when the guard is dropped. Its time (µs) is asked for only once
+    /// everybody waits for it: a reader in between would take the time for settled.
+    pub(super) fn begin(&self, at: impl FnOnce() -> i64) -> Guard<'_> {
+        self.0.store(i64::MIN, Ordering::SeqCst);
+        self.0.store(at(), Ordering::SeqCst);
         Guard(self)
     }
 
@@ -59,7 +61,10 @@ mod tests {
         let applying = Applying::default();
         let moment = Duration::from_millis(5);
         assert!(applying.wait(i64::MAX - 1, moment));
-        let commit = applying.begin(10);
+        let commit = applying.begin(|| {
+            assert!(!applying.wait(1, moment), "its time may be anything yet");
+            10
+        });
         assert!(applying.wait(9, moment));
         assert!(!applying.wait(10, moment));
         drop(commit);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use contracts::model::Domain;
-use pipeline::sink::iceberg::{History, HistoryRange, HistoryTable, LakeConfig, LakeError};
+use pipeline::sink::iceberg::{History, HistoryRange, HistoryTable, LakeConfig, LakeError, chain};
 use pipeline::store::StoreError;
 
 use super::from_lake::{rows, with_computed};
@@ -58,16 +58,6 @@ impl From<ArchiveError> for StoreError {
             retry: true,
         }
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }
 
 /// Takes rows as they come.

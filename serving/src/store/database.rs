@@ -41,7 +41,17 @@ pub(super) fn file(dir: &Path) -> PathBuf {
 
 /// Opens the database of `dir`, creating both if need be.
 pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, OpenError> {
-    open_file(dir, &file(dir), options)
+    let file = file(dir);
+    // An empty store beside it would take events that the one to come never sees.
+    if !file.exists() && unfinished(dir).exists() {
+        return Err(OpenError::Unfinished { dir: dir.to_path_buf() });
+    }
+    open_file(dir, &file, options)
+}
+
+/// The store that is being made from the lake, until it takes the place of [`file`].
+pub(super) fn unfinished(dir: &Path) -> PathBuf {
+    dir.join(format!("{FILE}.rebuild"))
 }
 
 /// Opens a database that lies in `dir` under any name, creating it if need be.

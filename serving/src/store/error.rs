@@ -40,6 +40,12 @@ pub enum OpenError {
         /// What DuckDB said.
         message: String,
     },
+    /// There is no store, but one that was being made from the lake.
+    #[error("data directory `{}` has a store that was not made to its end", dir.display())]
+    Unfinished {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// A newer release wrote the directory.
     #[error(
         "data directory `{}` has format {found}, this release reads formats up to {known}",
@@ -116,6 +122,11 @@ impl OpenError {
             Self::NotADatabase { .. } => {
                 Some("choose another data directory; this one is left as it was".into())
             }
+            Self::Unfinished { .. } => Some(
+                "run `agentflow rebuild --from lake` again, which goes on with it; or remove \
+                 `serving.duckdb.rebuild` to begin with an empty store"
+                    .into(),
+            ),
             Self::NewerFormat { .. } => {
                 Some("use the release that wrote it, or a newer one".into())
             }

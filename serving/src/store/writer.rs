@@ -380,9 +380,11 @@ impl ServingStore for Writer {
             Due::NoRoom => return Err(StoreError::DiskFull { context: "commit batch".into() }),
         }
         // After the clock, and after the commit before even if the clock was set back.
-        self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
         let applying = self.applying.clone();
-        let _under_way = applying.begin(self.last_applied_at);
+        let _under_way = applying.begin(|| {
+            self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
+            self.last_applied_at
+        });
         let mut outcome = self.transaction(effects, Match::Hash);
         if matches!(outcome, Err(Failure::HashCollision)) {
             outcome = self.transaction(effects, Match::Full);

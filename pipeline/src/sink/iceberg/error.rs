@@ -195,7 +195,7 @@ fn whole(error: &iceberg::Error) -> String {
 }
 
 /// An error with its causes, as one sentence.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

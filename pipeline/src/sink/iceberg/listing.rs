@@ -5,7 +5,7 @@ use std::path::Path;
 use iceberg::io::FileIO;
 use iceberg::spec::{SortDirection, TableMetadata, Transform};
 use serde::Serialize;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteRow};
 use sqlx::{ConnectOptions, Row};
 
 use super::catalog::{self, CATALOG_NAME};
@@ -161,6 +161,26 @@ async fn ask(config: &LakeConfig) -> Result<Vec<TableInfo>, LakeError> {
 }
 
 async fn read(file: &Path) -> Result<Vec<TableInfo>, LakeError> {
+    let files = FileIO::new_with_fs();
+    let mut tables = Vec::new();
+    for Entry { namespace, name, metadata_location } in entries(file).await? {
+        let metadata = TableMetadata::read_from(&files, &metadata_location)
+            .await
+            .map_err(LakeError::catalog(format!("read the metadata of lake table `{name}`")))?;
+        tables.push(TableInfo::new(namespace, name, metadata_location, &metadata));
+    }
+    Ok(tables)
+}
+
+/// A table as the catalog's SQLite file names it.
+pub(super) struct Entry {
+    pub namespace: String,
+    pub name: String,
+    pub metadata_location: String,
+}
+
+/// The tables that an SQLite file names, in order of name. Changes nothing in it.
+pub(super) async fn entries(file: &Path) -> Result<Vec<Entry>, LakeError> {
     let failed = |source: sqlx::Error| LakeError::Io {
         action: "read the lake's catalog",
         path: file.to_owned(),
@@ -180,16 +200,12 @@ async fn read(file: &Path) -> Result<Vec<TableInfo>, LakeError> {
     .fetch_all(&mut connection)
     .await
     .map_err(failed)?;
-    let files = FileIO::new_with_fs();
-    let mut tables = Vec::with_capacity(rows.len());
-    for row in rows {
-        let text = |column| row.try_get::<String, _>(column).map_err(failed);
-        let (namespace, name) = (text("table_namespace")?, text("table_name")?);
-        let metadata_location = text("metadata_location")?;
-        let metadata = TableMetadata::read_from(&files, &metadata_location)
-            .await
-            .map_err(LakeError::catalog(format!("read the metadata of lake table `{name}`")))?;
-        tables.push(TableInfo::new(namespace, name, metadata_location, &metadata));
-    }
-    Ok(tables)
+    let entry = |row: &SqliteRow| -> Result<Entry, sqlx::Error> {
+        Ok(Entry {
+            namespace: row.try_get("table_namespace")?,
+            name: row.try_get("table_name")?,
+            metadata_location: row.try_get("metadata_location")?,
+        })
+    };
+    rows.iter().map(|row| entry(row).map_err(failed)).collect()
 }

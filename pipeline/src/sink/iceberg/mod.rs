@@ -48,7 +48,7 @@ mod writer;
 pub use backup::{LakeSurvey, Relocated, is_moved, relocate, root, root_wanted, survey};
 pub use catalog::CATALOG_NAME;
 pub use config::{LakeCatalog, LakeConfig};
-pub use error::{LakeError, Retry};
+pub use error::{LakeError, Retry, chain};
 pub use follower::{Lake, LakeHandle};
 pub use history::{History, HistoryRange, HistoryTable};
 pub use listing::{ColumnInfo, TableInfo, tables};

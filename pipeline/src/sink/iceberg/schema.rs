@@ -37,6 +37,9 @@ pub const INGEST: &str = "ingest";
 /// Name of the table that says how far each source partition was read when.
 pub const SOURCE_PARTITIONS: &str = "source_partitions";
 
+/// Tables beside those of events. Their positions count other things than the journal's sequence numbers.
+pub(super) const BESIDE_EVENTS: [&str; 3] = [DEAD_LETTERS, INGEST, SOURCE_PARTITIONS];
+
 /// Column of event tables with the event time; they are partitioned by its day unless their contract
 /// says otherwise.
 pub const EVENT_TIME: &str = "_event_time";
@@ -229,11 +232,7 @@ fn of_schema(
 /// The family's table; the names of the other tables are kept free.
 fn table_name(family: &str) -> String {
     let name = sanitise(family);
-    if [DEAD_LETTERS, INGEST, SOURCE_PARTITIONS].contains(&name.as_str()) {
-        format!("{name}_events")
-    } else {
-        name
-    }
+    if BESIDE_EVENTS.contains(&name.as_str()) { format!("{name}_events") } else { name }
 }
 
 /// A name that every engine takes without quotes: `[a-z0-9_]`, not empty, not starting with a digit.

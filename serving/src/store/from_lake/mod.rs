@@ -11,7 +11,7 @@
 //! that its source sends again is recognised as a duplicate. What was received again counts as
 //! received again.
 
-mod beyond;
+mod books;
 pub(super) mod rows;
 
 use std::fs;
@@ -27,7 +27,7 @@ use pipeline::sink::iceberg::{History, HistoryTable, LakeError};
 use pipeline::store::{StoreError, dead_letter_schema};
 use xxhash_rust::xxh3::xxh3_64;
 
-use self::beyond::Beyond;
+use self::books::Beyond;
 use super::contract_state::{self, ENTITY};
 use super::error::{OpenError, failed, refused};
 use super::schema::{Tables, quoted};
@@ -114,15 +114,10 @@ impl From<StoreError> for RebuildError {
     }
 }
 
-/// The store under way in `dir`.
-fn unfinished(dir: &Path) -> PathBuf {
-    dir.join("serving.duckdb.rebuild")
-}
-
 impl LakeRebuild<'_> {
     /// Makes the store, or goes on making it.
     pub fn run(self) -> Result<Rebuilt, RebuildError> {
-        let file = unfinished(self.dir);
+        let file = database::unfinished(self.dir);
         let tables = Tables::of(&self.domain);
         let conn = self.begin(&file, &tables)?;
         let filled = self.fill(&conn, &tables);

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use contracts::model::Domain;
 use pipeline::fail_point;
-use pipeline::sink::iceberg::{History, Lake, LakeConfig};
+use pipeline::sink::iceberg::{History, Lake, LakeConfig, survey};
 use pipeline::store::{Journal, ServingStore};
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use super::changed::{DEPOT, PARCEL, PARCEL_V1, SENDER, domain, dump, lines, process, same};
 use super::fixture::{self, Batch, child};
-use crate::store::{LakeRebuild, RebuildError, Rebuilt, StoreOptions};
+use crate::store::{LakeRebuild, OpenError, RebuildError, Rebuilt, Store, StoreOptions};
 
 /// Brings the lake of `dir` up to its journal.
 pub(super) fn follow(dir: &Path, domain: &Arc<Domain>) {
@@ -91,6 +91,26 @@ fn the_books_are_the_same_too() {
 }
 
 #[test]
+fn a_lake_with_more_received_records_than_events_is_not_ahead_of_its_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let domain = fixture::parcels();
+    {
+        let store = fixture::open(dir.path(), &domain);
+        let mut writer = store.writer().unwrap();
+        let mut batch = Batch::after(&domain, &mut writer);
+        for n in [1, 0, 0, 0] {
+            writer.commit(&batch.next(n)).unwrap();
+        }
+    }
+    follow(dir.path(), &domain);
+    let books = ledger(dir.path(), &domain);
+    assert!(books.last_ingest > books.last_seq, "{books:?}");
+    let copy = dir.path().join("copy.sqlite");
+    let survey = survey(&LakeConfig::new(dir.path()), &copy).unwrap().unwrap();
+    assert_eq!(survey.position, Some(books.last_seq));
+}
+
+#[test]
 fn it_goes_on_where_it_was_stopped() {
     let (dir, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let domain = contracts();
@@ -101,6 +121,13 @@ fn it_goes_on_where_it_was_stopped() {
         let stopped = rebuild_until(dir.path(), made.path(), &domain, steps).unwrap_err();
         assert!(matches!(stopped, RebuildError::Stopped), "{stopped}");
         assert!(!made.path().join("serving.duckdb").exists());
+        if steps > 0 {
+            // Nobody begins an empty store beside it.
+            let opened = Store::open(made.path(), Arc::clone(&domain), StoreOptions::default());
+            let error = opened.err().expect("a store that is not whole");
+            assert!(matches!(error, OpenError::Unfinished { .. }), "{error}");
+            assert!(error.hint().is_some_and(|hint| hint.contains("agentflow rebuild")));
+        }
     }
     let rebuilt = rebuild(dir.path(), made.path(), &domain).unwrap();
     assert_eq!((rebuilt.events, rebuilt.last_seq), (200, 200));

@@ -16,17 +16,17 @@ use iceberg::spec::TableMetadata;
 use iceberg::table::Table;
 use iceberg::{NamespaceIdent, Runtime, TableIdent};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection};
 
 pub use self::relocate::{Relocated, relocate};
 
-use super::catalog::CATALOG_NAME;
 use super::config::LakeConfig;
 use super::error::LakeError;
+use super::listing::{Entry, entries};
 use super::local_fs::path_of;
 use super::maintain::reachable;
 use super::position::Found;
-use super::schema::DEAD_LETTERS;
+use super::schema::BESIDE_EVENTS;
 
 /// What a backup of a lake consists of, beside the copy of its catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,13 +88,6 @@ pub fn is_moved(config: &LakeConfig) -> bool {
     root != wanted && !path_of(&root).exists()
 }
 
-/// A table as a catalog names it.
-struct Entry {
-    namespace: String,
-    name: String,
-    metadata_location: String,
-}
-
 async fn look(catalog: &Path) -> Result<LakeSurvey, LakeError> {
     let mut survey =
         LakeSurvey { root: None, position: None, files: BTreeMap::new(), optional: Vec::new() };
@@ -112,7 +105,7 @@ async fn look(catalog: &Path) -> Result<LakeSurvey, LakeError> {
         if survey.root.get_or_insert_with(|| root.clone()) != &root {
             return Err(foreign("apart from the other tables of the lake"));
         }
-        if name != DEAD_LETTERS {
+        if !BESIDE_EVENTS.contains(&name.as_str()) {
             survey.position = survey.position.max(Found::of(&metadata).position());
         }
         let logged: Vec<PathBuf> =
@@ -143,30 +136,6 @@ async fn look(catalog: &Path) -> Result<LakeSurvey, LakeError> {
 fn root_of(location: &str) -> Option<&str> {
     let (namespace, _) = location.trim_end_matches('/').rsplit_once('/')?;
     Some(namespace.rsplit_once('/')?.0)
-}
-
-async fn entries(catalog: &Path) -> Result<Vec<Entry>, LakeError> {
-    let failed = |source| sql("read the lake's catalog", catalog, source);
-    let mut connection = connect(catalog, true).await.map_err(failed)?;
-    let rows = sqlx::query(
-        "select table_namespace, table_name, metadata_location from iceberg_tables \
-         where catalog_name = ? order by table_namespace, table_name",
-    )
-    .bind(CATALOG_NAME)
-    .fetch_all(&mut connection)
-    .await
-    .map_err(failed)?;
-    let mut entries = Vec::with_capacity(rows.len());
-    for row in rows {
-        let text = |column| row.try_get::<String, _>(column).map_err(failed);
-        entries.push(Entry {
-            namespace: text("table_namespace")?,
-            name: text("table_name")?,
-            metadata_location: text("metadata_location")?,
-        });
-    }
-    connection.close().await.map_err(failed)?;
-    Ok(entries)
 }
 
 async fn connect(file: &Path, read_only: bool) -> sqlx::Result<SqliteConnection> {
