@@ -49,7 +49,7 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Connection, Ope
     open_file(dir, &file, options)
 }
 
-/// The store that is being made from the lake, until it takes the place of [`file`].
+/// The store that is being made from the lake, until it takes the place of [`file()`].
 pub(super) fn unfinished(dir: &Path) -> PathBuf {
     dir.join(format!("{FILE}.rebuild"))
 }
