@@ -6,6 +6,7 @@
 
 use contracts::model::{EventContract, Late, OnConflict};
 
+use crate::erase::ERASED_BODY;
 use crate::outcome::{Reason, Stage};
 
 /// What is known about an event when it is judged. Times in µs.
@@ -50,7 +51,8 @@ pub fn judge(contract: &EventContract, facts: &Facts) -> Verdict {
     }
     if let Some((body, seq)) = facts.known {
         return match contract.dedup.on_conflict {
-            OnConflict::DeadLetter if body != facts.body => {
+            // Of an erased event nobody knows the body.
+            OnConflict::DeadLetter if body != facts.body && body != ERASED_BODY => {
                 Verdict::Reject(Stage::Deduplicate, Reason::ConflictingDuplicate)
             }
             _ => Verdict::Duplicate { seq },

@@ -274,6 +274,12 @@ pub trait ServingStore {
         Ok(false)
     }
 
+    /// Did it change rows of entities by itself since it was last asked? Then what the caller remembers
+    /// of their states may be wrong.
+    fn take_rewritten(&mut self) -> bool {
+        false
+    }
+
     /// Where the time of all commits so far went.
     fn commit_times(&self) -> CommitTimes {
         CommitTimes::default()

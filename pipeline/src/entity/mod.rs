@@ -20,7 +20,7 @@ mod state;
 pub use engine::{Batch, Engine};
 pub use fold::{Contribution, FoldState, Order, Removed};
 pub use lookup::family_order;
-pub use replay::Replay;
+pub use replay::{Replay, fold_rows, keys_fed, keys_named};
 pub use scalar::Scalar;
 pub use state::{EntityState, StateCache};
 

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use contracts::model::{Domain, Relation};
+use hashbrown::HashSet;
 
 use super::input::InputRows;
 use super::state::{EntityState, KeyRef, Layout, Touched, TouchedState};
 use super::{FoldError, rows};
+use crate::store::EntityKey;
 
 /// Rows per batch that [`Replay::finish`] returns.
 const ROWS_PER_BATCH: usize = 65_536;
@@ -23,9 +25,16 @@ pub struct Replay {
     chain: Vec<usize>,
     layout: Layout,
     states: Touched,
+    /// Only these keys of the lowest entity are folded; all when `None`.
+    only: Option<HashSet<EntityKey>>,
 }
 
 impl Replay {
+    /// A replay of `keys` of `entity` alone, which must be folded from families.
+    pub fn of_keys(domain: Arc<Domain>, entity: usize, keys: HashSet<EntityKey>) -> Self {
+        Self { only: Some(keys), ..Self::new(domain, entity) }
+    }
+
     /// A replay of `entity` (index in [`Domain::entities`]).
     pub fn new(domain: Arc<Domain>, entity: usize) -> Self {
         let mut chain = vec![entity];
@@ -41,7 +50,7 @@ impl Replay {
         }
         chain.reverse();
         let layout = Layout::of(&domain.entities[lowest]);
-        Self { domain, chain, layout, states: Touched::default() }
+        Self { domain, chain, layout, states: Touched::default(), only: None }
     }
 
     /// Indices of the families to feed.
@@ -64,48 +73,114 @@ impl Replay {
         let entity = &self.domain.entities[self.chain[0]];
         for input in entity.inputs.iter().filter(|i| i.relation == Relation::Family(family)) {
             let view = InputRows::new(input, &self.layout, rows)?;
-            fold_into(&mut self.states, &self.layout, &view);
+            fold_into(&mut self.states, &self.layout, &view, self.only.as_ref());
         }
         Ok(())
     }
 
     /// The rows of the entity, in [`contracts::model::Entity::schema`].
     pub fn finish(self) -> Result<Vec<RecordBatch>, FoldError> {
-        let mut states = self.states;
-        let mut layout = self.layout;
         let mut chain = self.chain.iter().copied();
-        let mut entity = &self.domain.entities[chain.next().unwrap_or_default()];
-        loop {
-            let mut batches = Vec::new();
-            for chunk in states.entries.chunks(ROWS_PER_BATCH) {
-                let chunk: Vec<_> = chunk.iter().map(|entry| (&entry.key, &entry.state)).collect();
-                batches.push(rows::build(entity, &layout, &chunk)?);
-            }
-            let Some(next) = chain.next() else { return Ok(batches) };
-            let above = &self.domain.entities[next];
-            let above_layout = Layout::of(above);
-            let mut above_states = Touched::default();
-            let source = Relation::Entity(entity.index);
-            for input in above.inputs.iter().filter(|input| input.relation == source) {
-                for rows in &batches {
-                    let view = InputRows::new(input, &above_layout, rows)?;
-                    for row in 0..view.len() {
-                        if let Some(key) = view.named(row) {
-                            let slot = slot(&mut above_states, &above_layout, key);
-                            let state = &mut above_states.entries[slot as usize].state;
-                            state.add_source(&above_layout, &view, row);
-                        }
-                    }
-                }
-            }
-            (entity, layout, states) = (above, above_layout, above_states);
+        let mut entity = chain.next().unwrap_or_default();
+        let mut rows = built(&self.domain, entity, &self.layout, &self.states)?;
+        for above in chain {
+            rows = fold_rows(&self.domain, above, entity, &rows, None)?;
+            entity = above;
         }
+        Ok(rows)
     }
 }
 
-fn fold_into(states: &mut Touched, layout: &Layout, view: &InputRows<'_>) {
+/// Keys of `entity` that rows of the entity `below` name, each in its tenant.
+pub fn keys_named(
+    domain: &Domain,
+    entity: usize,
+    below: usize,
+    rows: &[RecordBatch],
+) -> Result<HashSet<EntityKey>, FoldError> {
+    let entity = &domain.entities[entity];
+    let layout = Layout::of(entity);
+    let mut keys = HashSet::new();
+    for input in entity.inputs.iter().filter(|i| i.relation == Relation::Entity(below)) {
+        for rows in rows {
+            let view = InputRows::new(input, &layout, rows)?;
+            keys.extend((0..view.len()).filter_map(|row| view.named(row)).map(KeyRef::owned));
+        }
+    }
+    Ok(keys)
+}
+
+/// Keys of `entity` that take something from journal rows of `family`.
+pub fn keys_fed(
+    domain: &Domain,
+    entity: usize,
+    family: usize,
+    rows: &RecordBatch,
+) -> Result<HashSet<EntityKey>, FoldError> {
+    let entity = &domain.entities[entity];
+    let layout = Layout::of(entity);
+    let mut keys = HashSet::new();
+    for input in entity.inputs.iter().filter(|i| i.relation == Relation::Family(family)) {
+        let view = InputRows::new(input, &layout, rows)?;
+        keys.extend((0..view.len()).filter_map(|row| view.key(row)).map(KeyRef::owned));
+    }
+    Ok(keys)
+}
+
+/// Rows of `entity` from all rows of the entity `below` that name one of their keys; only those of
+/// `keys`, when there are any given.
+pub fn fold_rows(
+    domain: &Domain,
+    entity: usize,
+    below: usize,
+    rows: &[RecordBatch],
+    keys: Option<&HashSet<EntityKey>>,
+) -> Result<Vec<RecordBatch>, FoldError> {
+    let layout = Layout::of(&domain.entities[entity]);
+    let mut states = Touched::default();
+    let inputs = domain.entities[entity].inputs.iter();
+    for input in inputs.filter(|input| input.relation == Relation::Entity(below)) {
+        for rows in rows {
+            let view = InputRows::new(input, &layout, rows)?;
+            for row in 0..view.len() {
+                let named = view.named(row);
+                let Some(key) = named.filter(|key| keys.is_none_or(|keys| keys.contains(key)))
+                else {
+                    continue;
+                };
+                let slot = slot(&mut states, &layout, key);
+                states.entries[slot as usize].state.add_source(&layout, &view, row);
+            }
+        }
+    }
+    built(domain, entity, &layout, &states)
+}
+
+/// States as rows of their entity.
+fn built(
+    domain: &Domain,
+    entity: usize,
+    layout: &Layout,
+    states: &Touched,
+) -> Result<Vec<RecordBatch>, FoldError> {
+    let entity = &domain.entities[entity];
+    let mut batches = Vec::new();
+    for chunk in states.entries.chunks(ROWS_PER_BATCH) {
+        let chunk: Vec<_> = chunk.iter().map(|entry| (&entry.key, &entry.state)).collect();
+        batches.push(rows::build(entity, layout, &chunk)?);
+    }
+    Ok(batches)
+}
+
+fn fold_into(
+    states: &mut Touched,
+    layout: &Layout,
+    view: &InputRows<'_>,
+    only: Option<&HashSet<EntityKey>>,
+) {
     for row in 0..view.len() {
-        let Some(key) = view.key(row) else { continue };
+        let key = view.key(row).filter(|key| only.is_none_or(|only| only.contains(key)));
+        let Some(key) = key else { continue };
         let slot = slot(states, layout, key);
         let order = view.order(row);
         let state = &mut states.entries[slot as usize].state;

@@ -168,7 +168,11 @@ impl Processor {
 
     /// Lets the store do a short piece of what can wait; true when there is more.
     pub fn tidy(&mut self) -> Result<bool, StoreError> {
-        self.store.tidy()
+        let is_more = self.store.tidy();
+        if self.store.take_rewritten() {
+            self.engine.reset();
+        }
+        is_more
     }
 
     /// Applies batches in one transaction, as if one after the other.

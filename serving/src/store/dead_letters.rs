@@ -113,7 +113,7 @@ pub fn read_dead_letters(
     Ok(letters)
 }
 
-fn query(
+pub(super) fn query(
     conn: &Connection,
     table: &Table,
     filter: &DeadLetterFilter,

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
-use arrow::compute::{cast, kernels::cmp, kernels::zip::zip};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::array::{Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use contracts::model::{Computed, EnrichValue, Family, column};
 use duckdb::{Connection, params};
-use pipeline::deduplicate::hash;
+use pipeline::erase;
 use pipeline::fail_point;
+use pipeline::overlay::Overlay;
 use pipeline::store::StoreError;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -26,7 +26,7 @@ use super::{absent, extra, in_transaction, rows};
 const SEQS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
 
 /// The column of row numbers beside new values.
-const ROW: &str = "_row";
+pub(super) const ROW: &str = "_row";
 
 /// What is filled.
 pub(super) struct Job<'a> {
@@ -145,7 +145,7 @@ impl Job<'_> {
             let found = rows::query_once(conn, &sql, [], &with_row)?;
             if found.num_rows() > 0 {
                 let filled = self.filled(&found).map_err(rows::conversion)?;
-                self.write(conn, &filled, &range)?;
+                update(conn, self.table, &filled, &[], &range)?;
             }
             conn.execute(
                 "update contract_fill set done_seq = ? where table_name = ?",
@@ -153,33 +153,6 @@ impl Job<'_> {
             )?;
             Ok(())
         })
-    }
-
-    /// Writes the columns of `filled` (whose first one is the row's number) back.
-    fn write(&self, conn: &Connection, filled: &RecordBatch, range: &str) -> duckdb::Result<()> {
-        let schema = filled.schema();
-        let definitions = schema
-            .fields()
-            .iter()
-            .map(|field| column_definition(field))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
-        let sql = format!("create or replace temp table filled ({})", definitions.join(", "));
-        conn.execute_batch(&sql)?;
-        let mut appender = conn.appender_to_catalog_and_db("filled", "temp", "main")?;
-        appender.append_record_batch(filled.clone())?;
-        appender.flush()?;
-        drop(appender);
-        let set: Vec<String> = schema.fields()[1..]
-            .iter()
-            .map(|field| format!("{0} = filled.{0}", quoted(field.name())))
-            .collect();
-        let name = quoted(&self.table.name);
-        conn.execute_batch(&format!(
-            "update {name} set {} from temp.filled where {name}.rowid = filled.{ROW} and {range};
-             drop table temp.filled",
-            set.join(", ")
-        ))
     }
 
     /// Row numbers and new values of all columns that change, from rows as they are stored.
@@ -191,18 +164,18 @@ impl Job<'_> {
             self.fill_enriched(family, &mut rows)?;
         }
         for computed in self.computed.iter().filter(|c| self.fill.evaluate.contains(&c.name)) {
-            let values = computed.expr.evaluate(&rows.batch);
+            let values = computed.expr.evaluate(rows.batch());
             rows.set(&computed.name, values)?;
         }
         let mut fields = vec![Field::new(ROW, DataType::Int64, false)];
         let mut values = vec![row_numbers];
-        for name in rows.changed {
+        for name in rows.changed() {
             let (place, field) =
-                rows.batch.schema_ref().column_with_name(&name).ok_or_else(|| {
+                rows.batch().schema_ref().column_with_name(name).ok_or_else(|| {
                     ArrowError::SchemaError(format!("no column `{name}` in the contract"))
                 })?;
             fields.push(field.clone().with_nullable(true));
-            values.push(Arc::clone(rows.batch.column(place)));
+            values.push(Arc::clone(rows.batch().column(place)));
         }
         RecordBatch::try_new(Arc::new(Schema::new(fields)), values)
     }
@@ -222,7 +195,7 @@ impl Job<'_> {
         }
         if self.fill.body {
             for version in &family.versions {
-                let hashes = hash::body_hashes(version, &rows.batch);
+                let hashes = erase::body_hashes(version, rows.batch());
                 let of_version = rows.of_version(version.version)?;
                 rows.set_where(column::BODY, &of_version, Arc::new(Int64Array::from(hashes)))?;
             }
@@ -236,7 +209,7 @@ impl Job<'_> {
             for enrich in version.enrich.iter().filter(|e| self.fill.evaluate.contains(&e.name)) {
                 // A lookup is as known when the event was applied: nothing to be done today.
                 if let EnrichValue::Expr(expr) = &enrich.value {
-                    let values = expr.evaluate(&rows.batch);
+                    let values = expr.evaluate(rows.batch());
                     rows.set_where(&enrich.name, &of_version, values)?;
                 }
             }
@@ -252,63 +225,35 @@ impl Job<'_> {
     }
 }
 
-/// Rows with some columns replaced.
-pub(super) struct Overlay {
-    /// The rows as they are now.
-    pub batch: RecordBatch,
-    changed: Vec<String>,
-}
-
-impl Overlay {
-    pub(super) fn of(batch: RecordBatch) -> Self {
-        // New columns are null in stored rows for the moment, whatever the contract says later.
-        Self { batch, changed: Vec::new() }
-    }
-
-    fn column(&self, name: &str) -> Result<&ArrayRef, ArrowError> {
-        self.batch
-            .column_by_name(name)
-            .ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}`")))
-    }
-
-    pub(super) fn int64(&self, name: &str) -> Result<&Int64Array, ArrowError> {
-        self.column(name)?
-            .as_primitive_opt::<Int64Type>()
-            .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not int64")))
-    }
-
-    pub(super) fn text(&self, name: &str) -> Result<&arrow::array::StringArray, ArrowError> {
-        self.column(name)?
-            .as_string_opt::<i32>()
-            .ok_or_else(|| ArrowError::SchemaError(format!("column `{name}` is not text")))
-    }
-
-    /// The rows that were read with that version of the contract.
-    pub(super) fn of_version(&self, version: u32) -> Result<BooleanArray, ArrowError> {
-        cmp::eq(self.int64(column::VERSION)?, &Int64Array::new_scalar(i64::from(version)))
-    }
-
-    pub(super) fn set(&mut self, name: &str, values: ArrayRef) -> Result<(), ArrowError> {
-        let place = self.batch.schema_ref().index_of(name)?;
-        let mut columns = self.batch.columns().to_vec();
-        columns[place] = cast(&values, self.batch.schema_ref().field(place).data_type())?;
-        self.batch = RecordBatch::try_new(self.batch.schema(), columns)?;
-        if !self.changed.iter().any(|changed| changed == name) {
-            self.changed.push(name.to_owned());
-        }
-        Ok(())
-    }
-
-    /// Takes `values` where `mask` is true.
-    pub(super) fn set_where(
-        &mut self,
-        name: &str,
-        mask: &BooleanArray,
-        values: ArrayRef,
-    ) -> Result<(), ArrowError> {
-        let now = self.column(name)?;
-        let values = cast(&values, now.data_type())?;
-        let mixed = zip(mask, &values, now)?;
-        self.set(name, mixed)
-    }
+/// Writes the columns of `filled` (whose first one is the row's number) back to the rows of `range`, an
+/// SQL condition, and makes the columns `emptied` null in the same rows.
+pub(super) fn update(
+    conn: &Connection,
+    table: &Table,
+    filled: &RecordBatch,
+    emptied: &[&str],
+    range: &str,
+) -> duckdb::Result<()> {
+    let schema = filled.schema();
+    let definitions = schema
+        .fields()
+        .iter()
+        .map(|field| column_definition(field))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
+    let sql = format!("create or replace temp table filled ({})", definitions.join(", "));
+    conn.execute_batch(&sql)?;
+    let mut appender = conn.appender_to_catalog_and_db("filled", "temp", "main")?;
+    appender.append_record_batch(filled.clone())?;
+    appender.flush()?;
+    drop(appender);
+    let set = schema.fields()[1..].iter().map(|field| format!("{0} = filled.{0}", quoted(field.name())));
+    let empty = emptied.iter().map(|name| format!("{} = null", quoted(name)));
+    let set: Vec<String> = set.chain(empty).collect();
+    let name = quoted(&table.name);
+    conn.execute_batch(&format!(
+        "update {name} set {} from temp.filled where {name}.rowid = filled.{ROW} and {range};
+         drop table temp.filled",
+        set.join(", ")
+    ))
 }

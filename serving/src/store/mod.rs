@@ -20,6 +20,7 @@ mod contract_state;
 pub mod data_dir;
 mod database;
 mod dead_letters;
+pub mod erase;
 mod error;
 mod extra;
 mod fill;
@@ -62,6 +63,7 @@ pub use self::writer::Writer;
 
 use self::applying::Applying;
 use self::backup::Backups;
+use self::erase::Erasures;
 use self::error::refused;
 use self::schema::{Table, Tables};
 use self::trimmed::Horizon;
@@ -110,6 +112,7 @@ impl Default for StoreOptions {
 struct Shared {
     applying: Applying,
     horizon: Horizon,
+    erasures: Erasures,
 }
 
 /// An open serving store.
@@ -120,6 +123,7 @@ pub struct Store {
     writer: Mutex<Option<Writer>>,
     /// None in memory: there are no files to copy.
     backups: Option<Backups>,
+    erasures: Erasures,
 }
 
 impl Store {
@@ -193,7 +197,12 @@ impl Store {
             .collect::<duckdb::Result<Vec<_>>>()
             .map_err(|e| failed("open read connections", &e))?;
         let limit = options.query_time_limit;
-        let shared = Shared { applying: Applying::default(), horizon: Horizon::default() };
+        let shared = Shared {
+            applying: Applying::default(),
+            horizon: Horizon::default(),
+            erasures: Erasures::new(Arc::clone(&domain)),
+        };
+        let erasures = shared.erasures.clone();
         let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
         shared.horizon.set(trimmed.map(Arc::new));
         let archive = options.archive.clone();
@@ -207,7 +216,7 @@ impl Store {
         )
         .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
         let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive)?;
-        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None })
+        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None, erasures })
     }
 
     /// The writing side. There is one, so this succeeds once.
@@ -224,6 +233,11 @@ impl Store {
     /// What backups and the writer agree on; `None` for a store in memory.
     pub fn backups(&self) -> Option<Backups> {
         self.backups.clone()
+    }
+
+    /// The way for erasures to the writer.
+    pub fn erasures(&self) -> Erasures {
+        self.erasures.clone()
     }
 
     /// Journal and entity tables by name, for messages.

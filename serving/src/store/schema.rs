@@ -34,6 +34,10 @@ pub(super) const BOOKKEEPING: &str = "
         table_name varchar, target varchar, done_seq bigint);
     create table if not exists dead_letter_pieces (
         id bigint, field varchar, number integer, length integer, bytes blob);
+    create table if not exists erasures (
+        id varchar, requested_at bigint, finished_at bigint, tenant varchar, entity varchar,
+        key_digest varchar, reason varchar, state varchar, store_rows varchar, lake_rows varchar,
+        work varchar);
 ";
 
 /// A table with rows in an Arrow schema of ours.

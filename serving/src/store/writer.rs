@@ -23,6 +23,7 @@ use super::Shared;
 use super::applying::Applying;
 use super::archive::Archive;
 use super::bookkeeping::{self, Known};
+use super::erase::Erasures;
 use super::error::{failed, refused};
 use super::rows::conversion;
 use super::schema::{Tables, quoted};
@@ -36,7 +37,7 @@ pub struct Writer {
     pub(super) conn: Connection,
     pub(super) tables: Arc<Tables>,
     known: Known,
-    last_dead_letter: i64,
+    pub(super) last_dead_letter: i64,
     last_ingest: i64,
     /// Time of the last commit, µs.
     last_applied_at: i64,
@@ -45,7 +46,10 @@ pub struct Writer {
     wal: Option<Wal>,
     applying: Applying,
     pub(super) horizon: Horizon,
-    archive: Option<Arc<dyn Archive>>,
+    pub(super) archive: Option<Arc<dyn Archive>>,
+    pub(super) erasures: Erasures,
+    /// Entities changed otherwise than by a commit.
+    pub(super) has_rewritten: bool,
     pub(super) trimming: Trimming,
     times: CommitTimes,
 }
@@ -57,7 +61,7 @@ const VACUUM_AFTER: usize = 500_000;
 
 /// How the rows that an entity change replaces are found.
 #[derive(Clone, Copy, PartialEq)]
-enum Match {
+pub(super) enum Match {
     /// By hash alone, checked by the number of rows.
     Hash,
     /// Keys whose hash another key of the table has too are compared in full.
@@ -65,7 +69,7 @@ enum Match {
 }
 
 /// Why a transaction was not committed.
-enum Failure {
+pub(super) enum Failure {
     DuckDb(duckdb::Error),
     /// More rows than keys have these hashes.
     HashCollision,
@@ -112,6 +116,8 @@ impl Writer {
             applying: shared.applying,
             horizon: shared.horizon,
             archive,
+            erasures: shared.erasures,
+            has_rewritten: false,
             trimming: Trimming::default(),
             times: CommitTimes::default(),
         })
@@ -145,7 +151,7 @@ impl Writer {
 
     /// Deletes the rows that `change` replaces and appends the new ones. DuckDB's in-place update
     /// costs per touched vector and column; with scattered keys this is ten times faster.
-    fn replace(&self, change: &EntityRows, how: Match) -> Result<(), Failure> {
+    pub(super) fn replace(&self, change: &EntityRows, how: Match) -> Result<(), Failure> {
         let table = &self.tables.entities[change.entity];
         let name = quoted(&table.name);
         let mut keys: Vec<&EntityKey> = change.replaced.iter().collect();
@@ -263,7 +269,7 @@ impl Writer {
     }
 
     /// Ends a transaction that failed. DuckDB may have ended it already, and says so; that is fine.
-    fn rollback(&self) {
+    pub(super) fn rollback(&self) {
         let _ = self.conn.execute_batch("rollback");
     }
 
@@ -299,6 +305,24 @@ impl Writer {
             }
         }
         outcome.map_err(|e| failed("checkpoint the store", &e))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.erasures.close();
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::DuckDb(error) => failed("commit batch", &error),
+            Failure::Corrupt(message) => Self::Corrupt(message),
+            Failure::HashCollision => {
+                Self::Corrupt("keys with equal hashes cannot be told apart".into())
+            }
+        }
     }
 }
 
@@ -389,16 +413,7 @@ impl ServingStore for Writer {
         if matches!(outcome, Err(Failure::HashCollision)) {
             outcome = self.transaction(effects, Match::Full);
         }
-        match outcome {
-            Ok(()) => {}
-            Err(Failure::DuckDb(error)) => return Err(failed("commit batch", &error)),
-            Err(Failure::Corrupt(message)) => return Err(StoreError::Corrupt(message)),
-            Err(Failure::HashCollision) => {
-                return Err(StoreError::Corrupt(
-                    "keys with equal hashes cannot be told apart".into(),
-                ));
-            }
-        }
+        outcome?;
         if let Some(wal) = &self.wal {
             wal.committed(effects.last_seq);
         }
@@ -419,7 +434,15 @@ impl ServingStore for Writer {
         }
     }
 
+    fn take_rewritten(&mut self) -> bool {
+        std::mem::take(&mut self.has_rewritten)
+    }
+
     fn tidy(&mut self) -> Result<bool, StoreError> {
+        if self.erase_next() {
+            // There may be more of them.
+            return Ok(true);
+        }
         self.trim()
     }
 

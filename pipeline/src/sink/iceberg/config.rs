@@ -87,6 +87,11 @@ impl LakeConfig {
         }
     }
 
+    /// Can there be tables? A local catalog that was never made has none.
+    pub(super) fn may_have_tables(&self) -> bool {
+        self.catalog != LakeCatalog::Local || self.catalog_file().exists()
+    }
+
     /// The SQLite file of a local catalog.
     pub fn catalog_file(&self) -> PathBuf {
         self.dir.join("catalog.sqlite")

@@ -67,13 +67,21 @@ impl Partitioner {
         definition: &TableDefinition,
         metadata: &TableMetadata,
     ) -> Result<Self, LakeError> {
+        Self::of_spec(definition, metadata, metadata.default_partition_spec())
+    }
+
+    /// By one of the table's specs.
+    pub(super) fn of_spec(
+        definition: &TableDefinition,
+        metadata: &TableMetadata,
+        spec: &PartitionSpec,
+    ) -> Result<Self, LakeError> {
         let schema = metadata.current_schema();
         let index = |id: i32| schema.as_struct().fields().iter().position(|field| field.id == id);
         let time =
             schema.field_id_by_name(definition.partition_by).and_then(index).ok_or_else(|| {
                 definition.foreign(format!("has no column `{}`", definition.partition_by))
             })?;
-        let spec = metadata.default_partition_spec();
         let by = match spec.fields() {
             [day] if day.transform == Transform::Day && index(day.source_id) == Some(time) => {
                 By::Day
@@ -85,10 +93,10 @@ impl Partitioner {
                         definition.name
                     ))
                 };
-                let types = metadata.default_partition_type().fields();
+                let types = spec.partition_type(schema).map_err(failed())?;
                 let fields = fields
                     .iter()
-                    .zip(types)
+                    .zip(types.fields())
                     .map(|(field, ty)| {
                         let column = index(field.source_id).ok_or_else(|| {
                             definition.foreign(format!("has no column for `{}`", field.name))

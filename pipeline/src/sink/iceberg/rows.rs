@@ -49,7 +49,7 @@ impl Projection {
 
 /// The same values under the exact Arrow type of the table: field ids, zone and names included.
 /// Copies no values; a type with another meaning is an error.
-fn adapt(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+pub(super) fn adapt(array: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     match (array.data_type(), to) {
         (from, to) if from == to => Ok(Arc::clone(array)),
         (DataType::Timestamp(TimeUnit::Microsecond, _), DataType::Timestamp(_, zone)) => {

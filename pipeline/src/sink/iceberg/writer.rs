@@ -42,8 +42,8 @@ pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Distinct values beyond this size fall back to plain encoding.
 const DICTIONARY_BYTES: usize = 512 << 10;
 
-type ParquetFileWriter = DataFileWriter<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
-type ParquetFileWriterBuilder =
+pub(super) type ParquetFileWriter = DataFileWriter<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
+pub(super) type ParquetFileWriterBuilder =
     DataFileWriterBuilder<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
 
 /// Writes the data files of one commit.

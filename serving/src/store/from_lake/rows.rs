@@ -16,12 +16,13 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use contracts::model::{EnrichValue, Family, column};
 use pipeline::deduplicate::hash;
+use pipeline::erase;
+use pipeline::overlay::Overlay;
 use pipeline::sink::iceberg::{NULLS, absent_bits};
 use serde::de::IgnoredAny;
 
 use crate::store::contract_state::FieldBefore;
 use crate::store::extra;
-use crate::store::fill::Overlay;
 
 /// Journal rows of `family` from `given`, the rows of its table in the lake under the journal's names.
 pub(in crate::store) fn journal_rows(
@@ -35,28 +36,28 @@ pub(in crate::store) fn journal_rows(
     };
     let told = take_extra(family, &mut rows, &names)?;
     let names = with_told(&names, &told);
-    let bits = absent_bits(family, &rows.batch, &names)?;
+    let bits = absent_bits(family, rows.batch(), &names)?;
     rows.set(column::ABSENT, Arc::new(bits))?;
     for version in &family.versions {
         let of_version = rows.of_version(version.version)?;
         if of_version.true_count() == 0 {
             continue;
         }
-        let hashes = hash::body_hashes(version, &rows.batch);
+        let hashes = erase::body_hashes(version, rows.batch());
         rows.set_where(column::BODY, &of_version, Arc::new(Int64Array::from(hashes)))?;
         for enrich in &version.enrich {
             // What was looked up is as it was then.
             if let EnrichValue::Expr(expr) = &enrich.value {
-                let values = expr.evaluate(&rows.batch);
+                let values = expr.evaluate(rows.batch());
                 rows.set_where(&enrich.name, &of_version, values)?;
             }
         }
     }
     for computed in &family.computed {
-        let values = computed.expr.evaluate(&rows.batch);
+        let values = computed.expr.evaluate(rows.batch());
         rows.set(&computed.name, values)?;
     }
-    RecordBatch::try_new(family.schema(), rows.batch.columns().to_vec())
+    RecordBatch::try_new(family.schema(), rows.batch().columns().to_vec())
 }
 
 /// All columns of the family's journal: given, hashed from the id, or not known yet.
@@ -101,7 +102,7 @@ fn take_extra(
     let mut told = BTreeMap::new();
     for (wanted, of_rows) in missing(family, rows, names)? {
         let mask: BooleanArray =
-            (0..rows.batch.num_rows()).map(|row| Some(of_rows.contains(&row))).collect();
+            (0..rows.batch().num_rows()).map(|row| Some(of_rows.contains(&row))).collect();
         let before = without(family, &wanted);
         let versions = rows.int64(column::VERSION)?.clone();
         let taken = extra::take(family, &before, &versions, rows.text(column::EXTRA)?)?;
@@ -126,6 +127,7 @@ fn missing(
 ) -> Result<BTreeMap<BTreeSet<String>, BTreeSet<usize>>, ArrowError> {
     let versions = rows.int64(column::VERSION)?;
     let extra = rows.text(column::EXTRA)?;
+    let warnings = rows.text(column::WARNINGS)?;
     let mut groups: BTreeMap<BTreeSet<String>, BTreeSet<usize>> = BTreeMap::new();
     for version in &family.versions {
         let defaults = version.fields.iter().any(|field| field.default.is_some());
@@ -135,10 +137,10 @@ fn missing(
         let columns: Vec<_> = version
             .fields
             .iter()
-            .filter_map(|field| Some((field, rows.batch.column_by_name(&field.name)?)))
+            .filter_map(|field| Some((field, rows.batch().column_by_name(&field.name)?)))
             .filter(|(_, column)| column.null_count() > 0)
             .collect();
-        for row in 0..rows.batch.num_rows() {
+        for row in 0..rows.batch().num_rows() {
             if versions.value(row) != i64::from(version.version) {
                 continue;
             }
@@ -153,7 +155,10 @@ fn missing(
                 .iter()
                 .filter(|(field, column)| {
                     let kept = members.as_ref().is_some_and(|m| m.contains_key(&field.name));
-                    column.is_null(row) && (kept || field.default.is_some()) && !named(&field.name)
+                    // What was erased does not come back as the default.
+                    let erased = field.pii && erase::is_erased(warnings, row);
+                    let is_missing = kept || (field.default.is_some() && !erased);
+                    column.is_null(row) && is_missing && !named(&field.name)
                 })
                 .map(|(field, _)| field.name.clone())
                 .collect();

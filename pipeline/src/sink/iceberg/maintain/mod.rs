@@ -13,6 +13,7 @@
 //! goes on where it was. Whatever it is interrupted in leaves at worst files that no snapshot names, which
 //! the next run removes. Each merge is a commit of its own: what was done is not done again.
 
+mod erase;
 mod files;
 mod head;
 mod plan;
@@ -31,16 +32,17 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, ErrorKind, TableIdent};
 use serde::Serialize;
 
+pub use self::erase::{EraseProgress, erase};
 pub(super) use self::remove::reachable;
 pub(super) use self::schedule::Schedule;
 
 use self::plan::{Candidate, Merge, Rule};
-use self::replace::Replacement;
+use self::replace::{Purpose, Replacement};
 use self::rewrite::Job;
 use super::catalog;
-use super::config::{LakeCatalog, LakeConfig};
+use super::config::LakeConfig;
 use super::error::LakeError;
-use super::partition;
+use super::partition::{self, Part};
 use super::publish::{Published, Publisher};
 use super::writer::{ROW_GROUP_BYTES, properties};
 use crate::clock;
@@ -141,7 +143,7 @@ pub fn maintain(
     stop: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(&MaintainProgress),
 ) -> Result<Vec<TableReport>, LakeError> {
-    if config.catalog == LakeCatalog::Local && !config.catalog_file().exists() {
+    if !config.may_have_tables() {
         return Ok(Vec::new());
     }
     let runtime =
@@ -282,9 +284,9 @@ impl Run<'_> {
             // Manifests alone, where there are many small ones and nothing was merged.
             if report.merged_files == 0 {
                 let spec = table.metadata().default_partition_spec_id();
-                self.replace(ident, spec, &HashSet::new(), &[]).await?;
+                self.replace(ident, spec, &HashSet::new(), &[], Purpose::Merge).await?;
             }
-            report.expired_snapshots = self.expire(ident).await?;
+            report.expired_snapshots = self.expire_old(ident).await?;
         }
         let table = self.load(ident).await?;
         let reachable = remove::reachable(&table).await.map_err(failed())?;
@@ -333,7 +335,6 @@ impl Run<'_> {
         let job = Job {
             paths: &merge.paths,
             spec,
-            partition: first.file.partition().clone(),
             rows: sources.iter().map(|live| live.file.record_count()).sum(),
             // Encoded anew the rows may take a little more: that is no reason for a second file.
             target: usize::try_from(self.maintenance.target_file_bytes).unwrap_or(usize::MAX) / 4
@@ -342,10 +343,17 @@ impl Run<'_> {
         let groups = merge.bytes.div_ceil(ROW_GROUP_BYTES as u64).max(1);
         let per_group = job.rows.div_ceil(groups);
         let properties = properties(&self.config, ident.name(), Some(per_group));
-        let written = rewrite::rewrite(table, snapshot, &job, properties).await.map_err(failed())?;
+        let mut divide = |rows| {
+            let (key, partition) = (Box::default(), first.file.partition().clone());
+            Ok(vec![Part { key, partition, rows }])
+        };
+        let written = rewrite::rewrite(table, snapshot, &job, properties, None, &mut divide);
+        let written = written.await.map_err(failed())?;
         fail_point::hit("lake_files_rewritten");
         let removed = merge.paths.iter().cloned().collect();
-        match self.replace(ident, spec.spec_id(), &removed, &written).await {
+        let replaced =
+            self.replace(ident, spec.spec_id(), &removed, &written, Purpose::Merge).await;
+        match replaced {
             Ok(()) => Ok(()),
             Err(NotReplaced::Surely(error)) => {
                 super::writer::remove(table.file_io(), &written).await;
@@ -363,12 +371,13 @@ impl Run<'_> {
         spec: i32,
         removed: &HashSet<String>,
         added: &[DataFile],
+        purpose: Purpose,
     ) -> Result<(), NotReplaced> {
         let failed =
             || LakeError::catalog(format!("replace files of lake table `{}`", ident.name()));
         for _ in 0..ATTEMPTS {
             let head = self.load(ident).await.map_err(NotReplaced::Surely)?;
-            let built = replace::build(&head, spec, removed, added).await;
+            let built = replace::build(&head, spec, removed, added, purpose).await;
             let built = built.map_err(|error| NotReplaced::Surely(failed()(error)))?;
             let Some(Replacement { snapshot_id, requirements, updates, written }) = built else {
                 return Ok(());
@@ -400,24 +409,34 @@ impl Run<'_> {
     }
 
     /// Expires old snapshots; tells how many.
-    async fn expire(&self, ident: &TableIdent) -> Result<u64, LakeError> {
+    async fn expire_old(&self, ident: &TableIdent) -> Result<u64, LakeError> {
+        let keep = i64::try_from(self.maintenance.keep_for.as_millis()).unwrap_or(i64::MAX);
+        let older_than = (clock::now() / 1_000).saturating_sub(keep);
+        self.expire(ident, older_than, self.maintenance.keep_snapshots.max(1)).await
+    }
+
+    /// Expires snapshots older than that time (ms since 1970), but for the newest `keep`.
+    async fn expire(
+        &self,
+        ident: &TableIdent,
+        older_than: i64,
+        keep: usize,
+    ) -> Result<u64, LakeError> {
         let failed =
             || LakeError::catalog(format!("expire snapshots of lake table `{}`", ident.name()));
         let before = self.load(ident).await?;
-        let keep = i64::try_from(self.maintenance.keep_for.as_millis()).unwrap_or(i64::MAX);
-        let older_than = (clock::now() / 1_000).saturating_sub(keep);
         let is_old = |metadata: &TableMetadata| {
             metadata.snapshots().any(|snapshot| snapshot.timestamp_ms() < older_than)
         };
         let count = |table: &Table| table.metadata().snapshots().len();
-        if !is_old(before.metadata()) || count(&before) <= self.maintenance.keep_snapshots.max(1) {
+        if !is_old(before.metadata()) || count(&before) <= keep {
             return Ok(0);
         }
         let transaction = Transaction::new(&before);
         let expire = transaction
             .expire_snapshots()
             .expire_older_than_ms(older_than)
-            .retain_last(self.maintenance.keep_snapshots.max(1));
+            .retain_last(keep);
         expire
             .apply(transaction)
             .map_err(failed())?

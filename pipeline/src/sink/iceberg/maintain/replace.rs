@@ -1,4 +1,5 @@
-//! A snapshot that has the same rows in other files: operation `replace`.
+//! A snapshot that has the rows of some files in others: operation `replace`, or `overwrite` where they
+//! changed on the way.
 //!
 //! Manifests that name a replaced file are written anew, together with small ones, so that their
 //! number stays bounded too; all others are carried over. Entries that were deleted by earlier snapshots
@@ -25,6 +26,17 @@ const MANIFEST_ENTRIES: usize = 10_000;
 /// Small manifests are merged once there are this many.
 const MANY_MANIFESTS: usize = 16;
 
+/// What files are replaced for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The new files have the same rows.
+    Merge,
+    /// The new files have the same rows without some of their values.
+    Erase,
+    /// No file: manifests must not tell about files that are gone, not even their statistics.
+    Forget,
+}
+
 /// The commit of a replace snapshot, ready to be published.
 pub(super) struct Replacement {
     pub snapshot_id: i64,
@@ -42,6 +54,7 @@ pub(super) async fn build(
     spec: i32,
     removed: &HashSet<String>,
     added: &[DataFile],
+    purpose: Purpose,
 ) -> Result<Option<Replacement>> {
     let metadata = table.metadata();
     let Some(parent) = metadata.current_snapshot() else { return Ok(None) };
@@ -60,7 +73,10 @@ pub(super) async fn build(
     let many = ours.len() >= MANY_MANIFESTS;
     let is_small = |manifest: &Loaded| manifest.live().count() < MANIFEST_ENTRIES / 2;
     let (rewritten, untouched): (Vec<Loaded>, Vec<Loaded>) = ours.into_iter().partition(|m| {
-        m.live().any(|entry| removed.contains(entry.file_path())) || (many && is_small(m))
+        let leads_to_dead = || m.entries.iter().any(|entry| !entry.is_alive());
+        m.live().any(|entry| removed.contains(entry.file_path()))
+            || (many && is_small(m))
+            || (purpose == Purpose::Forget && leads_to_dead())
     });
     carried.extend(untouched);
     if rewritten.is_empty() && added.is_empty() {
@@ -127,7 +143,13 @@ pub(super) async fn build(
         .with_sequence_number(sequence_number)
         .with_timestamp_ms((clock::now() / 1_000).max(metadata.last_updated_ms()))
         .with_manifest_list(list)
-        .with_summary(Summary { operation: Operation::Replace, additional_properties: properties })
+        .with_summary(Summary {
+            operation: match purpose {
+                Purpose::Merge | Purpose::Forget => Operation::Replace,
+                Purpose::Erase => Operation::Overwrite,
+            },
+            additional_properties: properties,
+        })
         .with_schema_id(metadata.current_schema_id())
         .build();
     let reference =
@@ -149,9 +171,10 @@ pub(super) async fn build(
     }))
 }
 
-/// What every head has to say: the position of the table, and what goes with it.
+/// What every head has to say: the position of the table, and what goes with it. The commit too: whoever
+/// does not know whether it took effect looks for it, and older snapshots may have expired by then.
 fn carried_on(metadata: &TableMetadata) -> HashMap<String, String> {
-    [position::POSITION, position::CONTRACT_VERSION, position::WATERMARK]
+    [position::POSITION, position::CONTRACT_VERSION, position::WATERMARK, position::COMMIT_ID]
         .into_iter()
         .filter_map(|key| Some((key.to_owned(), position::nearest(metadata, key)?.to_owned())))
         .collect()

@@ -1,0 +1,188 @@
+//! Erasing what belongs to one key of an entity: from the journal, the entities, the dead letters, and
+//! with that from every answer.
+//!
+//! One transaction of the writer does it, between two batches, so nobody sees a part of it, and it also
+//! notes what is left: the rows in the lake, which are written anew by
+//! [`pipeline::sink::iceberg::erase`] once the lake has all rows up to the erasure. Until then the order
+//! is kept in the store, so a process that dies goes on with it.
+//!
+//! The rules whose rows are whose are in [`pipeline::erase`]. Here: [`apply`] finds and changes rows,
+//! [`entities`] folds again what was folded from them, [`audit`] keeps the record.
+
+mod apply;
+mod audit;
+mod entities;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use contracts::model::Domain;
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use pipeline::entity::FoldError;
+use pipeline::erase::{EraseError, Order, Subject};
+use pipeline::store::{Committed, StoreError};
+use uuid::Uuid;
+
+use super::archive::ArchiveError;
+use super::error::failed;
+use super::readers::Readers;
+
+pub use self::audit::{Erasure, ErasureState};
+
+/// What is to be erased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EraseRequest {
+    /// Whose rows.
+    pub subject: Subject,
+    /// Why, for the record.
+    pub reason: Option<String>,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+/// Why nothing was erased. The store is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum EraseFailure {
+    /// The request cannot be met.
+    #[error(transparent)]
+    Request(#[from] EraseError),
+    /// The store refuses.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Rows that only the lake has are needed and cannot be had.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Entities could not be folded again.
+    #[error("fold entities again without what was erased: {0}")]
+    Fold(#[from] FoldError),
+    /// Rows do not fit their contracts.
+    #[error("erase columns: {0}")]
+    Rows(#[from] arrow::error::ArrowError),
+    /// Nobody takes requests: the pipeline has ended.
+    #[error("nobody writes to the store")]
+    NoWriter,
+    /// The writer did not come to it in time; it may still do it.
+    #[error("the writer did not come to it within {} s", .0.as_secs())]
+    Late(Duration),
+}
+
+impl From<duckdb::Error> for EraseFailure {
+    fn from(error: duckdb::Error) -> Self {
+        Self::Store(failed("erase rows", &error))
+    }
+}
+
+/// What the writer is asked to do.
+enum Asked {
+    Erase(EraseRequest, Sender<Result<Erasure, EraseFailure>>),
+    Finish(Uuid, BTreeMap<String, u64>, Sender<Result<(), StoreError>>),
+}
+
+/// Told what an erasure touched, after it is visible and before whoever asked for it is told.
+pub type OnErased = Arc<dyn Fn(&Committed) + Send + Sync>;
+
+/// The way for requests to the writer of a store. Clones are the same one.
+#[derive(Clone)]
+pub struct Erasures {
+    domain: Arc<Domain>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    asked: VecDeque<Asked>,
+    on_erased: Option<OnErased>,
+    is_closed: bool,
+}
+
+impl std::fmt::Debug for Erasures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Erasures").finish_non_exhaustive()
+    }
+}
+
+impl Erasures {
+    pub(super) fn new(domain: Arc<Domain>) -> Self {
+        Self { domain, inner: Arc::default() }
+    }
+
+    pub(super) fn domain(&self) -> &Arc<Domain> {
+        &self.domain
+    }
+
+    /// Who has to know of each erasure.
+    pub fn on_erased(&self, told: OnErased) {
+        self.lock().on_erased = Some(told);
+    }
+
+    /// Asks the writer and waits for it, `patience` at the longest.
+    pub fn ask(
+        &self,
+        request: EraseRequest,
+        patience: Duration,
+    ) -> Result<Erasure, EraseFailure> {
+        let (reply, answer) = bounded(1);
+        self.push(Asked::Erase(request, reply)).map_err(|()| EraseFailure::NoWriter)?;
+        match answer.recv_timeout(patience) {
+            Ok(result) => result,
+            Err(RecvTimeoutError::Timeout) => Err(EraseFailure::Late(patience)),
+            Err(RecvTimeoutError::Disconnected) => Err(EraseFailure::NoWriter),
+        }
+    }
+
+    /// Tells the writer that the lake has nothing of it any more.
+    pub fn finish(&self, id: Uuid, lake_rows: BTreeMap<String, u64>) -> Result<(), EraseFailure> {
+        let (reply, answer) = bounded(1);
+        self.push(Asked::Finish(id, lake_rows, reply)).map_err(|()| EraseFailure::NoWriter)?;
+        Ok(answer.recv().map_err(|_| EraseFailure::NoWriter)??)
+    }
+
+    fn push(&self, asked: Asked) -> Result<(), ()> {
+        let mut inner = self.lock();
+        if inner.is_closed {
+            return Err(());
+        }
+        inner.asked.push_back(asked);
+        Ok(())
+    }
+
+    fn next(&self) -> Option<Asked> {
+        self.lock().asked.pop_front()
+    }
+
+    /// No writer takes requests any more; those that wait are answered so.
+    pub(super) fn close(&self) {
+        let mut inner = self.lock();
+        inner.is_closed = true;
+        inner.asked.clear();
+    }
+
+    fn tell(&self, committed: &Committed) {
+        let told = self.lock().on_erased.clone();
+        if let Some(told) = told {
+            told(committed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Readers {
+    /// Erasures so far, newest first.
+    pub fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
+        self.with("read erasures", |conn| audit::read(conn, None))
+    }
+
+    /// The erasure of that id.
+    pub fn erasure(&self, id: Uuid) -> Result<Option<Erasure>, StoreError> {
+        Ok(self.with("read an erasure", |conn| audit::read(conn, Some(id)))?.pop())
+    }
+
+    /// The oldest erasure that the lake has still rows of, and which.
+    pub fn pending_erasure(&self) -> Result<Option<(Erasure, Order)>, StoreError> {
+        self.with("read erasures", audit::pending)
+    }
+}
