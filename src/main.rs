@@ -5,6 +5,7 @@
 
 mod command;
 mod domain;
+mod erasing;
 mod failure;
 mod kafka_client;
 mod lake_args;

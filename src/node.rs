@@ -39,6 +39,7 @@ use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{Context, Failure, chain};
+use crate::erasing::Erasing;
 use crate::source_spec::Opened;
 use crate::{lake_args, opened, progress, publish_args};
 
@@ -76,6 +77,7 @@ pub(crate) struct Node {
     api: JoinHandle<std::io::Result<()>>,
     pipeline: JoinHandle<Result<RunReport, RunError>>,
     stop: Stop,
+    erasing: Erasing,
     lake: Arc<LakeHandle>,
     publishers: Vec<PublisherHandle>,
     // Fields are dropped in this order: the store closes before the directory is let go.
@@ -123,9 +125,13 @@ impl Node {
         let journal: Arc<dyn Journal> = Arc::new(readers.clone());
         let publishers = publish_args::start(publish, &directory, &journal, &domain)?;
         let place = place(&config)?;
-        let lake = Lake::spawn(config, journal, Arc::clone(&domain))
+        let lake = Lake::spawn(config.clone(), journal, Arc::clone(&domain))
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
+        let erasures = store.erasures();
+        let touched = Arc::clone(&cache);
+        erasures.on_erased(Arc::new(move |committed| touched.committed(committed)));
+        let erasing = Erasing::start(&store, lake.flusher(), config, Arc::clone(&domain))?;
         let publishing: Vec<PublisherProbe> =
             publishers.iter().map(PublisherHandle::probe).collect();
         let _ = followers
@@ -139,6 +145,7 @@ impl Node {
             pipeline: monitor.clone(),
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
             backups: store.backups(),
+            erasures,
             kafka: from.kafka,
             publishers: publishing,
             registry,
@@ -174,6 +181,7 @@ impl Node {
             api,
             pipeline,
             stop,
+            erasing,
             lake,
             publishers,
             _store: store,
@@ -209,6 +217,7 @@ impl Node {
         // The followers finish a commit under way; the rest follows at the next start.
         publish_args::stop(self.publishers);
         drop(self.lake);
+        drop(self.erasing);
         let panicked = || Failure::ours("a thread panicked; see above");
         let report = pipeline.map_err(|_| panicked())?.map_err(|error| {
             Failure::ours(chain(&error)).hint("what was committed is kept: start again to continue")

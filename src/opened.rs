@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ::contracts::model::Domain;
 use reqwest::Method;
+use reqwest::blocking::RequestBuilder;
 use serving::store::data_dir::{DataDir, Holder};
 use serving::store::{OpenError, Store, StoreOptions};
 
@@ -100,6 +101,18 @@ impl Server {
         self.ask(Method::GET, path, parameters)
     }
 
+    /// Status and body of a POST of JSON.
+    pub(crate) fn post(
+        &self,
+        path: &[&str],
+        body: &impl serde::Serialize,
+    ) -> Result<(u16, String), Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::ours(format!("write a request: {error}")))?;
+        let request = self.request(Method::POST, path)?;
+        self.answer(request.header("content-type", "application/json").body(body))
+    }
+
     /// Status and body of any request without a body.
     pub(crate) fn ask(
         &self,
@@ -107,15 +120,22 @@ impl Server {
         path: &[&str],
         parameters: &[(&str, String)],
     ) -> Result<(u16, String), Failure> {
-        let failed = |error: &reqwest::Error| {
-            Failure::ours(format!("ask the running server at {}: {}", self.url, chain(error)))
-        };
+        self.answer(self.request(method, path)?.query(parameters))
+    }
+
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Failure> {
         let mut url = reqwest::Url::parse(&self.url)
             .map_err(|error| Failure::ours(format!("address `{}`: {error}", self.url)))?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
         }
-        let request = self.http.request(method, url).query(parameters);
+        Ok(self.http.request(method, url))
+    }
+
+    fn answer(&self, request: RequestBuilder) -> Result<(u16, String), Failure> {
+        let failed = |error: &reqwest::Error| {
+            Failure::ours(format!("ask the running server at {}: {}", self.url, chain(error)))
+        };
         let response = request.send().map_err(|error| failed(&error))?;
         let status = response.status().as_u16();
         let body = response.text().map_err(|error| failed(&error))?;

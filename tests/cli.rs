@@ -75,6 +75,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     place.run(&file).succeeded();
     let mut child = support::command(["deadletters", "--output", "json", "--data"])
         .arg(place.data())
+        .arg("--contracts")
+        .arg(&place.contracts)
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()

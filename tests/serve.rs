@@ -168,6 +168,7 @@ fn ctrl_c_ends_the_server_cleanly() {
 fn may_take(place: &Place) -> bool {
     let letters = agentflow([
         "deadletters",
+        "--reveal",
         "--output",
         "json",
         "--data",

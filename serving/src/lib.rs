@@ -10,6 +10,7 @@ pub mod example_test;
 pub mod http;
 mod json;
 pub mod metric;
+pub mod personal;
 pub mod question;
 pub mod store;
 pub mod telemetry;

@@ -1,15 +1,17 @@
-//! `agentflow deadletters`: what was rejected, with its original bytes.
+//! `agentflow deadletters`: what was rejected, with its original bytes but for personal data.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pipeline::outcome::Reason;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serving::http::DeadLetterBody;
+use serving::personal::Personal;
 use serving::store;
 
 use super::DataArg;
+use crate::domain;
 use crate::failure::Failure;
 use crate::opened::{self, Access, Server};
 use crate::output::{self, Output, OutputArgs};
@@ -24,6 +26,13 @@ const PAGE: usize = 100;
 pub(super) struct Deadletters {
     #[command(flatten)]
     data: DataArg,
+    /// Folder with the contracts (`*.yaml`), which say what is personal data; not needed beside a running
+    /// server, which has its own.
+    #[arg(long, value_name = "DIR", env = "AGENTFLOW_CONTRACTS")]
+    contracts: Option<PathBuf>,
+    /// Show personal data too. Only where no server holds the directory.
+    #[arg(long)]
+    reveal: bool,
     /// Only those with this reason code.
     #[arg(long)]
     reason: Option<String>,
@@ -41,12 +50,27 @@ impl Deadletters {
                 .hint(format!("reasons are {all}")));
         }
         match opened::access(&self.data.data, "deadletters")? {
+            Access::Server(_) if self.reveal => Err(Failure::input(
+                "a server holds the directory, and it shows no personal data",
+            )
+            .hint("end the server first, or leave out --reveal")),
             Access::Server(server) => self.through(&server),
             Access::Directory(directory) => self.read_store(directory.path()),
         }
     }
 
+    /// What must not be shown.
+    fn personal(&self) -> Result<Personal, Failure> {
+        match &self.contracts {
+            _ if self.reveal => Ok(Personal::default()),
+            Some(contracts) => Ok(Personal::of(&*domain::load(contracts)?)),
+            None => Err(Failure::input("without the contracts nobody knows what is personal data")
+                .hint("give their folder with --contracts, or show everything with --reveal")),
+        }
+    }
+
     fn read_store(&self, data: &Path) -> Result<(), Failure> {
+        let personal = self.personal()?;
         let mut after = None;
         loop {
             let letters = store::read_dead_letters(data, self.reason.as_deref(), after, CHUNK)
@@ -54,7 +78,7 @@ impl Deadletters {
             let Some(last) = letters.last() else { return Ok(()) };
             after = Some(last.id);
             for letter in letters {
-                let json = serde_json::to_string(&DeadLetterBody::from(letter))
+                let json = serde_json::to_string(&DeadLetterBody::new(letter, &personal))
                     .map_err(|error| Failure::ours(format!("write a dead letter: {error}")))?;
                 self.tell(&json)?;
             }

@@ -4,6 +4,7 @@ mod backup;
 mod contracts;
 mod deadletters;
 mod demo;
+mod erase;
 mod lake;
 mod produce;
 mod read;
@@ -51,6 +52,8 @@ enum Command {
     Tail(tail::Tail),
     /// Look at the Iceberg tables.
     Lake(lake::Lake),
+    /// Erase what belongs to one key of an entity, from every answer and from the lake.
+    Erase(erase::Erase),
     /// Make the serving store anew from the lake.
     Rebuild(rebuild::Rebuild),
     /// Copy a data directory, lake included, while a server works on it.
@@ -112,6 +115,7 @@ impl Command {
             Self::Deadletters(deadletters) => deadletters.run(),
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
+            Self::Erase(erase) => erase.run(),
             Self::Rebuild(rebuild) => rebuild.run(),
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),

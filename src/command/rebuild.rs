@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use pipeline::sink::iceberg::{History, LakeCatalog, LakeConfig};
 use serde::Serialize;
 use serving::store::data_dir::DataDir;
+use serving::store::erase::is_pending_in;
 use serving::store::{LakeRebuild, RebuildError, Store, StoreOptions, identity_of};
 use uuid::Uuid;
 
@@ -68,6 +69,13 @@ impl Rebuild {
         if Store::exists(data) && !self.replace {
             return Err(Failure::input(format!("there is a store in `{}`", data.display()))
                 .hint("it needs no rebuild while it opens; --replace makes it anew all the same"));
+        }
+        // A store that cannot be read any more may be why it is made anew.
+        if Store::exists(data) && is_pending_in(data).unwrap_or(false) {
+            return Err(Failure::input(
+                "an erasure is not done in the lake yet: the new store would have again what was erased",
+            )
+            .hint("`agentflow erase` for the same key, or `agentflow serve`, ends it; then rebuild"));
         }
         let config = LakeConfig { catalog: self.place.catalog()?, ..LakeConfig::new(data) };
         let history = History::open(&config, &domain).map_err(|error| {

@@ -239,9 +239,9 @@ impl Place {
 
     /// `deadletters`.
     pub fn dead_letters(&self, data: &Path) -> Vec<Value> {
-        self.agentflow(["deadletters", "--output", "json", "--data", &data.display().to_string()])
-            .succeeded()
-            .json_lines()
+        let mut all = vec!["deadletters".to_owned(), "--output".to_owned(), "json".to_owned()];
+        all.extend(self.common(data));
+        self.agentflow(all).succeeded().json_lines()
     }
 
     /// `lake tables`: name → table.

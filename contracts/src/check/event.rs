@@ -15,7 +15,8 @@ use crate::check::values::{EVENT_ALIASES, column_name, duration};
 use crate::diagnostic::{Report, suggest};
 use crate::expr::{Expr, Scope, ScopeColumn};
 use crate::model::{
-    Dedup, Enrich, EnrichValue, EventContract, Format, Late, OnConflict, Rule, Severity, TimePolicy,
+    Dedup, Enrich, EnrichValue, EventContract, Format, Late, OnConflict, Relation, Rule, Severity,
+    TimePolicy,
 };
 use crate::raw::decode::{Text, shorten};
 use crate::raw::event as raw;
@@ -113,7 +114,10 @@ pub(crate) fn check(
             contract.enrich.push(Enrich { name: column, ty, value });
         }
     }
-    contract.lake = raw.lake.as_ref().map(|raw| lake(raw, &scope, report));
+    let personal = contract.fields.iter().filter(|field| field.pii);
+    let personal: Vec<String> = personal.map(|field| field.name.clone()).collect();
+    let is_personal = |column: &str| personal.iter().any(|name| name == column);
+    contract.lake = raw.lake.as_ref().map(|raw| lake(raw, &scope, &is_personal, report));
     contract.hash = hash::event(&contract, relations);
     CheckedEvent { contract, amounts, constants }
 }
@@ -369,6 +373,22 @@ fn enriched(
                 }
             };
             let target = &relations.entities[entity];
+            let over = target.inputs.iter().find_map(|input| match input.relation {
+                Relation::Entity(below) => Some(&relations.entities[below].name),
+                _ => None,
+            });
+            if let Some(below) = over {
+                // Its rows are known once those of the other entity are: behind the event, not before it.
+                report.error(
+                    lookup.at,
+                    format!(
+                        "the entity `{}` is folded from the entity `{below}` and cannot be looked up",
+                        target.name
+                    ),
+                    format!("look up a field of `{below}`, or fold what is needed from events"),
+                );
+                return None;
+            }
             let Some(found) = target.fields.iter().find(|f| f.name == field.value) else {
                 report.error(
                     field.at,

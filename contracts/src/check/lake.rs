@@ -20,8 +20,14 @@ const MOST: u32 = 10_000;
 
 const FUNCTIONS: [&str; 5] = ["day", "month", "hour", "bucket", "truncate"];
 
-/// Checks the layout; `scope` has the names of the contract's columns.
-pub(crate) fn lake(raw: &raw::Lake, scope: &Scope, report: &mut Report) -> LakeLayout {
+/// Checks the layout; `scope` has the names of the contract's columns, `is_personal` says of a column
+/// whether it holds personal data.
+pub(crate) fn lake(
+    raw: &raw::Lake,
+    scope: &Scope,
+    is_personal: &dyn Fn(&str) -> bool,
+    report: &mut Report,
+) -> LakeLayout {
     let mut layout = LakeLayout::default();
     if let Some(partition) = &raw.partition {
         not_empty(partition, "partition", raw, report);
@@ -29,6 +35,12 @@ pub(crate) fn lake(raw: &raw::Lake, scope: &Scope, report: &mut Report) -> LakeL
             let Some(field) = partition_field(text, scope, report) else { continue };
             if layout.partition.iter().any(|known| known.column == field.column) {
                 twice(text, "one column is one part of a partition", report);
+            } else if is_personal(&field.column) && shows(field.transform) {
+                report.error(
+                    text.at,
+                    format!("`{}` holds personal data, which names of folders would show", field.column),
+                    format!("write `bucket(16, {})`, or leave it out", field.column),
+                );
             } else {
                 layout.partition.push(field);
             }
@@ -71,6 +83,11 @@ pub(crate) fn lake(raw: &raw::Lake, scope: &Scope, report: &mut Report) -> LakeL
         layout.commit_size = Some(bytes);
     }
     layout
+}
+
+/// Does the partition tell the value, or a part of it?
+fn shows(transform: PartitionTransform) -> bool {
+    matches!(transform, PartitionTransform::Identity | PartitionTransform::Truncate(_))
 }
 
 fn not_empty(list: &OneOrMany<Text>, key: &str, raw: &raw::Lake, report: &mut Report) {

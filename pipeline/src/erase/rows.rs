@@ -113,7 +113,7 @@ impl Eraser {
         let fields = self.fields(family, &mut rows, &which)?;
         null_where(&mut rows, column::EXTRA, &which)?;
         mark(&mut rows, &which)?;
-        absent(contract, &mut rows, &which, &fields)?;
+        absent(contract, &mut rows, &fields)?;
         self.enriched(family, &mut rows, &which)?;
         for computed in &contract.computed {
             if rows.batch().column_by_name(&computed.name).is_some()
@@ -158,27 +158,27 @@ impl Eraser {
     }
 
     /// Makes fields null: personal ones in every concerned row, naming ones where they name the subject.
-    /// Returns the names of all that may have changed.
+    /// Returns which rows of which field.
     fn fields(
         &self,
         family: usize,
         rows: &mut Overlay,
         which: &BooleanArray,
-    ) -> Result<BTreeSet<String>, ArrowError> {
+    ) -> Result<Vec<(String, BooleanArray)>, ArrowError> {
         let contract = &self.domain.families[family];
-        let mut changed = BTreeSet::new();
+        let mut changed = Vec::new();
         for (name, texts) in self.naming_of(0, family, rows.batch())? {
             let is_subject = |row: usize| texts.is_valid(row) && self.has_key(0, texts.value(row));
             let naming: BooleanArray = (0..texts.len()).map(|row| Some(is_subject(row))).collect();
             let naming = and(which, &naming)?;
             for name in sources(contract, name) {
                 null_where(rows, name, &naming)?;
-                changed.insert(name.to_owned());
+                changed.push((name.to_owned(), naming.clone()));
             }
         }
         for name in &self.naming[family].personal {
             null_where(rows, name, which)?;
-            changed.insert(name.clone());
+            changed.push((name.clone(), which.clone()));
         }
         Ok(changed)
     }
@@ -298,36 +298,33 @@ fn mark(rows: &mut Overlay, which: &BooleanArray) -> Result<(), ArrowError> {
 fn absent(
     family: &Family,
     rows: &mut Overlay,
-    which: &BooleanArray,
-    erased: &BTreeSet<String>,
+    erased: &[(String, BooleanArray)],
 ) -> Result<(), ArrowError> {
     if rows.batch().column_by_name(column::ABSENT).is_some() {
         let mut bits: Vec<i64> = rows.int64(column::ABSENT)?.values().to_vec();
-        // The loader refuses families with more than 64 fields.
-        for (place, def) in family.fields.iter().enumerate().take(64) {
-            if !erased.contains(&def.name) {
-                continue;
-            }
-            let values = rows.column(&def.name)?;
-            for (row, bits) in bits.iter_mut().enumerate() {
-                if which.value(row) && values.is_null(row) {
-                    *bits |= 1 << place;
-                }
+        for (name, which) in erased {
+            // The loader refuses families with more than 64 fields.
+            let place = family.fields.iter().take(64).position(|def| def.name == *name);
+            let Some(place) = place else { continue };
+            for (bits, is_erased) in bits.iter_mut().zip(which.values()) {
+                *bits |= i64::from(is_erased) << place;
             }
         }
         rows.set(column::ABSENT, Arc::new(Int64Array::from(bits)))?;
     }
     if rows.batch().column_by_name(NULLS).is_some() {
         let before = rows.text(NULLS)?;
+        let is_erased = |row: usize, name: &str| {
+            erased.iter().any(|(erased, which)| erased == name && which.value(row))
+        };
         let named: StringArray = (0..before.len())
             .map(|row| {
-                let names = before.is_valid(row).then(|| before.value(row))?;
-                let kept: Vec<&str> =
-                    names.split(',').filter(|name| !erased.contains(*name)).collect();
+                let names = before.is_valid(row).then(|| before.value(row))?.split(',');
+                let kept: Vec<&str> = names.filter(|name| !is_erased(row, name)).collect();
                 (!kept.is_empty()).then(|| kept.join(","))
             })
             .collect();
-        rows.set_where(NULLS, which, Arc::new(named))?;
+        rows.set(NULLS, Arc::new(named))?;
     }
     Ok(())
 }

@@ -40,9 +40,10 @@ use utoipa_axum::routes;
 pub use monitor::{PipelineMonitor, PipelineState};
 pub use routes::backup::BackupBody;
 pub use routes::dead_letters::DeadLetterBody;
+pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{backup, catalog, contracts, dead_letters, docs, entity, events, health};
+use routes::{backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
 use routes::{lake, lineage, metrics, scrape};
 
 /// All routes in all their layers.
@@ -74,6 +75,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(contracts::version))
         .routes(routes!(lineage::read))
         .routes(routes!(lake::list))
+        .routes(routes!(erasures::list, erasures::post))
+        .routes(routes!(erasures::read))
         .routes(routes!(backup::begin))
         .routes(routes!(backup::renew, backup::end))
         .routes(routes!(health::read))

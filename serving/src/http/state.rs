@@ -19,6 +19,7 @@ use super::monitor::PipelineMonitor;
 use crate::cache::Cache;
 use crate::store::Readers;
 use crate::store::backup::Backups;
+use crate::store::erase::Erasures;
 use crate::telemetry::Telemetry;
 
 /// Looks at the lake from outside.
@@ -76,6 +77,8 @@ pub struct AppState {
     pub lake: Option<LakeProbe>,
     /// What backups and the writer agree on; `None` for a store in memory.
     pub backups: Option<Backups>,
+    /// The way for erasures to the writer.
+    pub erasures: Erasures,
     /// How the sources that read Kafka are.
     pub kafka: Vec<KafkaProbe>,
     /// How the topics are that are published.

@@ -18,6 +18,12 @@ pub use crate::value::parse_moment as parse;
 #[schema(value_type = String, format = DateTime)]
 pub struct Time(pub i64);
 
+impl std::fmt::Display for Time {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&time_text(self.0))
+    }
+}
+
 impl serde::Serialize for Time {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&time_text(self.0))

@@ -101,13 +101,32 @@ struct Flush {
     reply: Sender<Result<(), LakeError>>,
 }
 
-impl LakeHandle {
+/// Asks a follower for rounds, as long as it runs.
+#[derive(Debug, Clone)]
+pub struct LakeFlusher {
+    commands: Sender<Flush>,
+}
+
+impl LakeFlusher {
     /// Waits until all tables hold all events up to `until` and all dead letters. While the catalog
     /// or the disk refuses, it keeps trying for [`LakeConfig::flush_timeout`].
     pub fn flush(&self, until: i64) -> Result<(), LakeError> {
         let (reply, answer) = bounded(1);
         self.commands.send(Flush { until, reply }).map_err(|_| LakeError::Stopped)?;
         answer.recv().unwrap_or(Err(LakeError::Stopped))
+    }
+}
+
+impl LakeHandle {
+    /// For whoever must not keep the follower alive.
+    pub fn flusher(&self) -> LakeFlusher {
+        LakeFlusher { commands: self.commands.clone() }
+    }
+
+    /// Waits until all tables hold all events up to `until` and all dead letters. While the catalog
+    /// or the disk refuses, it keeps trying for [`LakeConfig::flush_timeout`].
+    pub fn flush(&self, until: i64) -> Result<(), LakeError> {
+        self.flusher().flush(until)
     }
 
     /// How it goes. Takes no time: the follower keeps it up to date.

@@ -49,7 +49,7 @@ pub use backup::{LakeSurvey, Relocated, is_moved, relocate, root, root_wanted, s
 pub use catalog::CATALOG_NAME;
 pub use config::{LakeCatalog, LakeConfig};
 pub use error::{LakeError, Retry, chain};
-pub use follower::{Lake, LakeHandle};
+pub use follower::{Lake, LakeFlusher, LakeHandle};
 pub use history::{History, HistoryRange, HistoryTable};
 pub use listing::{ColumnInfo, TableInfo, tables};
 pub use maintain::{EraseProgress, MaintainProgress, Maintenance, TableReport, TableSize, erase, maintain};

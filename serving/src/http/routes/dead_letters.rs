@@ -1,4 +1,6 @@
-//! `GET /v1/deadletter`: rejected records, newest first, with their original bytes.
+//! `GET /v1/deadletter`: rejected records, newest first, with their original bytes but for personal data.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,6 +16,7 @@ use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time::Time;
 use crate::metric::hint;
+use crate::personal::{Personal, Shown};
 use crate::store::StoredDeadLetter;
 
 /// A page of dead letters.
@@ -92,6 +95,8 @@ pub struct DeadLetterBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<std::collections::BTreeMap<String, Option<String>>>>)]
     pub headers: Option<serde_json::Value>,
+    /// Were personal data hidden? `***` stands for a value; a payload that is no JSON is left out.
+    pub masked: bool,
 }
 
 /// Where a record came from.
@@ -103,10 +108,12 @@ pub struct Place {
     pub offset: i64,
 }
 
-impl From<StoredDeadLetter> for DeadLetterBody {
-    fn from(row: StoredDeadLetter) -> Self {
-        let (payload, payload_base64) = text_or_base64(row.payload);
-        let (key, key_base64) = row.key.map_or((None, None), text_or_base64);
+impl DeadLetterBody {
+    /// A letter without the personal data in it; all of it without `personal`.
+    pub fn new(row: StoredDeadLetter, personal: &Personal) -> Self {
+        let Shown { payload, key, headers, is_masked } = personal.show(&row);
+        let (payload, payload_base64) = payload.map_or((None, None), text_or_base64);
+        let (key, key_base64) = key.map_or((None, None), text_or_base64);
         Self {
             id: row.id,
             event_id: row.event_id,
@@ -129,7 +136,8 @@ impl From<StoredDeadLetter> for DeadLetterBody {
             payload_base64,
             key,
             key_base64,
-            headers: row.headers.map(|text| serde_json::from_str(&text).unwrap_or(text.into())),
+            headers,
+            masked: is_masked,
         }
     }
 }
@@ -167,14 +175,17 @@ pub(in super::super) async fn list(
     let page_size = parameters.number("page_size", 50, 1..=100)?;
     let reason = parameters.one("reason")?.map(reason).transpose()?;
     let skip = (page - 1) * page_size;
+    let domain = Arc::clone(&state.domain);
     let found = state
         .blocking(move |state| {
             ledger::dead_letters(&state.readers, &caller.tenant, reason, skip, page_size)
         })
         .await?;
+    let personal = Personal::of(&domain);
+    let items = found.letters.into_iter().map(|letter| DeadLetterBody::new(letter, &personal));
     let total = found.total;
     Ok(Json(DeadLetterPage {
-        items: found.letters.into_iter().map(DeadLetterBody::from).collect(),
+        items: items.collect(),
         pagination: Pagination { page, page_size, total, pages: total.div_ceil(page_size) },
     }))
 }
@@ -214,7 +225,7 @@ mod tests {
                 key: key.map(<[u8]>::to_vec),
                 headers: headers.map(str::to_owned),
             };
-            let mut body = serde_json::to_value(DeadLetterBody::from(letter)).unwrap();
+            let mut body = serde_json::to_value(DeadLetterBody::new(letter, &Personal::default())).unwrap();
             let body = body.as_object_mut().unwrap();
             body.retain(|name, _| name.starts_with("key") || name == "headers");
             assert_eq!(serde_json::Value::Object(body.clone()), expected);

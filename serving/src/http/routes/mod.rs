@@ -6,6 +6,7 @@ pub(super) mod contracts;
 pub(super) mod dead_letters;
 pub(super) mod docs;
 pub(super) mod entity;
+pub(super) mod erasures;
 pub(super) mod events;
 pub(super) mod health;
 pub(super) mod lake;

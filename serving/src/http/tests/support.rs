@@ -78,6 +78,7 @@ impl World {
             pipeline: Arc::new(monitor),
             lake: None,
             backups: None,
+            erasures: store.erasures(),
             kafka: Vec::new(),
             publishers: Vec::new(),
             registry: None,

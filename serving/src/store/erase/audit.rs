@@ -51,8 +51,13 @@ pub struct Erasure {
 
 /// What digests are made of; see [`Erasure::key_digest`].
 pub(super) fn digest(id: Uuid, subject: &Subject) -> String {
+    let Subject { tenant, entity, key } = subject;
+    Erasure::digest_of(&id.to_string(), tenant, entity, key)
+}
+
+fn sha256(parts: [&str; 4]) -> String {
     let mut hasher = Sha256::new();
-    for part in [&id.to_string(), &subject.tenant, &subject.entity, &subject.key] {
+    for part in parts {
         // With the length, so that no two subjects give the same bytes.
         hasher.update((part.len() as u64).to_be_bytes());
         hasher.update(part.as_bytes());
@@ -64,14 +69,15 @@ pub(super) fn digest(id: Uuid, subject: &Subject) -> String {
 }
 
 impl Erasure {
+    /// The digest that the erasure of a key has; see [`Self::key_digest`].
+    pub fn digest_of(id: &str, tenant: &str, entity: &str, key: &str) -> String {
+        sha256([id, tenant, entity, key])
+    }
+
     /// Was it this key that was erased?
     pub fn is_of(&self, key: &str) -> bool {
-        let subject = Subject {
-            tenant: self.tenant.clone(),
-            entity: self.entity.clone(),
-            key: key.to_owned(),
-        };
-        digest(self.id, &subject) == self.key_digest
+        let id = self.id.to_string();
+        Self::digest_of(&id, &self.tenant, &self.entity, key) == self.key_digest
     }
 }
 

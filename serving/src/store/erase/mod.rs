@@ -14,19 +14,22 @@ mod audit;
 mod entities;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contracts::model::Domain;
-use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use pipeline::entity::FoldError;
 use pipeline::erase::{EraseError, Order, Subject};
 use pipeline::store::{Committed, StoreError};
 use uuid::Uuid;
 
 use super::archive::ArchiveError;
-use super::error::failed;
+use super::error::{OpenError, failed};
 use super::readers::Readers;
+use super::schema::BOOKKEEPING;
+use super::{StoreOptions, database};
 
 pub use self::audit::{Erasure, ErasureState};
 
@@ -87,12 +90,15 @@ pub type OnErased = Arc<dyn Fn(&Committed) + Send + Sync>;
 pub struct Erasures {
     domain: Arc<Domain>,
     inner: Arc<Mutex<Inner>>,
+    /// Wakes whoever does the rest in the lake.
+    done: (Sender<()>, Receiver<()>),
 }
 
 #[derive(Default)]
 struct Inner {
     asked: VecDeque<Asked>,
     on_erased: Option<OnErased>,
+    problem: Option<String>,
     is_closed: bool,
 }
 
@@ -104,7 +110,7 @@ impl std::fmt::Debug for Erasures {
 
 impl Erasures {
     pub(super) fn new(domain: Arc<Domain>) -> Self {
-        Self { domain, inner: Arc::default() }
+        Self { domain, inner: Arc::default(), done: bounded(1) }
     }
 
     pub(super) fn domain(&self) -> &Arc<Domain> {
@@ -138,6 +144,16 @@ impl Erasures {
         Ok(answer.recv().map_err(|_| EraseFailure::NoWriter)??)
     }
 
+    /// What is in the way of the lake, if anything.
+    pub fn problem(&self) -> Option<String> {
+        self.lock().problem.clone()
+    }
+
+    /// Says what is in the way of the lake, or that nothing is.
+    pub fn set_problem(&self, problem: Option<String>) {
+        self.lock().problem = problem;
+    }
+
     fn push(&self, asked: Asked) -> Result<(), ()> {
         let mut inner = self.lock();
         if inner.is_closed {
@@ -158,7 +174,14 @@ impl Erasures {
         inner.asked.clear();
     }
 
+    /// Waits until something was erased in the store, `patience` at the longest; tells whether it was.
+    pub fn wait(&self, patience: Duration) -> bool {
+        self.done.1.recv_timeout(patience).is_ok()
+    }
+
     fn tell(&self, committed: &Committed) {
+        // Whoever was not woken yet will be.
+        let _ = self.done.0.try_send(());
         let told = self.lock().on_erased.clone();
         if let Some(told) = told {
             told(committed);
@@ -168,6 +191,17 @@ impl Erasures {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Is an erasure of the store in `dir` not done in the lake yet? The caller holds the directory.
+pub fn is_pending_in(dir: &Path) -> Result<bool, OpenError> {
+    let conn = database::open(dir, &StoreOptions::default())?;
+    database::check_format(&conn, dir)?;
+    let is_pending = conn
+        .execute_batch(BOOKKEEPING)
+        .and_then(|()| audit::pending(&conn))
+        .map_err(|error| failed("read erasures", &error))?;
+    Ok(is_pending.is_some())
 }
 
 impl Readers {

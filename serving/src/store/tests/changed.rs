@@ -217,13 +217,14 @@ pub(super) fn process_in(store: &Store, domain: &Arc<Domain>, lines: &[String]) 
     all
 }
 
-/// Everything a reader could see, as text.
+/// Everything a reader could see, as text; of the journal what it has not given up.
 pub(super) fn dump(store: &Store, domain: &Domain) -> Vec<String> {
     let readers = store.readers();
     let mut all = Vec::new();
+    let trimmed = readers.trimmed().map_or(0, |trimmed| trimmed.seq);
     for family in &domain.families {
         let whole = Limits { records: 1_000_000, bytes: usize::MAX };
-        for rows in readers.rows(family.index, 0, i64::MAX, whole).unwrap().batches {
+        for rows in readers.rows(family.index, trimmed, i64::MAX, whole).unwrap().batches {
             all.extend(texts(&family.name, &rows));
         }
     }

@@ -7,6 +7,7 @@
 mod backup;
 mod changed;
 mod commit;
+mod erase;
 mod fixture;
 mod from_lake;
 mod kill;
