@@ -12,6 +12,8 @@
 //!   folded from, or one that is called like the entity's key;
 //! - when it belongs to something of that key, an order of that user, say, and names nobody itself.
 //!
+//! An event of somebody else only loses what was looked up in what belongs to the key.
+//!
 //! Start at [`Eraser::new`]; [`letters`] has the rule for dead letters.
 
 pub mod letters;
@@ -130,7 +132,13 @@ impl Eraser {
 
     /// Can events of this family belong to the subject at all?
     pub fn concerns(&self, family: usize) -> bool {
-        self.naming[family].levels.iter().any(|columns| !columns.is_empty())
+        let Naming { levels, lookups, .. } = &self.naming[family];
+        levels.iter().any(|columns| !columns.is_empty()) || !lookups.is_empty()
+    }
+
+    /// Columns of the family that hold what was looked up in the subject's entities.
+    pub fn looked_up_columns(&self, family: usize) -> impl Iterator<Item = &str> {
+        self.naming[family].lookups.iter().map(|lookup| lookup.column.as_str())
     }
 
     /// Columns of the family, level by level, whose text may be a key of that level.

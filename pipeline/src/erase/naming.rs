@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use contracts::expr::Expr;
 use contracts::model::{Domain, EnrichValue, Entity, EntityFieldKind, Family, FoldOp, Relation};
 
 /// The columns of one family that tell whose an event is, and what is made null when it is erased.
@@ -11,8 +12,21 @@ pub(super) struct Naming {
     pub levels: Vec<BTreeSet<String>>,
     /// Fields that some version declares to be personal data.
     pub personal: BTreeSet<String>,
-    /// Enriched columns that were looked up in one of the chain's entities.
-    pub looked_up: BTreeSet<String>,
+    /// What was looked up in the chain's entities.
+    pub lookups: Vec<Lookup>,
+}
+
+/// An enriched column that was looked up in an entity of the chain.
+#[derive(Debug, Clone)]
+pub(super) struct Lookup {
+    /// Version of the contract.
+    pub version: u32,
+    /// The column.
+    pub column: String,
+    /// Level of the entity.
+    pub level: usize,
+    /// Gives its key.
+    pub key: Expr,
 }
 
 /// The versions of the entity, then what they are folded from, level by level. Empty when there is no
@@ -35,9 +49,11 @@ pub(super) fn chain(domain: &Domain, name: &str) -> Vec<BTreeSet<usize>> {
 
 impl Naming {
     pub(super) fn of(domain: &Domain, chain: &[BTreeSet<usize>], family: &Family) -> Self {
-        let is_in_chain = |entity: usize| chain.iter().any(|level| level.contains(&entity));
+        let level_of = |entity: usize| chain.iter().position(|level| level.contains(&entity));
         let fields = family.versions.iter().flat_map(|version| &version.fields);
-        let enriched = family.versions.iter().flat_map(|version| &version.enrich);
+        let enriched = family.versions.iter().flat_map(|version| {
+            version.enrich.iter().map(|enrich| (version.version, enrich))
+        });
         Self {
             levels: chain
                 .iter()
@@ -47,12 +63,16 @@ impl Naming {
                 })
                 .collect(),
             personal: fields.filter(|field| field.pii).map(|field| field.name.clone()).collect(),
-            looked_up: enriched
-                .filter(|enrich| match enrich.value {
-                    EnrichValue::Lookup { entity, .. } => is_in_chain(entity),
-                    EnrichValue::Expr(_) => false,
+            lookups: enriched
+                .filter_map(|(version, enrich)| match &enrich.value {
+                    EnrichValue::Lookup { entity, key, .. } => Some(Lookup {
+                        version,
+                        column: enrich.name.clone(),
+                        level: level_of(*entity)?,
+                        key: key.clone(),
+                    }),
+                    EnrichValue::Expr(_) => None,
                 })
-                .map(|enrich| enrich.name.clone())
                 .collect(),
         }
     }

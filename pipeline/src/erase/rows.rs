@@ -6,11 +6,12 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray, new_null_array,
 };
-use arrow::compute::{and, cast};
+use arrow::compute::{and, cast, or};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use contracts::model::{EnrichValue, EventContract, Family, Relation, column};
 
+use super::naming::Naming;
 use super::{ERASED_BODY, Eraser, MARK};
 use crate::deduplicate::hash;
 use crate::overlay::Overlay;
@@ -64,15 +65,30 @@ impl Eraser {
         Ok(())
     }
 
-    /// Columns of the family, without those of the envelope, that tell whether a row is concerned.
+    /// Columns of the family that tell whether a row is concerned.
     pub fn columns_to_tell(&self, family: usize) -> BTreeSet<&str> {
         let contract = &self.domain.families[family];
-        let columns = self.naming[family].levels.iter().flatten();
-        columns.flat_map(|name| sources(contract, name)).collect()
+        let Naming { levels, lookups, .. } = &self.naming[family];
+        let mut columns: BTreeSet<&str> =
+            levels.iter().flatten().flat_map(|name| sources(contract, name)).collect();
+        for lookup in lookups {
+            columns.insert(&lookup.column);
+            columns.extend(lookup.key.columns().iter().map(String::as_str));
+        }
+        columns
     }
 
-    /// Rows (columns under the journal's names) that belong to the subject and are not erased yet.
+    /// Rows (columns under the journal's names) that have something to be erased.
     pub fn concerned(&self, family: usize, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+        let mut all = self.belonging(family, rows)?;
+        for (_, which) in self.looked_up(family, rows)? {
+            all = or(&all, &which)?;
+        }
+        Ok(all)
+    }
+
+    /// Rows that belong to the subject and are not erased yet.
+    fn belonging(&self, family: usize, rows: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let in_scope = self.in_scope(rows)?;
         let levels = (0..self.chain.len())
             .map(|level| self.naming_of(level, family, rows))
@@ -97,6 +113,32 @@ impl Eraser {
         Ok((0..rows.num_rows()).map(|row| Some(in_scope.value(row) && belongs(row))).collect())
     }
 
+    /// Rows of whomever that have a value looked up in what belongs to the subject, by column.
+    fn looked_up(
+        &self,
+        family: usize,
+        rows: &RecordBatch,
+    ) -> Result<Vec<(&str, BooleanArray)>, ArrowError> {
+        let mut found = Vec::new();
+        for lookup in &self.naming[family].lookups {
+            let Some(values) = rows.column_by_name(&lookup.column) else { continue };
+            let versions =
+                rows.column_by_name(column::VERSION).and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let keys = cast(&lookup.key.evaluate(rows), &DataType::Utf8)?;
+            let (keys, in_scope) = (keys.as_string::<i32>(), self.in_scope(rows)?);
+            let is_of = |row: usize| {
+                in_scope.value(row)
+                    && values.is_valid(row)
+                    && versions.is_some_and(|v| v.value(row) == i64::from(lookup.version))
+                    && keys.is_valid(row)
+                    && self.has_key(lookup.level, keys.value(row))
+            };
+            let which = (0..rows.num_rows()).map(|row| Some(is_of(row))).collect();
+            found.push((lookup.column.as_str(), which));
+        }
+        Ok(found)
+    }
+
     /// The rows after the erasure; `None` when none of them is concerned. The columns are those of the
     /// journal or a part of them that has all fields and enriched columns.
     pub fn erase(
@@ -104,23 +146,29 @@ impl Eraser {
         family: usize,
         rows: &RecordBatch,
     ) -> Result<Option<ErasedRows>, ArrowError> {
-        let which = self.concerned(family, rows)?;
-        if which.true_count() == 0 {
+        let concerned = self.concerned(family, rows)?;
+        if concerned.true_count() == 0 {
             return Ok(None);
         }
+        let which = self.belonging(family, rows)?;
         let contract = &self.domain.families[family];
+        // By the rows as they are: what names the subject is gone afterwards.
+        let looked_up = self.looked_up(family, rows)?;
         let mut rows = Overlay::of(rows.clone());
+        for (name, which) in looked_up {
+            null_where(&mut rows, name, &which)?;
+        }
         let fields = self.fields(family, &mut rows, &which)?;
         null_where(&mut rows, column::EXTRA, &which)?;
         mark(&mut rows, &which)?;
         absent(contract, &mut rows, &fields)?;
-        self.enriched(family, &mut rows, &which)?;
+        self.enriched(family, &mut rows, &which, &concerned)?;
         for computed in &contract.computed {
             if rows.batch().column_by_name(&computed.name).is_some()
                 && depends(computed.expr.columns(), &rows)
             {
                 let values = computed.expr.evaluate(rows.batch());
-                rows.set_where(&computed.name, &which, values)?;
+                rows.set_where(&computed.name, &concerned, values)?;
             }
         }
         if rows.batch().column_by_name(column::BODY).is_some() {
@@ -128,7 +176,7 @@ impl Eraser {
             rows.set_where(column::BODY, &which, Arc::new(body))?;
         }
         let changed = rows.changed().to_vec();
-        Ok(Some(ErasedRows { which, rows: rows.batch().clone(), changed }))
+        Ok(Some(ErasedRows { which: concerned, rows: rows.batch().clone(), changed }))
     }
 
     /// Of the tenant and not later than the erasure.
@@ -190,13 +238,14 @@ impl Eraser {
         family: usize,
         rows: &mut Overlay,
         which: &BooleanArray,
+        concerned: &BooleanArray,
     ) -> Result<(), ArrowError> {
         let contract = &self.domain.families[family];
-        for name in &self.naming[family].looked_up {
-            null_where(rows, name, which)?;
+        for lookup in &self.naming[family].lookups {
+            null_where(rows, &lookup.column, which)?;
         }
         for version in &contract.versions {
-            let these = and(which, &rows.of_version(version.version)?)?;
+            let these = and(concerned, &rows.of_version(version.version)?)?;
             if these.true_count() == 0 {
                 continue;
             }

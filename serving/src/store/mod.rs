@@ -63,7 +63,7 @@ pub use self::writer::Writer;
 
 use self::applying::Applying;
 use self::backup::Backups;
-use self::erase::Erasures;
+use self::erase::{ErasedArchive, Erasures};
 use self::error::refused;
 use self::schema::{Table, Tables};
 use self::trimmed::Horizon;
@@ -205,7 +205,11 @@ impl Store {
         let erasures = shared.erasures.clone();
         let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
         shared.horizon.set(trimmed.map(Arc::new));
-        let archive = options.archive.clone();
+        shared.erasures.load_pending(&conn).map_err(|e| failed("read erasures", &e))?;
+        let archive = options.archive.as_ref().map(|lake| -> Arc<dyn Archive> {
+            let erasures = shared.erasures.clone();
+            Arc::new(ErasedArchive { lake: Arc::clone(lake), erasures })
+        });
         let readers = Readers::new(
             domain,
             Arc::clone(&tables),

@@ -6,6 +6,7 @@
 mod backup;
 mod bodies;
 mod docs;
+mod erasures;
 mod errors;
 mod events;
 mod health;

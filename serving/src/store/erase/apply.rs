@@ -12,7 +12,7 @@ use duckdb::{Connection, params};
 use hashbrown::HashSet;
 use pipeline::entity::keys_fed;
 use pipeline::erase::letters::{ERASED_DETAIL, Letter};
-use pipeline::erase::{Eraser, Order};
+use pipeline::erase::{ErasedRows, Eraser, Order};
 use pipeline::sink::iceberg::{HistoryRange, HistoryTable};
 use pipeline::store::{Committed, EntityKey, StoreError};
 use pipeline::{clock, fail_point};
@@ -28,7 +28,7 @@ use super::{Asked, EraseFailure, EraseRequest, Erasure, ErasureState, audit};
 use crate::store::Trimmed;
 
 /// Sequence numbers that are looked through at a time.
-const SEQS_PER_STEP: i64 = if cfg!(test) { 40 } else { 1 << 20 };
+const SEQS_PER_STEP: i64 = if cfg!(test) { 40 } else { 1 << 17 };
 
 /// Dead letters that are looked through at a time.
 const LETTERS_PER_STEP: usize = if cfg!(test) { 5 } else { 1_024 };
@@ -65,8 +65,15 @@ impl Writer {
         let mut told = match outcome {
             Ok(done) if !request.dry_run => {
                 fail_point::hit("erase_before_commit");
-                if let Err(error) = self.conn.execute_batch("commit") {
+                // Before it is visible: no reader may see in the lake what it does not see here.
+                let before = self.erasures.pending();
+                let committed = self
+                    .erasures
+                    .load_pending(&self.conn)
+                    .and_then(|()| self.conn.execute_batch("commit"));
+                if let Err(error) = committed {
                     self.rollback();
+                    self.erasures.set_pending(before);
                     return Err(error.into());
                 }
                 fail_point::hit("erase_after_commit");
@@ -94,6 +101,7 @@ impl Writer {
         lake_rows: &BTreeMap<String, u64>,
     ) -> Result<(), StoreError> {
         audit::finish(&self.conn, id, clock::now(), lake_rows)
+            .and_then(|()| self.erasures.load_pending(&self.conn))
             .map_err(|error| failed("note that an erasure is done", &error))?;
         fail_point::hit("erase_finished");
         tracing::info!(%id, "erased in the lake");
@@ -217,11 +225,11 @@ impl Lost<'_> {
             if !eraser.concerns(family) {
                 continue;
             }
-            let found = self.candidates(family, eraser)?;
-            for rows in &found {
-                eraser.learn(level, family, &rows.rows)?;
-            }
             let order = eraser.order().clone();
+            let conditions = self.conditions(family, eraser)?;
+            self.each_candidate(family, &order, &conditions, &mut |found| {
+                Ok(eraser.learn(level, family, &found.rows)?)
+            })?;
             self.writer.each_trimmed(self.trimmed, family, &order, &mut |rows| {
                 Ok(eraser.learn(level, family, rows)?)
             })?;
@@ -242,12 +250,13 @@ impl Lost<'_> {
                 continue;
             }
             let mut erased = 0;
-            for found in self.candidates(family, eraser)? {
-                let Some(after) = eraser.erase(family, &found.rows)? else { continue };
+            let conditions = self.conditions(family, eraser)?;
+            self.each_candidate(family, eraser.order(), &conditions, &mut |found| {
+                let Some(after) = eraser.erase(family, &found.rows)? else { return Ok(()) };
                 touch(domain, family, &found.rows, &after.which, &mut touched)?;
                 erased += after.which.true_count() as u64;
-                found.write(&self.writer.conn, table, &after.rows, &after.which, &after.changed)?;
-            }
+                found.write(&self.writer.conn, table, &after)
+            })?;
             self.writer.each_trimmed(self.trimmed, family, eraser.order(), &mut |rows| {
                 touch(domain, family, rows, &eraser.concerned(family, rows)?, &mut touched)
             })?;
@@ -260,43 +269,45 @@ impl Lost<'_> {
         Ok(touched)
     }
 
-    /// Rows of the journal that may be concerned, in stretches.
-    fn candidates(&self, family: usize, eraser: &Eraser) -> Result<Vec<Found>, EraseFailure> {
-        let table = &self.writer.tables.families[family];
-        let order = eraser.order();
+    /// The SQL condition that a journal row must meet to be concerned; the rule itself is stricter.
+    fn conditions(&self, family: usize, eraser: &Eraser) -> Result<String, EraseFailure> {
         keys_table(&self.writer.conn, (0..=eraser.levels_below()).map(|l| (l, eraser.keys(l))))?;
-        let conditions: Vec<String> = eraser
-            .key_columns(family)
-            .map(|(level, name)| {
-                let name = quoted(name);
-                format!("{name}::varchar in (select key from temp.{KEYS} where level = {level})")
-            })
-            .collect();
-        if conditions.is_empty() {
-            return Ok(Vec::new());
-        }
+        let named = eraser.key_columns(family).map(|(level, name)| is_key(name, level));
+        // Which key a value was looked up by is computed; few columns are looked up.
+        let looked_up = eraser.looked_up_columns(family);
+        let looked_up = looked_up.map(|name| format!("{} is not null", quoted(name)));
+        Ok(named.chain(looked_up).collect::<Vec<_>>().join(" or "))
+    }
+
+    /// Hands over the journal's rows that meet the conditions, in stretches.
+    fn each_candidate(
+        &self,
+        family: usize,
+        order: &Order,
+        conditions: &str,
+        take: &mut dyn FnMut(&Found) -> Result<(), EraseFailure>,
+    ) -> Result<(), EraseFailure> {
+        let table = &self.writer.tables.families[family];
         let mut fields = vec![Arc::new(Field::new(ROW, DataType::Int64, false))];
         fields.extend(table.schema.fields().iter().cloned());
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let mut found = Vec::new();
-        let mut after = 0;
+        let mut after = self.trimmed.map_or(0, |trimmed| trimmed.seq);
         while after < order.until_seq {
             let until = order.until_seq.min(after + SEQS_PER_STEP);
             let sql = format!(
                 "select rowid, {} from {} where _tenant = ? and _seq > {after} and _seq <= {until} \
-                 and ({})",
+                 and ({conditions})",
                 table.columns,
                 quoted(&table.name),
-                conditions.join(" or "),
             );
             let rows =
                 rows::query_once(&self.writer.conn, &sql, [&order.subject.tenant], &schema)?;
             if rows.num_rows() > 0 {
-                found.push(Found::of(rows)?);
+                take(&Found::of(rows)?)?;
             }
             after = until;
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -382,10 +393,9 @@ impl Found {
         &self,
         conn: &Connection,
         table: &Table,
-        rows: &RecordBatch,
-        which: &BooleanArray,
-        changed: &[String],
+        erased: &ErasedRows,
     ) -> Result<(), EraseFailure> {
+        let ErasedRows { which, rows, changed } = erased;
         let mut fields = vec![Field::new(ROW, DataType::Int64, false)];
         let mut columns = vec![filter(&self.numbers, which)?];
         for name in changed {

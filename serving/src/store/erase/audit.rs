@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use duckdb::{Connection, OptionalExt, Row, params};
+use duckdb::{Connection, Row, params};
 use pipeline::erase::{Order, Subject};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -129,13 +129,13 @@ pub(super) fn read(conn: &Connection, id: Option<Uuid>) -> duckdb::Result<Vec<Er
     conn.prepare(&sql)?.query_map([id], erasure)?.collect()
 }
 
-/// The oldest erasure that is not done, and what is left of it.
-pub(super) fn pending(conn: &Connection) -> duckdb::Result<Option<(Erasure, Order)>> {
+/// Erasures that are not done, oldest first, and what is left of each.
+pub(super) fn pending(conn: &Connection) -> duckdb::Result<Vec<(Erasure, Order)>> {
     let sql = format!(
-        "select {COLUMNS}, work from erasures where work is not null order by requested_at limit 1"
+        "select {COLUMNS}, work from erasures where work is not null order by requested_at, id"
     );
     let row = |row: &Row<'_>| Ok((erasure(row)?, parsed(&row.get::<_, String>(10)?)?));
-    conn.query_row(&sql, [], row).optional()
+    conn.prepare(&sql)?.query_map([], row)?.collect()
 }
 
 fn erasure(row: &Row<'_>) -> duckdb::Result<Erasure> {

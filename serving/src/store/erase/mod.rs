@@ -10,6 +10,7 @@
 //! [`entities`] folds again what was folded from them, [`audit`] keeps the record.
 
 mod apply;
+mod archive;
 mod audit;
 mod entities;
 
@@ -19,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contracts::model::Domain;
+use duckdb::Connection;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use pipeline::entity::FoldError;
-use pipeline::erase::{EraseError, Order, Subject};
+use pipeline::erase::{EraseError, Eraser, Order, Subject};
 use pipeline::store::{Committed, StoreError};
 use uuid::Uuid;
 
@@ -31,6 +33,7 @@ use super::readers::Readers;
 use super::schema::BOOKKEEPING;
 use super::{StoreOptions, database};
 
+pub(super) use self::archive::ErasedArchive;
 pub use self::audit::{Erasure, ErasureState};
 
 /// What is to be erased.
@@ -99,6 +102,8 @@ struct Inner {
     asked: VecDeque<Asked>,
     on_erased: Option<OnErased>,
     problem: Option<String>,
+    /// Those that the lake has still rows of.
+    pending: Vec<Eraser>,
     is_closed: bool,
 }
 
@@ -142,6 +147,24 @@ impl Erasures {
         let (reply, answer) = bounded(1);
         self.push(Asked::Finish(id, lake_rows, reply)).map_err(|()| EraseFailure::NoWriter)?;
         Ok(answer.recv().map_err(|_| EraseFailure::NoWriter)??)
+    }
+
+    /// What the lake has not erased yet. At least as much as any reader sees as erased.
+    pub(super) fn pending(&self) -> Vec<Eraser> {
+        self.lock().pending.clone()
+    }
+
+    pub(super) fn set_pending(&self, pending: Vec<Eraser>) {
+        self.lock().pending = pending;
+    }
+
+    /// Reads what the lake has not erased yet. An order whose entity no contract has any more waits
+    /// until one has it again.
+    pub(super) fn load_pending(&self, conn: &Connection) -> duckdb::Result<()> {
+        let orders = audit::pending(conn)?.into_iter().map(|(_, order)| order);
+        let resumed = orders.filter_map(|order| Eraser::resume(Arc::clone(&self.domain), order).ok());
+        self.set_pending(resumed.collect());
+        Ok(())
     }
 
     /// What is in the way of the lake, if anything.
@@ -201,7 +224,7 @@ pub fn is_pending_in(dir: &Path) -> Result<bool, OpenError> {
         .execute_batch(BOOKKEEPING)
         .and_then(|()| audit::pending(&conn))
         .map_err(|error| failed("read erasures", &error))?;
-    Ok(is_pending.is_some())
+    Ok(!is_pending.is_empty())
 }
 
 impl Readers {
@@ -217,6 +240,7 @@ impl Readers {
 
     /// The oldest erasure that the lake has still rows of, and which.
     pub fn pending_erasure(&self) -> Result<Option<(Erasure, Order)>, StoreError> {
-        self.with("read erasures", audit::pending)
+        let all = self.with("read erasures", audit::pending)?;
+        Ok(all.into_iter().next())
     }
 }
