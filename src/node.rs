@@ -38,8 +38,8 @@ use serving::store::{
 use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::{Context, Failure, chain};
 use crate::erasing::Erasing;
+use crate::failure::{Context, Failure, chain};
 use crate::source_spec::Opened;
 use crate::{lake_args, opened, progress, publish_args};
 

@@ -287,7 +287,10 @@ fn what_a_person_left_is_gone_while_the_server_goes_on() {
     assert_eq!(metric(&server, "readers?window=24h")["value"], json!(READERS - 1));
     assert_eq!(server.get("/v1/entity/reader/R-3").0, 404);
     let (_, loan_of) = server.get("/v1/entity/loan/LOAN-3-0");
-    assert_eq!((&loan_of["data"]["reader"], &loan_of["data"]["email"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&loan_of["data"]["reader"], &loan_of["data"]["email"]),
+        (&Value::Null, &Value::Null)
+    );
     assert_eq!(loan_of["data"]["changes"], json!(2), "{loan_of}");
     let (_, loan_of) = server.get("/v1/entity/loan/LOAN-4-0");
     assert_eq!(loan_of["data"]["email"], "mail4@example.org");
@@ -395,12 +398,13 @@ fn without_a_server_the_command_does_it_all() {
     assert!(nothing.succeeded().stdout.contains("nothing of that key"), "{nothing:?}");
 
     // Killed in the lake, then a store made anew would have it all back: it is refused.
-    let mut armed = support::command(arguments.iter().cloned().chain(
-        ["--entity", "reader", "--key", "R-3"].map(str::to_owned),
-    ));
+    let mut armed = support::command(
+        arguments.iter().cloned().chain(["--entity", "reader", "--key", "R-3"].map(str::to_owned)),
+    );
     let output = armed.env("AGENTFLOW_FAIL_POINT", "lake_files_erased:1").output().expect("starts");
     assert!(!output.status.success());
-    let mut rebuild = vec!["rebuild".to_owned(), "--from".into(), "lake".into(), "--replace".into()];
+    let mut rebuild =
+        vec!["rebuild".to_owned(), "--from".into(), "lake".into(), "--replace".into()];
     rebuild.extend(place.common(&place.data()));
     place.agentflow(rebuild.clone()).failed(1, &["an erasure is not done", "hint:"]);
 
@@ -410,13 +414,18 @@ fn without_a_server_the_command_does_it_all() {
     check_lake(&place);
     let shown = Value::from(place.dead_letters(&place.data())).to_string();
     assert!(!shown.contains("R-3") && !shown.contains("mail4") && shown.contains("R-4"), "{shown}");
-    let revealed = place.agentflow(["deadletters", "--data", &data, "--reveal", "--output", "json"]);
-    assert!(revealed.stdout.contains("mail4") && !revealed.stdout.contains("mail3"), "{revealed:?}");
+    let revealed =
+        place.agentflow(["deadletters", "--data", &data, "--reveal", "--output", "json"]);
+    assert!(
+        revealed.stdout.contains("mail4") && !revealed.stdout.contains("mail3"),
+        "{revealed:?}"
+    );
     place.agentflow(["deadletters", "--data", &data]).failed(1, &["personal data", "--reveal"]);
 
     // A store from the lake knows nothing of them either.
     place.agentflow(rebuild).succeeded();
-    let groups = place.read(&["days_lent", "--window", "24h", "--group-by", "reader", "--output", "json"]);
+    let groups =
+        place.read(&["days_lent", "--window", "24h", "--group-by", "reader", "--output", "json"]);
     assert!(!groups.succeeded().stdout.contains("R-3"), "{groups:?}");
     let total = place.read(&["days_lent", "--window", "24h", "--output", "json"]).json();
     let expected: u64 = (0..READERS).map(|reader| reader * LOANS).sum();

@@ -71,15 +71,15 @@ impl Personal {
             is_masked: false,
         };
         // One that names no contract may have been meant for any.
-        let meant = self.contracts.iter().filter(|contract| {
-            letter.contract.as_ref().is_none_or(|name| *name == contract.name)
-        });
+        let meant = self
+            .contracts
+            .iter()
+            .filter(|contract| letter.contract.as_ref().is_none_or(|name| *name == contract.name));
         let meant: Vec<&Contract> = meant.collect();
         if meant.is_empty() {
             return shown;
         }
-        let is_personal =
-            |name: &str| meant.iter().any(|contract| contract.fields.contains(name));
+        let is_personal = |name: &str| meant.iter().any(|contract| contract.fields.contains(name));
         match hidden(&letter.payload, &is_personal) {
             Some(payload) => {
                 shown.is_masked = payload != letter.payload;
@@ -193,7 +193,10 @@ mod tests {
             in_key,
         };
         Personal {
-            contracts: vec![contract("click", &["user", "mail"], false), contract("login", &["user"], true)],
+            contracts: vec![
+                contract("click", &["user", "mail"], false),
+                contract("login", &["user"], true),
+            ],
         }
     }
 
@@ -221,7 +224,13 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(contract: Option<&str>, payload: &str, expected: Option<&str>, key: &str, masked: bool) {
+    fn check(
+        contract: Option<&str>,
+        payload: &str,
+        expected: Option<&str>,
+        key: &str,
+        masked: bool,
+    ) {
         let shown = personal().show(&letter(contract, payload));
         let text = |bytes: Option<Vec<u8>>| bytes.map(|bytes| String::from_utf8(bytes).unwrap());
         assert_eq!(text(shown.payload).as_deref(), expected, "{payload}");
@@ -231,11 +240,19 @@ mod tests {
 
     #[test]
     fn personal_members_are_hidden_and_what_is_no_json_is_not_shown() {
-        let record = r#"{"a": 1.50, "user": "U1", "in": [{"mail": "a@b", "n": null}], "name": "x"}"#;
-        let hidden = r#"{"a": 1.50, "user": "***", "in": [{"mail": "***", "n": null}], "name": "x"}"#;
+        let record =
+            r#"{"a": 1.50, "user": "U1", "in": [{"mail": "a@b", "n": null}], "name": "x"}"#;
+        let hidden =
+            r#"{"a": 1.50, "user": "***", "in": [{"mail": "***", "n": null}], "name": "x"}"#;
         check(Some("click"), record, Some(hidden), "k", true);
         let twice = r#"{"user":{"mail":1},"us\u0065r":[2],"x":"user"}"#;
-        check(Some("click"), twice, Some(r#"{"user":"***","us\u0065r":"***","x":"user"}"#), "k", true);
+        check(
+            Some("click"),
+            twice,
+            Some(r#"{"user":"***","us\u0065r":"***","x":"user"}"#),
+            "k",
+            true,
+        );
         check(Some("click"), r#""U1""#, None, "k", true);
         check(Some("click"), r#"{"user": null}"#, Some(r#"{"user": null}"#), "k", true);
         check(Some("click"), r#"{"user": "U1", "cut"#, None, "k", true);

@@ -50,10 +50,10 @@ impl Deadletters {
                 .hint(format!("reasons are {all}")));
         }
         match opened::access(&self.data.data, "deadletters")? {
-            Access::Server(_) if self.reveal => Err(Failure::input(
-                "a server holds the directory, and it shows no personal data",
-            )
-            .hint("end the server first, or leave out --reveal")),
+            Access::Server(_) if self.reveal => {
+                Err(Failure::input("a server holds the directory, and it shows no personal data")
+                    .hint("end the server first, or leave out --reveal"))
+            }
             Access::Server(server) => self.through(&server),
             Access::Directory(directory) => self.read_store(directory.path()),
         }

@@ -35,14 +35,16 @@ const TENANT: &str = "default";
 const LOOK: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Args)]
-#[command(after_help = "Events keep their id, their place and what is not personal; their fields with \
+#[command(
+    after_help = "Events keep their id, their place and what is not personal; their fields with \
 `pii: true`, the columns that name the key and members that no contract knows become null, also in \
 what was computed from them. Entities are folded again. Dead letters that name the key lose their \
 bytes. In the lake the files are written anew, and older snapshots of those tables expire.\n\
 Not reached: backups, Kafka topics, and copies that others made of the lake.\n\nExamples:
   agentflow erase --data DIR --contracts DIR --entity user --key USR-10001 --dry-run
   agentflow erase --data DIR --contracts DIR --entity user --key USR-10001 --reason 'ticket 42'
-  agentflow erase --data DIR --contracts DIR --history")]
+  agentflow erase --data DIR --contracts DIR --history"
+)]
 pub(super) struct Erase {
     #[command(flatten)]
     data: DataArg,
@@ -142,8 +144,10 @@ impl Erase {
 
     fn in_directory(&self, directory: &DataDir) -> Result<(), Failure> {
         let Some(contracts) = &self.contracts else {
-            return Err(Failure::input("no server runs on the directory, so --contracts is needed")
-                .hint("give the folder with the contracts that it was written with"));
+            return Err(Failure::input(
+                "no server runs on the directory, so --contracts is needed",
+            )
+            .hint("give the folder with the contracts that it was written with"));
         };
         let domain = domain::load(contracts)?;
         let config = lake_args::config(directory, self.place.catalog()?)?;
@@ -204,8 +208,11 @@ impl Erase {
             Output::Json => output::json(&all),
             Output::Text if all.is_empty() => output::line("nothing was erased"),
             Output::Text => {
-                let mut rows =
-                    vec![["id", "asked for", "state", "entity", "rows", "why"].map(str::to_owned).to_vec()];
+                let mut rows = vec![
+                    ["id", "asked for", "state", "entity", "rows", "why"]
+                        .map(str::to_owned)
+                        .to_vec(),
+                ];
                 rows.extend(all.into_iter().map(|erasure| {
                     let count: u64 = erasure.store_rows.values().sum();
                     vec![
@@ -326,9 +333,7 @@ fn text(erasure: &ErasureBody) -> String {
     rows.extend(of("lake", &erasure.lake_rows));
     let mut text = format!("{what}, as {}:\n{}", erasure.id, output::table(&rows).trim_end());
     if erasure.state == "done" {
-        text.push_str(
-            "\nbackups, Kafka topics and copies elsewhere still have what they had",
-        );
+        text.push_str("\nbackups, Kafka topics and copies elsewhere still have what they had");
     }
     text
 }

@@ -38,7 +38,10 @@ pub(crate) fn lake(
             } else if is_personal(&field.column) && shows(field.transform) {
                 report.error(
                     text.at,
-                    format!("`{}` holds personal data, which names of folders would show", field.column),
+                    format!(
+                        "`{}` holds personal data, which names of folders would show",
+                        field.column
+                    ),
                     format!("write `bucket(16, {})`, or leave it out", field.column),
                 );
             } else {

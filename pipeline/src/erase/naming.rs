@@ -51,9 +51,10 @@ impl Naming {
     pub(super) fn of(domain: &Domain, chain: &[BTreeSet<usize>], family: &Family) -> Self {
         let level_of = |entity: usize| chain.iter().position(|level| level.contains(&entity));
         let fields = family.versions.iter().flat_map(|version| &version.fields);
-        let enriched = family.versions.iter().flat_map(|version| {
-            version.enrich.iter().map(|enrich| (version.version, enrich))
-        });
+        let enriched = family
+            .versions
+            .iter()
+            .flat_map(|version| version.enrich.iter().map(|enrich| (version.version, enrich)));
         Self {
             levels: chain
                 .iter()

@@ -94,9 +94,7 @@ impl Eraser {
             .map(|level| self.naming_of(level, family, rows))
             .collect::<Result<Vec<_>, _>>()?;
         let marks = rows.column_by_name(column::WARNINGS).and_then(|c| c.as_string_opt::<i32>());
-        let is_erased = |row: usize| {
-            marks.is_some_and(|marks| is_erased(marks, row))
-        };
+        let is_erased = |row: usize| marks.is_some_and(|marks| is_erased(marks, row));
         let belongs = |row: usize| {
             let mut names = levels[0].iter().filter(|(_, column)| column.is_valid(row)).peekable();
             if names.peek().is_some() {
@@ -122,8 +120,9 @@ impl Eraser {
         let mut found = Vec::new();
         for lookup in &self.naming[family].lookups {
             let Some(values) = rows.column_by_name(&lookup.column) else { continue };
-            let versions =
-                rows.column_by_name(column::VERSION).and_then(|c| c.as_primitive_opt::<Int64Type>());
+            let versions = rows
+                .column_by_name(column::VERSION)
+                .and_then(|c| c.as_primitive_opt::<Int64Type>());
             let keys = cast(&lookup.key.evaluate(rows), &DataType::Utf8)?;
             let (keys, in_scope) = (keys.as_string::<i32>(), self.in_scope(rows)?);
             let is_of = |row: usize| {
@@ -187,9 +186,8 @@ impl Eraser {
         let seqs = rows.column_by_name(column::SEQ).and_then(|c| c.as_primitive_opt::<Int64Type>());
         let seqs = seqs.ok_or_else(|| missing(column::SEQ))?;
         let tenant = &self.order.subject.tenant;
-        let is_in = |row: usize| {
-            tenants.value(row) == tenant && seqs.value(row) <= self.order.until_seq
-        };
+        let is_in =
+            |row: usize| tenants.value(row) == tenant && seqs.value(row) <= self.order.until_seq;
         Ok((0..rows.num_rows()).map(|row| Some(is_in(row))).collect())
     }
 
@@ -262,8 +260,7 @@ impl Eraser {
         let is_known = |version: i64| {
             contract.versions.iter().any(|known| i64::from(known.version) == version)
         };
-        let gone: BooleanArray =
-            versions.iter().map(|v| Some(!v.is_some_and(is_known))).collect();
+        let gone: BooleanArray = versions.iter().map(|v| Some(!v.is_some_and(is_known))).collect();
         let gone = and(which, &gone)?;
         if gone.true_count() > 0 {
             for def in &contract.enriched {

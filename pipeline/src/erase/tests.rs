@@ -170,7 +170,8 @@ fn letters_tell_by_words_and_by_values() {
     order.below[0].insert("O-5".into());
     order.below[0].insert("77".into());
     let eraser = Eraser::resume(domain, order).unwrap();
-    let letter = Letter { tenant: "t", id: 7, payload: b"{}", detail: "empty", ..Letter::default() };
+    let letter =
+        Letter { tenant: "t", id: 7, payload: b"{}", detail: "empty", ..Letter::default() };
     let check = |letter: Letter<'_>, expected: bool| {
         assert_eq!(eraser.concerns_letter(&letter), expected, "{letter:?}");
     };

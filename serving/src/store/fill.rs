@@ -247,7 +247,8 @@ pub(super) fn update(
     appender.append_record_batch(filled.clone())?;
     appender.flush()?;
     drop(appender);
-    let set = schema.fields()[1..].iter().map(|field| format!("{0} = filled.{0}", quoted(field.name())));
+    let set =
+        schema.fields()[1..].iter().map(|field| format!("{0} = filled.{0}", quoted(field.name())));
     let empty = emptied.iter().map(|name| format!("{} = null", quoted(name)));
     let set: Vec<String> = set.chain(empty).collect();
     let name = quoted(&table.name);

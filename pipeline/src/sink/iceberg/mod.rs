@@ -52,7 +52,9 @@ pub use error::{LakeError, Retry, chain};
 pub use follower::{Lake, LakeFlusher, LakeHandle};
 pub use history::{History, HistoryRange, HistoryTable};
 pub use listing::{ColumnInfo, TableInfo, tables};
-pub use maintain::{EraseProgress, MaintainProgress, Maintenance, TableReport, TableSize, erase, maintain};
+pub use maintain::{
+    EraseProgress, MaintainProgress, Maintenance, TableReport, TableSize, erase, maintain,
+};
 pub use nulls::absent_bits;
 pub use position::{COMMIT_ID, CONTRACT_VERSION, OWNER, POSITION, PREVIOUS_POSITION, WATERMARK};
 pub use rest::RestCatalogConfig;

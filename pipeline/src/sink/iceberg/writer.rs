@@ -42,7 +42,8 @@ pub(super) const ROW_GROUP_BYTES: usize = 16 << 20;
 /// Distinct values beyond this size fall back to plain encoding.
 const DICTIONARY_BYTES: usize = 512 << 10;
 
-pub(super) type ParquetFileWriter = DataFileWriter<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
+pub(super) type ParquetFileWriter =
+    DataFileWriter<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
 pub(super) type ParquetFileWriterBuilder =
     DataFileWriterBuilder<ParquetWriterBuilder, Folders, DefaultFileNameGenerator>;
 

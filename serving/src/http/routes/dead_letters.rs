@@ -225,7 +225,8 @@ mod tests {
                 key: key.map(<[u8]>::to_vec),
                 headers: headers.map(str::to_owned),
             };
-            let mut body = serde_json::to_value(DeadLetterBody::new(letter, &Personal::default())).unwrap();
+            let mut body =
+                serde_json::to_value(DeadLetterBody::new(letter, &Personal::default())).unwrap();
             let body = body.as_object_mut().unwrap();
             body.retain(|name, _| name.starts_with("key") || name == "headers");
             assert_eq!(serde_json::Value::Object(body.clone()), expected);

@@ -107,7 +107,11 @@ pub(in super::super) async fn post(
     }
 }
 
-pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Vec<u8>, ApiError> {
+pub(super) async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    limit: usize,
+) -> Result<Vec<u8>, ApiError> {
     let too_large = || {
         ApiError::new(Code::BodyTooLarge, format!("the body has more than {limit} bytes"))
             .hint("send the events in several requests")

@@ -52,8 +52,8 @@ impl Writer {
     /// A dry run does the same and takes it back.
     pub fn erase(&mut self, request: &EraseRequest) -> Result<Erasure, EraseFailure> {
         let domain = Arc::clone(self.erasures.domain());
-        let until = bookkeeping::last_seq(&self.conn)
-            .map_err(|e| failed("read the journal's end", &e))?;
+        let until =
+            bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the journal's end", &e))?;
         let eraser = Eraser::new(
             Arc::clone(&domain),
             request.subject.clone(),
@@ -300,8 +300,7 @@ impl Lost<'_> {
                 table.columns,
                 quoted(&table.name),
             );
-            let rows =
-                rows::query_once(&self.writer.conn, &sql, [&order.subject.tenant], &schema)?;
+            let rows = rows::query_once(&self.writer.conn, &sql, [&order.subject.tenant], &schema)?;
             if rows.num_rows() > 0 {
                 take(&Found::of(rows)?)?;
             }
@@ -357,7 +356,9 @@ pub(super) fn keys_table<'a>(
             texts.push(key);
         }
     }
-    conn.execute_batch(&format!("create or replace temp table {KEYS} (level bigint, key varchar)"))?;
+    conn.execute_batch(&format!(
+        "create or replace temp table {KEYS} (level bigint, key varchar)"
+    ))?;
     let schema = Schema::new(vec![
         Field::new("level", DataType::Int64, false),
         Field::new("key", DataType::Utf8, false),

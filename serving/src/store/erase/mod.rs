@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use contracts::model::Domain;
-use duckdb::Connection;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use duckdb::Connection;
 use pipeline::entity::FoldError;
 use pipeline::erase::{EraseError, Eraser, Order, Subject};
 use pipeline::store::{Committed, StoreError};
@@ -128,11 +128,7 @@ impl Erasures {
     }
 
     /// Asks the writer and waits for it, `patience` at the longest.
-    pub fn ask(
-        &self,
-        request: EraseRequest,
-        patience: Duration,
-    ) -> Result<Erasure, EraseFailure> {
+    pub fn ask(&self, request: EraseRequest, patience: Duration) -> Result<Erasure, EraseFailure> {
         let (reply, answer) = bounded(1);
         self.push(Asked::Erase(request, reply)).map_err(|()| EraseFailure::NoWriter)?;
         match answer.recv_timeout(patience) {
@@ -162,7 +158,8 @@ impl Erasures {
     /// until one has it again.
     pub(super) fn load_pending(&self, conn: &Connection) -> duckdb::Result<()> {
         let orders = audit::pending(conn)?.into_iter().map(|(_, order)| order);
-        let resumed = orders.filter_map(|order| Eraser::resume(Arc::clone(&self.domain), order).ok());
+        let resumed =
+            orders.filter_map(|order| Eraser::resume(Arc::clone(&self.domain), order).ok());
         self.set_pending(resumed.collect());
         Ok(())
     }

@@ -90,7 +90,14 @@ fn given() -> impl Strategy<Value = Given> {
         1 => Just(Some(None)),
     ];
     let personal = prop::option::of(0..4_u8);
-    (prop::bool::weighted(0.3), 0..6_u8, customer, personal, prop::option::of(0..99_u8), any::<bool>())
+    (
+        prop::bool::weighted(0.3),
+        0..6_u8,
+        customer,
+        personal,
+        prop::option::of(0..99_u8),
+        any::<bool>(),
+    )
         .prop_map(|(is_visit, order, customer, personal, amount, other)| Given {
             is_visit,
             order,

@@ -87,8 +87,7 @@ pub fn erase(
         for definition in tables(domain) {
             let Some(rows) = Rows::of(&definition, eraser) else { continue };
             let ident = TableIdent::new(namespace.clone(), definition.name.clone());
-            let failed =
-                LakeError::catalog(format!("look for lake table `{}`", definition.name));
+            let failed = LakeError::catalog(format!("look for lake table `{}`", definition.name));
             if !run.catalog.table_exists(&ident).await.map_err(failed)? {
                 continue;
             }
@@ -227,7 +226,8 @@ impl Run<'_> {
         fail_point::hit("lake_before_forget");
         let after = self.load(ident).await?;
         let leads_to = remove::reachable(&after).await.map_err(failed())?;
-        if let Some(kept) = replaced.iter().find(|path| leads_to.contains(&super::files::key(path))) {
+        if let Some(kept) = replaced.iter().find(|path| leads_to.contains(&super::files::key(path)))
+        {
             return Err(LakeError::Foreign {
                 table: name.to_owned(),
                 problem: format!(
@@ -329,9 +329,9 @@ impl Rows {
         Box::new(move |batch| {
             let rows = to_journal.apply(&batch).map_err(external)?;
             let changed = match definition.source {
-                RowSource::Family(family) => eraser.erase(family, &rows).map(|erased| {
-                    erased.map(|erased| (erased.which, erased.rows, erased.changed))
-                }),
+                RowSource::Family(family) => eraser
+                    .erase(family, &rows)
+                    .map(|erased| erased.map(|erased| (erased.which, erased.rows, erased.changed))),
                 _ => erased_letters(&eraser, &rows),
             };
             let Some((which, rows, changed)) = changed.map_err(external)? else { return Ok(batch) };

@@ -433,10 +433,8 @@ impl Run<'_> {
             return Ok(0);
         }
         let transaction = Transaction::new(&before);
-        let expire = transaction
-            .expire_snapshots()
-            .expire_older_than_ms(older_than)
-            .retain_last(keep);
+        let expire =
+            transaction.expire_snapshots().expire_older_than_ms(older_than).retain_last(keep);
         expire
             .apply(transaction)
             .map_err(failed())?
