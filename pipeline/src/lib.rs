@@ -22,6 +22,7 @@ pub mod membership;
 mod memory_store;
 pub mod metrics;
 pub mod outcome;
+mod pace;
 pub mod positions;
 pub mod processor;
 mod queue;

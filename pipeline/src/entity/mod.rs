@@ -21,6 +21,7 @@ pub use engine::{Batch, Engine};
 pub use fold::{Contribution, FoldState, Order, Removed};
 pub use lookup::family_order;
 pub use replay::Replay;
+pub use rows::from_states;
 pub use scalar::Scalar;
 pub use state::{EntityState, StateCache};
 

@@ -14,6 +14,7 @@
 mod absent;
 mod applying;
 mod archive;
+mod backfill;
 pub mod backup;
 mod bookkeeping;
 mod contract_state;
@@ -51,6 +52,7 @@ use duckdb::Connection;
 use pipeline::store::StoreError;
 
 pub use self::archive::{Archive, ArchiveError, LakeArchive, Take};
+pub use self::backfill::{BackfillProgress, Backfilling};
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
 pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
@@ -61,8 +63,10 @@ pub use self::trimmed::{Trimmed, TrimmedFamily};
 pub use self::writer::Writer;
 
 use self::applying::Applying;
+use self::backfill::Backfill;
 use self::backup::Backups;
 use self::error::refused;
+use self::follow::Following;
 use self::schema::{Table, Tables};
 use self::trimmed::Horizon;
 use self::wal::Wal;
@@ -88,6 +92,9 @@ pub struct StoreOptions {
     pub progress: Option<Progress>,
     /// Where the rows are that the journal has given up; without it they cannot be had.
     pub archive: Option<Arc<dyn Archive>>,
+    /// Where contracts changed: let the writer bring old rows in line beside what comes in, as far as
+    /// nothing that answered before stands on it. Otherwise all of it is done before the store is open.
+    pub backfill_beside: bool,
 }
 
 impl Default for StoreOptions {
@@ -101,6 +108,7 @@ impl Default for StoreOptions {
             idle_checkpoint_mib: 16,
             progress: None,
             archive: None,
+            backfill_beside: false,
         }
     }
 }
@@ -110,6 +118,7 @@ impl Default for StoreOptions {
 struct Shared {
     applying: Applying,
     horizon: Horizon,
+    backfilling: Backfilling,
 }
 
 /// An open serving store.
@@ -129,13 +138,13 @@ impl Store {
         let file = database::file(dir);
         let conn = database::open(dir, &options)?;
         database::check_format(&conn, dir)?;
-        let tables = Self::prepare(&conn, dir, &domain, &options)?;
+        let (tables, backfill) = Self::prepare(&conn, dir, &domain, &options)?;
         let mebibytes = |count: u32| u64::from(count) << 20;
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
         let most_bytes = mebibytes(options.checkpoint_mib);
         let backups = Backups::new(most_bytes);
         let wal = Wal::of(&file, idle_bytes, most_bytes, backups.clone());
-        let store = Self::assemble(conn, tables, domain, &options, Some(wal))?;
+        let store = Self::assemble(conn, tables, domain, &options, Some(wal), backfill)?;
         Ok(Self { backups: Some(backups), ..store })
     }
 
@@ -150,8 +159,8 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, OpenError> {
         let conn = database::open_in_memory(&options)?;
-        let tables = Self::prepare(&conn, Path::new(":memory:"), &domain, &options)?;
-        Ok(Self::assemble(conn, tables, domain, &options, None)?)
+        let (tables, backfill) = Self::prepare(&conn, Path::new(":memory:"), &domain, &options)?;
+        Ok(Self::assemble(conn, tables, domain, &options, None, backfill)?)
     }
 
     /// Is there a store in `dir`?
@@ -165,18 +174,23 @@ impl Store {
         dir: &Path,
         domain: &Arc<Domain>,
         options: &StoreOptions,
-    ) -> Result<Tables, OpenError> {
+    ) -> Result<(Tables, Backfill), OpenError> {
         let mut tables = Tables::of(domain);
         let silent = |_: &str, _: u64, _: u64| {};
         let progress: &dyn Fn(&str, u64, u64) = match &options.progress {
             Some(progress) => progress,
             None => &silent,
         };
-        follow::contracts(conn, dir, domain, &tables, progress)?;
+        let how = Following {
+            progress,
+            archive: options.archive.as_deref(),
+            beside: options.backfill_beside,
+        };
+        let backfill = follow::contracts(conn, dir, domain, &tables, &how)?;
         for table in tables.all_mut() {
             table.learn_order(conn)?;
         }
-        Ok(tables)
+        Ok((tables, backfill))
     }
 
     fn assemble(
@@ -185,6 +199,7 @@ impl Store {
         domain: Arc<Domain>,
         options: &StoreOptions,
         wal: Option<Wal>,
+        backfill: Backfill,
     ) -> Result<Self, StoreError> {
         database::seal(&conn)?;
         let tables = Arc::new(tables);
@@ -193,7 +208,11 @@ impl Store {
             .collect::<duckdb::Result<Vec<_>>>()
             .map_err(|e| failed("open read connections", &e))?;
         let limit = options.query_time_limit;
-        let shared = Shared { applying: Applying::default(), horizon: Horizon::default() };
+        let shared = Shared {
+            applying: Applying::default(),
+            horizon: Horizon::default(),
+            backfilling: backfill.progress(),
+        };
         let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
         shared.horizon.set(trimmed.map(Arc::new));
         let archive = options.archive.clone();
@@ -206,7 +225,7 @@ impl Store {
             limit,
         )
         .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
-        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive)?;
+        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive, backfill)?;
         Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None })
     }
 

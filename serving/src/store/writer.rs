@@ -14,14 +14,15 @@ use arrow::error::ArrowError;
 use duckdb::{Connection, params};
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
-    DeadLetter, Effects, EntityKey, EntityRows, EventId, IdHash, PartitionEffects, PartitionState,
-    Seen, ServingStore, StoreError, dead_letter_schema,
+    self, DeadLetter, Effects, EntityKey, EntityRows, EventId, IdHash, PartitionEffects,
+    PartitionState, Seen, ServingStore, StoreError, Unfolded, dead_letter_schema,
 };
 use pipeline::{clock, fail_point};
 
 use super::Shared;
 use super::applying::Applying;
 use super::archive::Archive;
+use super::backfill::Backfill;
 use super::bookkeeping::{self, Known};
 use super::error::{failed, refused};
 use super::rows::conversion;
@@ -47,6 +48,7 @@ pub struct Writer {
     pub(super) horizon: Horizon,
     archive: Option<Arc<dyn Archive>>,
     pub(super) trimming: Trimming,
+    pub(super) backfill: Backfill,
     times: CommitTimes,
 }
 
@@ -85,6 +87,7 @@ impl Writer {
         wal: Option<Wal>,
         shared: Shared,
         archive: Option<Arc<dyn Archive>>,
+        backfill: Backfill,
     ) -> Result<Self, StoreError> {
         conn.set_prepared_statement_cache_capacity(64);
         let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
@@ -113,6 +116,7 @@ impl Writer {
             horizon: shared.horizon,
             archive,
             trimming: Trimming::default(),
+            backfill,
             times: CommitTimes::default(),
         })
     }
@@ -243,10 +247,49 @@ impl Writer {
         .map_err(conversion)
     }
 
+    /// Replaces rows of entities, and does `also` in the same transaction.
+    pub(super) fn replace_rows(
+        &mut self,
+        context: &str,
+        entities: &[EntityRows],
+        also: impl Fn(&Self) -> duckdb::Result<()>,
+    ) -> Result<(), StoreError> {
+        let work = |writer: &mut Self, how| {
+            entities.iter().try_for_each(|change| writer.replace(change, how))?;
+            Ok(also(writer)?)
+        };
+        self.in_one_or_two(context, work)?;
+        self.count_deleted(entities.iter().map(|change| change.replaced.len()).sum());
+        Ok(())
+    }
+
+    /// Runs a transaction, by hashes first and in full where those do not do.
+    fn in_one_or_two(
+        &mut self,
+        context: &str,
+        work: impl Fn(&mut Self, Match) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        let mut outcome = self.transaction(|writer| work(writer, Match::Hash));
+        if matches!(outcome, Err(Failure::HashCollision)) {
+            outcome = self.transaction(|writer| work(writer, Match::Full));
+        }
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Failure::DuckDb(error)) => Err(failed(context, &error)),
+            Err(Failure::Corrupt(message)) => Err(StoreError::Corrupt(message)),
+            Err(Failure::HashCollision) => {
+                Err(StoreError::Corrupt("keys with equal hashes cannot be told apart".into()))
+            }
+        }
+    }
+
     /// One try at a transaction. After an error it is rolled back.
-    fn transaction(&mut self, effects: &Effects<'_>, how: Match) -> Result<(), Failure> {
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         self.conn.execute_batch("begin")?;
-        if let Err(failure) = self.apply(effects, how) {
+        if let Err(failure) = work(self) {
             self.rollback();
             return Err(failure);
         }
@@ -267,6 +310,16 @@ impl Writer {
         let _ = self.conn.execute_batch("rollback");
     }
 
+    /// What the log needs before the next transaction.
+    pub(super) fn wal_due(&self) -> Due {
+        self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit)
+    }
+
+    /// Where the rows are that the journal has given up.
+    pub(super) fn archive(&self) -> Option<Arc<dyn Archive>> {
+        self.archive.clone()
+    }
+
     /// Rows were deleted that still lie in the file.
     pub(super) fn count_deleted(&mut self, rows: usize) {
         self.replaced += rows;
@@ -274,7 +327,7 @@ impl Writer {
 
     /// Folds the log into the database file, and takes the opportunity to drop rows that were
     /// replaced once there are enough of them.
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let sql = if self.replaced < VACUUM_AFTER {
             "checkpoint"
         } else {
@@ -373,7 +426,7 @@ impl ServingStore for Writer {
     }
 
     fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError> {
-        match self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit) {
+        match self.wal_due() {
             Due::Nothing => {}
             // A reader in its way makes it wait for the next commit; anything worse stops this one.
             Due::Checkpoint => drop(self.checkpoint()),
@@ -385,20 +438,7 @@ impl ServingStore for Writer {
             self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
             self.last_applied_at
         });
-        let mut outcome = self.transaction(effects, Match::Hash);
-        if matches!(outcome, Err(Failure::HashCollision)) {
-            outcome = self.transaction(effects, Match::Full);
-        }
-        match outcome {
-            Ok(()) => {}
-            Err(Failure::DuckDb(error)) => return Err(failed("commit batch", &error)),
-            Err(Failure::Corrupt(message)) => return Err(StoreError::Corrupt(message)),
-            Err(Failure::HashCollision) => {
-                return Err(StoreError::Corrupt(
-                    "keys with equal hashes cannot be told apart".into(),
-                ));
-            }
-        }
+        self.in_one_or_two("commit batch", |writer, how| writer.apply(effects, how))?;
         if let Some(wal) = &self.wal {
             wal.committed(effects.last_seq);
         }
@@ -421,6 +461,18 @@ impl ServingStore for Writer {
 
     fn tidy(&mut self) -> Result<bool, StoreError> {
         self.trim()
+    }
+
+    fn backfill(&mut self) -> Result<store::Backfill, StoreError> {
+        self.backfill_slice()
+    }
+
+    fn unfolded(&self) -> Vec<(usize, Unfolded)> {
+        self.backfill.unfolded()
+    }
+
+    fn commit_stretch(&mut self, entities: &[EntityRows]) -> Result<(), StoreError> {
+        self.commit_slice(entities)
     }
 
     fn commit_times(&self) -> CommitTimes {
