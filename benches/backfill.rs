@@ -38,13 +38,13 @@ kind: entity
 name: buyer
 from: [order.created]
 key: user_id
-fields: {orders: count, spent: sum(total_amount)}
+fields: {orders: count, items: sum(item_count)}
 ---
 kind: entity
 name: town
 from: {entity: order}
 key: city
-fields: {orders: count, spent: sum(total_amount)}
+fields: {orders: count, items: sum(item_count)}
 ";
 
 fn main() {

@@ -98,7 +98,8 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
     for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }
-    for metric in freshness::answering(state).filter(|metric| metric.gauge) {
+    let is_whole = |metric: &Metric| backfilling.metric(metric.index).is_none();
+    for metric in freshness::answering(state).filter(|metric| metric.gauge && is_whole(metric)) {
         values(state, caller, metric, &gauges);
     }
     gauges

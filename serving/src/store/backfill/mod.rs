@@ -14,43 +14,37 @@
 //! ([`pipeline::store::Unfolded`]).
 //!
 //! With the last slice of a task everything that stood on it, and on nothing that is left, is recorded:
-//! that promotes it. Start at [`Writer::backfill_slice`].
+//! that promotes it. Start at [`super::Writer::backfill_slice`], in `slices.rs`.
 
 mod lake;
 mod progress;
+mod slices;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
-use contracts::model::{Domain, Relation, column};
+use contracts::model::Domain;
 use pipeline::fail_point;
-use pipeline::store::{self, EntityRows, StoreError, Stretch, StretchRows, Unfolded};
+use pipeline::store::Unfolded;
 
 use self::lake::LakeReader;
 use self::progress::State;
 pub use self::progress::{BackfillProgress, Backfilling};
 use super::contract_state::beside::{Needs, metric_key};
 use super::contract_state::{self, Definitions, Fill, Filled, Key, Step};
-use super::error::{failed, refused};
 use super::fill;
-use super::follow::job;
-use super::rows;
-use super::schema::{column_list, quoted};
-use super::wal::Due;
-use super::writer::Writer;
-use crate::metric::columns_to_fold;
 
-/// What one slice should cost the batches that wait for it.
-const SLICE: Duration = Duration::from_millis(6);
-/// Sequence numbers in one slice: to begin with, and at most. Tests take many slices with few rows.
+/// What the work of one slice should take, once to twice: longer than its commit, which costs the same for
+/// few rows and for many, so that smaller slices would only be more of those.
+const WORK: Duration = Duration::from_millis(5);
+/// Sequence numbers in one slice: to begin with, and at most; at least where columns are filled, which
+/// costs little for each row, and where rows are folded. Tests take many slices with few rows.
 const FIRST_SEQS: i64 = if cfg!(test) { 20 } else { 1_024 };
 const MOST_SEQS: i64 = if cfg!(test) { 20 } else { 262_144 };
-const FEWEST_SEQS: i64 = if cfg!(test) { 20 } else { 64 };
-/// How long the lake is left alone after it could not be read.
-const LAKE_PAUSE: Duration = Duration::from_secs(5);
+const FEWEST_TO_FILL: i64 = if cfg!(test) { 20 } else { 4_096 };
+const FEWEST_TO_FOLD: i64 = if cfg!(test) { 20 } else { 512 };
 
 /// What is left to do.
 pub(super) struct Backfill {
@@ -62,6 +56,8 @@ pub(super) struct Backfill {
     progress: Backfilling,
     seqs: i64,
     began: Instant,
+    /// How long the slice took up to its commit.
+    worked: Cell<Duration>,
     /// The end of the slice that is being folded.
     slice: i64,
     lake: Option<LakeReader>,
@@ -158,6 +154,7 @@ impl Backfill {
             progress: Backfilling::new(state),
             seqs: FIRST_SEQS,
             began: Instant::now(),
+            worked: Cell::default(),
             slice: 0,
             lake: None,
             lake_pause: None,
@@ -222,6 +219,7 @@ impl Backfill {
                 contract_state::save(conn, &key, &self.definitions[&key])?;
             }
         }
+        self.worked.set(self.began.elapsed());
         fail_point::hit("backfill_before_commit");
         Ok(())
     }
@@ -256,172 +254,15 @@ impl Backfill {
             return;
         }
         // Twice as many or half as many: one slow slice may be the disk's.
-        let took = self.began.elapsed();
-        if took < SLICE * 2 / 3 {
+        let fewest = match task.work {
+            Work::Fill { .. } => FEWEST_TO_FILL,
+            Work::Fold { .. } => FEWEST_TO_FOLD,
+        };
+        let worked = self.worked.get();
+        if worked < WORK {
             self.seqs = (self.seqs * 2).min(MOST_SEQS);
-        } else if took > SLICE * 4 / 3 {
-            self.seqs = (self.seqs / 2).max(FEWEST_SEQS);
+        } else if worked > WORK * 2 {
+            self.seqs = (self.seqs / 2).max(fewest);
         }
-    }
-}
-
-impl Writer {
-    /// Does one slice, or gives the rows of one to fold.
-    pub(super) fn backfill_slice(&mut self) -> Result<store::Backfill, StoreError> {
-        self.backfill.began = Instant::now();
-        let Some(task) = self.backfill.tasks.get(self.backfill.current) else {
-            return Ok(store::Backfill::Nothing);
-        };
-        match self.wal_due() {
-            Due::Nothing => {}
-            Due::Checkpoint => {
-                // A reader in its way makes it wait for the next one.
-                drop(self.checkpoint());
-                return Ok(store::Backfill::Done);
-            }
-            Due::NoRoom => return Ok(store::Backfill::Waiting),
-        }
-        let (done, until) = (task.done, task.until);
-        match &task.work {
-            Work::Fill { relation, fill } => {
-                // Rows that were given up meanwhile need no columns: the lake's are made when read.
-                let given_up = match relation {
-                    Filled::Family(_) => self.horizon.get().map_or(0, |trimmed| trimmed.seq),
-                    Filled::Ingest | Filled::Entity(_) => 0,
-                };
-                let done = done.max(given_up.min(until));
-                let slice = until.min(done.saturating_add(self.backfill.seqs));
-                let backfill = &self.backfill;
-                let job =
-                    job(relation, fill, &backfill.domain, &self.tables, &backfill.definitions);
-                job.step(&self.conn, done, slice, || backfill.note(&self.conn, slice))?;
-                self.backfill.noted(slice);
-                Ok(store::Backfill::Done)
-            }
-            Work::Fold { entities, source } => {
-                let (entities, source) = (entities.clone(), *source);
-                let found = match source {
-                    Some(source) => self.touched_rows(source, done, until).map(Some),
-                    None => self.old_events(entities[0], done, until),
-                };
-                let Some((rows, slice)) = found? else { return Ok(store::Backfill::Waiting) };
-                self.backfill.slice = slice;
-                let left = match source {
-                    Some(_) => Unfolded { after: slice, until },
-                    None => Unfolded::default(),
-                };
-                Ok(store::Backfill::Fold(Stretch { entities, rows, left }))
-            }
-        }
-    }
-
-    /// Applies what a slice was folded to.
-    pub(super) fn commit_slice(&mut self, rows: &[EntityRows]) -> Result<(), StoreError> {
-        let slice = self.backfill.slice;
-        self.replace_rows("fold old rows", rows, |writer| {
-            writer.backfill.note(&writer.conn, slice)
-        })?;
-        self.backfill.noted(slice);
-        Ok(())
-    }
-
-    /// Rows of an entity by the event that touched them last, and up to where they are all.
-    fn touched_rows(
-        &self,
-        entity: usize,
-        after: i64,
-        until: i64,
-    ) -> Result<(StretchRows, i64), StoreError> {
-        let table = &self.tables.entities[entity];
-        let slice = until.min(after.saturating_add(self.backfill.seqs));
-        let fields = table.schema.fields().iter();
-        let fields = fields.filter(|field| field.name() != column::STATE).cloned();
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let by = quoted(column::UPDATED_SEQ);
-        let rows = self.select(&table.name, &schema, &by, after, slice)?;
-        Ok((StretchRows::Entity(entity, rows), slice))
-    }
-
-    /// Old events for an entity and up to where they are all; `None` when they are on their way.
-    fn old_events(
-        &mut self,
-        entity: usize,
-        after: i64,
-        until: i64,
-    ) -> Result<Option<(StretchRows, i64)>, StoreError> {
-        let domain = Arc::clone(&self.backfill.domain);
-        let contract = &domain.entities[entity];
-        let mut families: Vec<usize> = contract
-            .inputs
-            .iter()
-            .filter_map(|input| match input.relation {
-                Relation::Family(family) => Some(family),
-                _ => None,
-            })
-            .collect();
-        families.dedup();
-        let mut slice = until.min(after.saturating_add(self.backfill.seqs));
-        let trimmed = self.horizon.get().filter(|trimmed| after < trimmed.seq);
-        let Some(trimmed) = trimmed else {
-            let mut found = Vec::new();
-            for family in families {
-                let table = &self.tables.families[family];
-                let columns = columns_to_fold(contract, family);
-                let fields = table.schema.fields().iter();
-                let fields = fields.filter(|field| columns.contains(field.name().as_str()));
-                let schema = Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()));
-                let rows = self.select(&table.name, &schema, column::SEQ, after, slice)?;
-                found.push((family, rows));
-            }
-            return Ok(Some((StretchRows::Events(found), slice)));
-        };
-        slice = slice.min(trimmed.seq);
-        if self.backfill.lake_pause.is_some_and(|until| Instant::now() < until) {
-            return Ok(None);
-        }
-        if self.backfill.lake.is_none() {
-            let Some(archive) = self.archive() else {
-                return self.lake_problem("there is no lake here".to_owned());
-            };
-            let started = LakeReader::start(archive);
-            let started = started.map_err(|e| refused("start a thread", e.to_string()))?;
-            self.backfill.lake = Some(started);
-        }
-        let Some(lake) = &mut self.backfill.lake else { return Ok(None) };
-        match lake.take(&trimmed, &families, after) {
-            Ok(None) => Ok(None),
-            Ok(Some(old)) => {
-                let slice = slice.min(old.until);
-                Ok(Some((StretchRows::Events(old.within(after, slice)), slice)))
-            }
-            Err(error) => self.lake_problem(error.to_string()),
-        }
-    }
-
-    /// The lake cannot be read: it is tried again later.
-    fn lake_problem<T>(&mut self, problem: String) -> Result<Option<T>, StoreError> {
-        tracing::warn!(problem, "the backfill waits for what the journal has given up");
-        self.backfill.lake = None;
-        self.backfill.lake_pause = Some(Instant::now() + LAKE_PAUSE);
-        self.backfill.progress.change(|state| state.problem = Some(problem));
-        Ok(None)
-    }
-
-    fn select(
-        &self,
-        table: &str,
-        schema: &SchemaRef,
-        by: &str,
-        after: i64,
-        until: i64,
-    ) -> Result<RecordBatch, StoreError> {
-        // The bounds stand in the text because DuckDB skips row groups by constants.
-        let sql = format!(
-            "select {} from {} where {by} > {after} and {by} <= {until}",
-            column_list(schema),
-            quoted(table)
-        );
-        rows::query_once(&self.conn, &sql, [], schema)
-            .map_err(|e| failed(format!("read old rows of `{table}`"), &e))
     }
 }
