@@ -100,6 +100,7 @@ impl Node {
         let options = StoreOptions {
             progress: Some(progress::of_store()),
             archive: Some(Arc::new(LakeArchive::new(config.clone(), Arc::clone(&domain)))),
+            backfill_beside: true,
             ..Default::default()
         };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;

@@ -114,9 +114,14 @@ impl Server {
 
     /// The same with more arguments.
     pub fn start_with(data: &Path, more: &[&str]) -> Self {
+        Self::start_under(&shop(), data, more)
+    }
+
+    /// The same under other contracts.
+    pub fn start_under(contracts: &Path, data: &Path, more: &[&str]) -> Self {
         let mut child = agentflow()
             .args(["serve", "--listen", "127.0.0.1:0", "--contracts"])
-            .arg(shop())
+            .arg(contracts)
             .arg("--data")
             .arg(data)
             .args(more)

@@ -24,6 +24,7 @@ mod memory_store;
 pub mod metrics;
 pub mod outcome;
 pub mod overlay;
+mod pace;
 pub mod positions;
 pub mod processor;
 mod queue;

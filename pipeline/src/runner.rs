@@ -25,6 +25,7 @@ use crate::decode::{Decoder, GaveUp, SchemaSource};
 use crate::lease::Claim;
 use crate::metrics;
 use crate::outcome::{Counts, Outcome};
+use crate::pace::Pace;
 use crate::processor::{ProcessError, Processed, Processor};
 use crate::queue::{self, Receiver, RecvTimeoutError, Sender};
 use crate::source::http::ReplyTo;
@@ -261,9 +262,11 @@ impl Runner {
         let mut shown = Instant::now();
         let mut tidied = Instant::now();
         let mut untidy = false;
+        let mut beside = Pace::new();
         loop {
             let waiting = Instant::now();
             let pause = if untidy { TIDY_WHEN_IDLE } else { IDLE_AFTER };
+            let pause = beside.pause().map_or(pause, |until| until.min(pause));
             let messages = batches.receive(pause);
             let is_quiet = messages.is_err();
             self.processor.times.waiting += waiting.elapsed();
@@ -301,6 +304,9 @@ impl Runner {
                 tidied = Instant::now();
                 // What was done is worth a checkpoint at the end.
                 idle &= !untidy;
+            }
+            if beside.is_due(is_quiet) {
+                idle &= !beside.run(|| self.processor.backfill());
             }
             if let Some(on_progress) = &self.options.on_progress
                 && shown.elapsed() > Duration::from_millis(100)

@@ -210,6 +210,57 @@ pub struct Committed {
     pub newest: Vec<(contracts::model::Relation, i64)>,
 }
 
+/// What [`ServingStore::backfill`] did, or wants done.
+#[derive(Debug)]
+pub enum Backfill {
+    /// Everything follows the contracts.
+    Nothing,
+    /// There is more, but at the moment nothing can be done.
+    Waiting,
+    /// A piece was done.
+    Done,
+    /// These rows are to be folded.
+    Fold(Stretch),
+}
+
+/// Old rows from which entities are to be folded beside what comes in. The state of an entity does
+/// not depend on the order of its events, so it is folded from new events all the while.
+#[derive(Debug)]
+pub struct Stretch {
+    /// The entity over these rows, then those above it, each after the one it stands on.
+    pub entities: Vec<usize>,
+    /// The rows.
+    pub rows: StretchRows,
+    /// What is left of the source entity's rows after this stretch, where there is one.
+    pub left: Unfolded,
+}
+
+/// The rows of a [`Stretch`].
+#[derive(Debug)]
+pub enum StretchRows {
+    /// Journal rows by family.
+    Events(Vec<(usize, RecordBatch)>),
+    /// Current rows of another entity, in [`contracts::model::Entity::schema`].
+    Entity(usize, RecordBatch),
+}
+
+/// Rows of an entity, by the sequence number of the event that touched them last: after the one, up
+/// to the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unfolded {
+    /// Not included.
+    pub after: i64,
+    /// Included.
+    pub until: i64,
+}
+
+impl Unfolded {
+    /// Is a row among them that an event of this sequence number touched last?
+    pub fn contains(self, seq: i64) -> bool {
+        self.after < seq && seq <= self.until
+    }
+}
+
 /// The writer's side of a serving store. One owner; every method blocks.
 pub trait ServingStore {
     /// Highest journal sequence number, 0 for an empty journal.
@@ -278,6 +329,24 @@ pub trait ServingStore {
     /// of their states may be wrong.
     fn take_rewritten(&mut self) -> bool {
         false
+    }
+
+    /// Called between batches: a short piece of making stored rows follow the contracts, beside what
+    /// comes in. What it gives to fold is folded and handed to [`Self::commit_stretch`].
+    fn backfill(&mut self) -> Result<Backfill, StoreError> {
+        Ok(Backfill::Nothing)
+    }
+
+    /// For each entity that is folded beside from the rows of another one: which of those are not in
+    /// it yet.
+    fn unfolded(&self) -> Vec<(usize, Unfolded)> {
+        Vec::new()
+    }
+
+    /// Applies what the stretch that [`Self::backfill`] gave last was folded to, in one transaction.
+    fn commit_stretch(&mut self, entities: &[EntityRows]) -> Result<(), StoreError> {
+        let _ = entities;
+        Ok(())
     }
 
     /// Where the time of all commits so far went.

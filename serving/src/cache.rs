@@ -156,7 +156,9 @@ impl Cache {
 
     /// Answers a question to an entity, from an entry where one is good.
     pub fn entity(&self, question: &EntityQuestion) -> Result<EntityAnswer, ReadError> {
-        let entity = self.engine.find_entity(&question.entity)?;
+        let entity = self.engine.find_entity(&question.entity, question.version)?;
+        // The version that was found answers, whatever is promoted meanwhile.
+        let question = EntityQuestion { version: Some(entity.version), ..question.clone() };
         crate::metric::check_time("as_of", question.as_of, self.engine.now())?;
         crate::metric::check_time("known_at", question.known_at, self.engine.now())?;
         let relations = relations_below(self.engine.domain(), entity.index);
@@ -170,7 +172,7 @@ impl Cache {
         };
         let fill = || {
             let now = self.engine.now();
-            Ok((now, self.engine.entity(question)?))
+            Ok((now, self.engine.entity(&question)?))
         };
         let (entry, cached) = self.find(&self.entities, question.clone(), &good, fill)?;
         Ok(EntityAnswer { cached, ..(*entry.answer).clone() })

@@ -17,8 +17,7 @@ use pipeline::store::EntityKey;
 
 use crate::json;
 use crate::metric::{
-    MetricEngine, Plan, Scope, check_time, fold, hint, keys_for_one, known, progress, quote,
-    unavailable,
+    MetricEngine, Plan, Scope, check_time, fold, keys_for_one, known, progress, quote, unavailable,
 };
 use crate::question::{EntityAnswer, EntityQuestion, ReadError};
 use crate::store::{self, Trimmed};
@@ -29,7 +28,7 @@ impl MetricEngine {
         let now = self.now();
         let as_of = check_time("as_of", question.as_of, now)?;
         let known_at = check_time("known_at", question.known_at, now)?;
-        let entity = self.find_entity(&question.entity)?;
+        let entity = self.find_entity(&question.entity, question.version)?;
         self.settle(known_at)?;
         let is_past = as_of.is_some() || known_at.is_some();
         let plan = |trimmed: &Trimmed| match is_past {
@@ -74,14 +73,6 @@ impl MetricEngine {
             contract_hash: format!("{:016x}", entity.hash),
             position,
             cached: false,
-        })
-    }
-
-    /// The entity type of that name.
-    pub(crate) fn find_entity(&self, name: &str) -> Result<&Entity, ReadError> {
-        self.domain().entity(name).ok_or_else(|| ReadError::NotFound {
-            message: format!("no entity type is named `{name}`"),
-            hint: hint(name, self.domain().entities.iter().map(|entity| entity.name.as_str())),
         })
     }
 }

@@ -11,8 +11,10 @@ pub use crate::value::Value;
 /// A question to one metric.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MetricQuestion {
-    /// Metric name; the newest stable version answers.
+    /// Metric name.
     pub metric: String,
+    /// Version. `None`: the newest stable one that is whole.
+    pub version: Option<u32>,
     /// Tenant that asks; from the credential or the command, never from the question.
     pub tenant: String,
     /// Window as written in the contract. `None`: `1h` if declared, else the first declared.
@@ -92,6 +94,8 @@ pub struct Proof {
 pub struct EntityQuestion {
     /// Entity type.
     pub entity: String,
+    /// Version. `None`: the newest stable one that is whole.
+    pub version: Option<u32>,
     /// Tenant that asks.
     pub tenant: String,
     /// Key as text.
@@ -156,6 +160,14 @@ pub enum ReadError {
         message: String,
         /// Why the lake cannot be read, when that is it; logged, not shown to HTTP clients.
         cause: Option<String>,
+        /// What to do.
+        hint: String,
+    },
+    /// The version is not whole yet: old rows are being brought in line with its contract.
+    #[error("{message}")]
+    Backfilling {
+        /// What is not whole, and how far it is.
+        message: String,
         /// What to do.
         hint: String,
     },

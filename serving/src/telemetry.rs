@@ -19,6 +19,7 @@ use prometheus::{
 };
 
 use crate::cache::CacheStats;
+use crate::store::BackfillProgress;
 
 /// What happened in this process.
 pub struct Telemetry {
@@ -152,6 +153,8 @@ pub struct Gauges {
     metric_data_through: GaugeVec,
     metric_last_event: GaugeVec,
     metric_age: GaugeVec,
+    backfill_done: IntGaugeVec,
+    backfill_total: IntGaugeVec,
     up: IntGaugeVec,
 }
 
@@ -265,6 +268,18 @@ impl Gauges {
                 "Seconds since a commit last touched what a metric stands on",
                 &["metric"],
             ),
+            backfill_done: gauge_int(
+                &registry,
+                "agentflow_backfill_done_positions",
+                "Positions of the journal that are done for a version that is being backfilled",
+                &["kind", "name", "version"],
+            ),
+            backfill_total: gauge_int(
+                &registry,
+                "agentflow_backfill_total_positions",
+                "Positions of the journal that have to be done for a version that is being backfilled",
+                &["kind", "name", "version"],
+            ),
             up: gauge_int(
                 &registry,
                 "agentflow_component_healthy",
@@ -273,6 +288,14 @@ impl Gauges {
             ),
             registry,
         }
+    }
+
+    /// A contract's version that is being backfilled.
+    pub fn backfill(&self, kind: &str, name: &str, version: u32, progress: BackfillProgress) {
+        let version = version.to_string();
+        let labels = &[kind, name, &version];
+        self.backfill_done.with_label_values(labels).set(whole(progress.done));
+        self.backfill_total.with_label_values(labels).set(whole(progress.total));
     }
 
     /// Totals of one outcome and reason (empty for none).

@@ -127,12 +127,24 @@ pub enum Relation {
 impl Domain {
     /// The metric of that name: the newest stable version, else the newest.
     pub fn metric(&self, name: &str) -> Option<&Metric> {
-        newest(self.metrics.iter().filter(|m| m.name == name), |m| (m.status, m.version))
+        self.metric_where(name, |_| true)
+    }
+
+    /// The same among the versions that `admit` lets through.
+    pub fn metric_where(&self, name: &str, admit: impl Fn(&Metric) -> bool) -> Option<&Metric> {
+        let versions = self.metrics.iter().filter(|m| m.name == name && admit(m));
+        newest(versions, |m| (m.status, m.version))
     }
 
     /// The entity of that name: the newest stable version, else the newest.
     pub fn entity(&self, name: &str) -> Option<&Entity> {
-        newest(self.entities.iter().filter(|e| e.name == name), |e| (e.status, e.version))
+        self.entity_where(name, |_| true)
+    }
+
+    /// The same among the versions that `admit` lets through.
+    pub fn entity_where(&self, name: &str, admit: impl Fn(&Entity) -> bool) -> Option<&Entity> {
+        let versions = self.entities.iter().filter(|e| e.name == name && admit(e));
+        newest(versions, |e| (e.status, e.version))
     }
 
     /// The contract for an event type: the given version, else the newest stable one, else the

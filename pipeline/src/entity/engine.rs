@@ -12,7 +12,9 @@ use super::lookup::Versions;
 use super::state::{EntityState, KeyRef, Layout, StateCache, Touched, TouchedState};
 use super::{FoldError, rows};
 use crate::membership::Membership;
-use crate::store::{EntityKey, EntityRows, ServingStore, StoreError};
+use crate::store::{
+    EntityKey, EntityRows, ServingStore, StoreError, Stretch, StretchRows, Unfolded,
+};
 
 /// States kept in memory per entity. About 0.3–1 KiB each.
 const CACHED_STATES: usize = 65_536;
@@ -29,6 +31,9 @@ pub struct Engine {
     caches: Vec<StateCache>,
     /// Keys that the store has a row for, or had one.
     known: Vec<Membership>,
+    /// For an entity over another one: rows of that one that it is not folded from yet. They are as
+    /// good as not there until a [`Stretch`] brings them.
+    unfolded: Vec<Unfolded>,
 }
 
 /// The entity changes of one transaction.
@@ -69,7 +74,11 @@ impl Engine {
                 hashes.iter().for_each(|hash| known.insert(*hash as u64, 0));
             })?;
         }
-        Ok(Self { domain, layouts, has_dependents, looked_up, caches, known })
+        let mut unfolded = vec![Unfolded::default(); domain.entities.len()];
+        for (entity, rows) in store.unfolded() {
+            unfolded[entity] = rows;
+        }
+        Ok(Self { domain, layouts, has_dependents, looked_up, caches, known, unfolded })
     }
 
     /// May the store have a row for this key? `false` is certain.
@@ -132,6 +141,54 @@ impl Engine {
             }
         }
         Ok(changed)
+    }
+
+    /// Folds old rows, and returns the rows of its entities that changed. When the transaction
+    /// committed, [`Self::folded`] is to be told.
+    pub fn fold_stretch(
+        &mut self,
+        batch: &mut Batch,
+        stretch: &Stretch,
+        store: &mut dyn ServingStore,
+    ) -> Result<Vec<EntityRows>, FoldError> {
+        let domain = self.domain.clone();
+        let events = match &stretch.rows {
+            StretchRows::Events(events) => events.as_slice(),
+            StretchRows::Entity(source, rows) => {
+                batch.entities[*source].after = Some(rows.clone());
+                &[]
+            }
+        };
+        let before = self.set_left(stretch, stretch.left);
+        let mut changed = Ok(Vec::new());
+        for entity in &stretch.entities {
+            let entity = &domain.entities[*entity];
+            let rows = self
+                .fold(batch, entity.index, events, store)
+                .and_then(|()| self.changed_rows(batch, entity));
+            match (&mut changed, rows) {
+                (Ok(changed), Ok(rows)) => changed.extend(rows),
+                (_, Err(error)) => {
+                    changed = Err(error);
+                    break;
+                }
+                (Err(_), Ok(_)) => {}
+            }
+        }
+        self.set_left(stretch, before);
+        changed
+    }
+
+    /// Remembers what a stretch left, once it committed.
+    pub fn folded(&mut self, stretch: &Stretch) {
+        self.set_left(stretch, stretch.left);
+    }
+
+    fn set_left(&mut self, stretch: &Stretch, left: Unfolded) -> Unfolded {
+        match stretch.entities.first() {
+            Some(entity) => std::mem::replace(&mut self.unfolded[*entity], left),
+            None => left,
+        }
     }
 
     /// Folds one entity from its source rows, once per transaction.
@@ -234,11 +291,13 @@ impl Engine {
             .map(|(old_row, (row, _))| (row as u32, old_row))
             .collect();
 
+        let unfolded = self.unfolded[index];
         let changes: Vec<Change> = (0..new.len())
             .map(|row| {
                 let old_row = stored.get(&(row as u32)).copied();
-                let before = old.as_ref().zip(old_row).and_then(|(old, row)| given(old, row));
-                Change { before, after: given(&new, row) }
+                let before =
+                    old.as_ref().zip(old_row).and_then(|(old, row)| given(old, row, unfolded));
+                Change { before, after: given(&new, row, unfolded) }
             })
             .collect();
         let keys = changes
@@ -290,7 +349,7 @@ impl Engine {
         }
         let mut again: Vec<u32> = again.into_iter().collect();
         again.sort_unstable();
-        refold(touched, &again, &layout, input, source, &after, store)
+        refold(touched, &again, &layout, input, source, &after, unfolded, store)
     }
 
     /// The slot of each key's state in `touched`; states that are not there are taken from the
@@ -401,7 +460,10 @@ impl OwnedKey {
     }
 }
 
-fn given(view: &InputRows<'_>, row: usize) -> Option<Given> {
+fn given(view: &InputRows<'_>, row: usize, unfolded: Unfolded) -> Option<Given> {
+    if unfolded.contains(view.order(row).seq) {
+        return None;
+    }
     let key = view.named(row)?;
     let passes = view.passes(row);
     let contribution = |fold| passes.then(|| view.contribution(fold, row)).flatten();
@@ -414,6 +476,7 @@ fn given(view: &InputRows<'_>, row: usize) -> Option<Given> {
 
 /// Folds the states in `slots` again from all current rows of the source entity: those of this
 /// transaction, and for the others what the store has.
+#[allow(clippy::too_many_arguments)]
 fn refold(
     touched: &mut Touched,
     slots: &[u32],
@@ -421,6 +484,7 @@ fn refold(
     input: &EntityInput,
     source: usize,
     after: &RecordBatch,
+    unfolded: Unfolded,
     store: &mut dyn ServingStore,
 ) -> Result<(), FoldError> {
     let keys: Vec<EntityKey> =
@@ -443,6 +507,9 @@ fn refold(
         let (tenants, own_keys) = (column_of(rows, column::TENANT)?, column_of(rows, column::KEY)?);
         for row in 0..view.len() {
             if skip_superseded && superseded.contains(&(tenants.value(row), own_keys.value(row))) {
+                continue;
+            }
+            if unfolded.contains(view.order(row).seq) {
                 continue;
             }
             let Some(slot) = view.named(row).and_then(|key| touched.slot(&key)) else { continue };

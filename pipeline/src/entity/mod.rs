@@ -21,6 +21,7 @@ pub use engine::{Batch, Engine};
 pub use fold::{Contribution, FoldState, Order, Removed};
 pub use lookup::family_order;
 pub use replay::{Replay, fold_rows, keys_fed, keys_named};
+pub use rows::from_states;
 pub use scalar::Scalar;
 pub use state::{EntityState, StateCache};
 

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BinaryBuilder, BooleanArray, Int64Array, RecordBatch, StringArray,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanArray, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Field, Schema};
-use contracts::model::{Computed, Entity, EntityFieldKind};
+use contracts::model::{Computed, Entity, EntityFieldKind, column};
 
 use super::FoldError;
 use super::scalar;
@@ -35,6 +35,27 @@ pub(super) fn build(
     columns.push(Arc::new(bytes.finish()));
     RecordBatch::try_new(entity.schema(), columns)
         .map_err(|error| FoldError::column(&entity.name, error))
+}
+
+/// Rows of `entity` made again from stored ones, of which keys and states are read: with the columns
+/// that its contract has today.
+pub fn from_states(entity: &Entity, stored: &RecordBatch) -> Result<RecordBatch, FoldError> {
+    let column = |name: &str| {
+        stored
+            .column_by_name(name)
+            .ok_or_else(|| FoldError::column(name, "it is not in the entity's rows"))
+    };
+    let tenants = column(column::TENANT)?.as_string::<i32>();
+    let keys = column(column::KEY)?.as_string::<i32>();
+    let states = column(column::STATE)?.as_binary::<i32>();
+    let all = (0..stored.num_rows())
+        .map(|row| {
+            let key = EntityKey { tenant: tenants.value(row).into(), key: keys.value(row).into() };
+            Ok((key, EntityState::from_bytes(states.value(row), entity)?))
+        })
+        .collect::<Result<Vec<_>, FoldError>>()?;
+    let states: Vec<_> = all.iter().map(|(key, state)| (key, state)).collect();
+    build(entity, &Layout::of(entity), &states)
 }
 
 /// The same without the states: for who reads the fields.

@@ -34,7 +34,7 @@ use crate::positions::Positions;
 use crate::route::{self, Part};
 use crate::stage_times::{CommitTimes, StageTimes};
 use crate::store::{
-    Committed, DeadLetter, Effects, EventId, IdHash, PartitionEffects, PartitionState,
+    Backfill, Committed, DeadLetter, Effects, EventId, IdHash, PartitionEffects, PartitionState,
     ServingStore, StoreError,
 };
 
@@ -96,6 +96,17 @@ pub struct Processed {
     pub counts: Counts,
     /// Rejections by reason code, of these batches.
     pub rejected_by_reason: BTreeMap<&'static str, u64>,
+}
+
+/// What [`Processor::backfill`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backfilled {
+    /// Nothing: everything follows the contracts.
+    Nothing,
+    /// Nothing at the moment; there is more to do.
+    Waiting,
+    /// A piece.
+    Some,
 }
 
 /// The pipeline's one writer.
@@ -173,6 +184,34 @@ impl Processor {
             self.engine.reset();
         }
         is_more
+    }
+
+    /// Does a short piece of making stored rows follow the contracts.
+    pub fn backfill(&mut self) -> Result<Backfilled, StoreError> {
+        let stretch = match self.store.backfill()? {
+            Backfill::Nothing => return Ok(Backfilled::Nothing),
+            Backfill::Waiting => return Ok(Backfilled::Waiting),
+            Backfill::Done => return Ok(Backfilled::Some),
+            Backfill::Fold(stretch) => stretch,
+        };
+        let mut batch = self.engine.begin();
+        let folded = self.engine.fold_stretch(&mut batch, &stretch, &mut *self.store);
+        let committed = match folded {
+            Ok(rows) => self.store.commit_stretch(&rows),
+            Err(FoldError::Store(error)) => Err(error),
+            Err(error) => Err(StoreError::Corrupt(format!("fold old rows: {error}"))),
+        };
+        match committed {
+            Ok(()) => {
+                self.engine.absorb(batch);
+                self.engine.folded(&stretch);
+                Ok(Backfilled::Some)
+            }
+            Err(error) => {
+                self.engine.reset();
+                Err(error)
+            }
+        }
     }
 
     /// Applies batches in one transaction, as if one after the other.

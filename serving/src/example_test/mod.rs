@@ -217,6 +217,7 @@ impl World {
     fn ask(&self, metric: &Metric, expectation: &Expectation) -> Result<Value, ReadError> {
         let answer = self.engine.read(&MetricQuestion {
             metric: metric.name.clone(),
+            version: Some(metric.version),
             tenant: TENANT.to_owned(),
             window: Some(expectation.window.clone()),
             known_at: None,

@@ -54,6 +54,8 @@ pub enum Code {
     Busy,
     /// The store cannot answer at the moment; try again.
     Unavailable,
+    /// The version that was asked for is not whole yet; try again after `Retry-After`.
+    Backfilling,
     /// It took too long; try again.
     Timeout,
 }
@@ -69,7 +71,9 @@ impl Code {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownParameter | Self::InvalidParameter => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy | Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable | Self::Backfilling | Self::Timeout => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 }
@@ -157,6 +161,9 @@ impl From<ReadError> for ApiError {
                 retry_after: Some(5),
                 ..Self::new(Code::Unavailable, message).hint(hint)
             },
+            ReadError::Backfilling { message, hint } => {
+                Self { retry_after: Some(5), ..Self::new(Code::Backfilling, message).hint(hint) }
+            }
             ReadError::Unavailable { message } => Self::unavailable(message),
         }
     }

@@ -1,6 +1,6 @@
 //! How fresh each metric is, for `/v1/health` and `/metrics`.
 
-use contracts::model::{Domain, Metric, Relation, column};
+use contracts::model::{Metric, Relation, column};
 use pipeline::store::{StoreError, data_through};
 
 use super::state::AppState;
@@ -21,9 +21,9 @@ pub(super) struct MetricFreshness {
 }
 
 /// Metrics in the version that answers.
-pub(super) fn answering(domain: &Domain) -> impl Iterator<Item = &Metric> {
-    domain.metrics.iter().filter(|metric| {
-        let answers = domain.metric(&metric.name);
+pub(super) fn answering(state: &AppState) -> impl Iterator<Item = &Metric> {
+    state.domain.metrics.iter().filter(|metric| {
+        let answers = state.cache.engine().answering(&metric.name);
         answers.is_some_and(|answers| answers.index == metric.index)
     })
 }
@@ -33,7 +33,7 @@ pub(super) fn of_metrics(state: &AppState, now: i64) -> Result<Vec<MetricFreshne
     let partitions = state.readers.partitions()?;
     let partitions = partitions.iter().map(|partition| (partition.watermark, partition.updated_at));
     let data_through = data_through(partitions, now);
-    answering(&state.domain)
+    answering(state)
         .map(|metric| {
             let graph = &state.domain.graph;
             let relations = graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);

@@ -87,6 +87,16 @@ impl Parameters {
         }
     }
 
+    /// The version of a contract: `2` or `v2`.
+    pub(super) fn version(&self, name: &str) -> Result<Option<u32>, ApiError> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        match text.strip_prefix('v').unwrap_or(text).parse() {
+            Ok(version) => Ok(Some(version)),
+            Err(_) => Err(ApiError::invalid(format!("`{name}` is not a version: `{text}`"))
+                .hint("write it as 2 or v2")),
+        }
+    }
+
     /// Repeated `name=dimension:value`.
     pub(super) fn filters(&self, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
         let mut filters = BTreeMap::new();

@@ -4,7 +4,7 @@
 //! and what would. It touches no store. Everything after it works on a [`Resolved`] and need not
 //! doubt it.
 
-use contracts::model::{Dimension, Domain, Metric, Window};
+use contracts::model::{Dimension, Metric, Window};
 use contracts::types::Type;
 use duckdb::types::{TimeUnit, Value as SqlValue};
 
@@ -94,6 +94,7 @@ impl Resolved<'_> {
         let filters = self.filters.iter();
         MetricQuestion {
             metric: self.metric.name.clone(),
+            version: Some(self.metric.version),
             tenant: self.tenant.to_owned(),
             window: Some(self.window.text.clone()),
             as_of: self.as_of,
@@ -120,16 +121,12 @@ pub fn parse_at(parameter: &'static str, text: &str) -> Result<i64, ReadError> {
     })
 }
 
-/// The question in the contract's terms. `now` in µs.
+/// The question to `metric` in the contract's terms. `now` in µs.
 pub(crate) fn resolve<'a>(
-    domain: &'a Domain,
+    metric: &'a Metric,
     question: &'a MetricQuestion,
     now: i64,
 ) -> Result<Resolved<'a>, ReadError> {
-    let metric = domain.metric(&question.metric).ok_or_else(|| ReadError::NotFound {
-        message: format!("no metric is named `{}`", question.metric),
-        hint: nearest::hint(&question.metric, domain.metrics.iter().map(|m| m.name.as_str())),
-    })?;
     let window = window(metric, question.window.as_deref())?;
     let as_of = check_time("as_of", question.as_of, now)?;
     let known_at = check_time("known_at", question.known_at, now)?;

@@ -25,6 +25,7 @@ mod nearest;
 mod past;
 mod proof;
 mod sql;
+mod version;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -43,13 +44,13 @@ pub(crate) use check::{Resolved, check_time};
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
-pub(crate) use past::{Scope, fold, keys_for_one};
+pub(crate) use past::{Scope, columns_to_fold, fold, keys_for_one};
 use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
 use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
-use crate::store::{Readers, Trimmed};
+use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
 
 /// Most groups of one answer, whatever the contract allows.
@@ -87,6 +88,11 @@ impl MetricEngine {
         &self.domain
     }
 
+    /// Which metrics and entities are not whole yet.
+    pub fn backfilling(&self) -> &Backfilling {
+        self.readers.backfilling()
+    }
+
     /// The time, µs.
     pub(crate) fn now(&self) -> i64 {
         (self.clock)()
@@ -102,7 +108,8 @@ impl MetricEngine {
         &'a self,
         question: &'a MetricQuestion,
     ) -> Result<Resolved<'a>, ReadError> {
-        check::resolve(&self.domain, question, self.now())
+        let metric = self.find_metric(&question.metric, question.version)?;
+        check::resolve(metric, question, self.now())
     }
 
     /// Answers a checked question.

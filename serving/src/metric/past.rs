@@ -155,7 +155,7 @@ fn rows_to_fold(
 }
 
 /// The columns of `family` that the fold of `entity` reads.
-pub(super) fn columns_to_fold(entity: &Entity, family: usize) -> BTreeSet<&str> {
+pub(crate) fn columns_to_fold(entity: &Entity, family: usize) -> BTreeSet<&str> {
     let mut columns: BTreeSet<&str> =
         [column::SEQ, column::TENANT, column::TYPE, column::TIME, column::ABSENT].into();
     for input in entity.inputs.iter().filter(|i| i.relation == Relation::Family(family)) {

@@ -17,7 +17,7 @@ const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
 
 /// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
 /// are sure to exist.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     // What comes with the payload of a dead letter, and the times of a partition's last record.
     "alter table if exists dead_letters add column key blob;
      alter table if exists dead_letters add column headers varchar;
@@ -30,6 +30,8 @@ const MIGRATIONS: [&str; 3] = [
     // `number_ingest`.
     "alter table if exists ingest add column _row bigint;
      alter table if exists ingest add column _applied_at timestamp;",
+    // Columns are filled and entities folded beside what comes in.
+    "alter table contract_fill add column if not exists until_seq bigint;",
 ];
 
 const FILE: &str = "serving.duckdb";

@@ -3,23 +3,23 @@
 //! A table is filled in steps, each one transaction that also notes how far it came, so a process
 //! that dies goes on where it was. Until the last step the old definition stays recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use contracts::model::{Computed, EnrichValue, Family, column};
+use contracts::model::{Computed, EnrichValue, Entity, Family, column};
 use duckdb::{Connection, params};
 use pipeline::erase;
-use pipeline::fail_point;
 use pipeline::overlay::Overlay;
 use pipeline::store::StoreError;
+use pipeline::{entity, fail_point};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::contract_state::{self, Definition, Fill, Key};
 use super::error::{failed, refused};
-use super::schema::{Table, column_definition, quoted, stored_columns};
+use super::schema::{Table, column_definition, column_list, quoted, stored_columns};
 use super::{absent, extra, in_transaction, rows};
 
 /// Sequence numbers covered by one step. Tests take several steps with few rows.
@@ -34,8 +34,10 @@ pub(super) struct Job<'a> {
     pub table: &'a Table,
     /// What to fill.
     pub fill: &'a Fill,
-    /// The family whose journal it is; `None` for `ingest`.
+    /// The family whose journal it is.
     pub family: Option<&'a Family>,
+    /// The entity whose rows they are.
+    pub entity: Option<&'a Entity>,
     /// Expressions over the table's rows.
     pub computed: &'a [Computed],
     /// What to record in the end.
@@ -50,20 +52,56 @@ pub(super) struct Begun {
     pub target: String,
     /// Rows up to this sequence number are filled.
     pub done_seq: i64,
+    /// Up to where there are rows to fill, when it is done beside what comes in: later rows came with
+    /// everything.
+    pub until_seq: Option<i64>,
 }
 
 /// Fills that were begun and not finished, by table.
 pub(super) fn begun(conn: &Connection) -> Result<BTreeMap<String, Begun>, StoreError> {
     let fails = |e: duckdb::Error| failed("read how far contracts were followed", &e);
-    let mut statement =
-        conn.prepare("select table_name, target, done_seq from contract_fill").map_err(fails)?;
+    let mut statement = conn
+        .prepare("select table_name, target, done_seq, until_seq from contract_fill")
+        .map_err(fails)?;
     let rows = statement
         .query_map([], |row| {
             let table: String = row.get(0)?;
-            Ok((table, Begun { target: row.get(1)?, done_seq: row.get(2)? }))
+            let (done_seq, until_seq) = (row.get(2)?, row.get(3)?);
+            Ok((table, Begun { target: row.get(1)?, done_seq, until_seq }))
         })
         .map_err(fails)?;
     rows.collect::<duckdb::Result<BTreeMap<_, _>>>().map_err(fails)
+}
+
+/// Notes in the running transaction that a change of `table` was begun.
+pub(super) fn note(
+    conn: &Connection,
+    table: &str,
+    target: &str,
+    done: i64,
+    until: Option<i64>,
+) -> duckdb::Result<()> {
+    forget(conn, table)?;
+    conn.execute(
+        "insert into contract_fill values (?, ?, ?, ?)",
+        params![table, target, done, until],
+    )?;
+    Ok(())
+}
+
+/// Notes in the running transaction how far it came.
+pub(super) fn advance(conn: &Connection, table: &str, done: i64) -> duckdb::Result<()> {
+    conn.execute(
+        "update contract_fill set done_seq = ? where table_name = ?",
+        params![done, table],
+    )?;
+    Ok(())
+}
+
+/// Notes in the running transaction that it ended, or will not be finished.
+pub(super) fn forget(conn: &Connection, table: &str) -> duckdb::Result<()> {
+    conn.execute("delete from contract_fill where table_name = ?", [table])?;
+    Ok(())
 }
 
 impl Job<'_> {
@@ -74,33 +112,47 @@ impl Job<'_> {
         done: Option<i64>,
         progress: &dyn Fn(&str, u64, u64),
     ) -> Result<(), StoreError> {
-        let context = format!("fill columns of `{}`", self.table.name);
+        let context = self.context();
         let fails = |e: duckdb::Error| failed(&context, &e);
-        let name = quoted(&self.table.name);
+        let (name, position) = (quoted(&self.table.name), self.position());
         let mut done = match done {
             Some(done) => done,
-            None => self.begin(conn, &context)?,
+            None => self.begin(conn, None)?,
         };
         let last: i64 = conn
-            .query_row(&format!("select coalesce(max(_seq), -1) from {name}"), [], |row| row.get(0))
+            .query_row(&format!("select coalesce(max({position}), -1) from {name}"), [], |row| {
+                row.get(0)
+            })
             .map_err(fails)?;
         while done < last {
             let end = last.min(done + SEQS_PER_STEP);
-            self.step(conn, &context, done, end)?;
+            self.step(conn, done, end, || advance(conn, &self.table.name, end))?;
             fail_point::hit("store_fill_step");
             done = end;
             progress(&context, done.max(0) as u64, last as u64);
         }
         in_transaction(conn, &context, || {
-            conn.execute("delete from contract_fill where table_name = ?", [&self.table.name])?;
+            forget(conn, &self.table.name)?;
             contract_state::save(conn, &self.key, self.definition)
         })?;
         // Updated rows live in memory until they are written to the file.
         conn.execute_batch("checkpoint").map_err(fails)
     }
 
-    /// Adds the columns and notes that nothing is filled yet.
-    fn begin(&self, conn: &Connection, context: &str) -> Result<i64, StoreError> {
+    /// What it does, for messages.
+    pub(super) fn context(&self) -> String {
+        format!("fill columns of `{}`", self.table.name)
+    }
+
+    /// The column by which rows are taken in order.
+    fn position(&self) -> &'static str {
+        if self.entity.is_some() { column::UPDATED_SEQ } else { column::SEQ }
+    }
+
+    /// Adds the columns and notes that nothing is filled yet. `until`: how far there is something to
+    /// fill, when that is done beside what comes in.
+    pub(super) fn begin(&self, conn: &Connection, until: Option<i64>) -> Result<i64, StoreError> {
+        let context = self.context();
         let name = quoted(&self.table.name);
         let stored = stored_columns(conn, &self.table.name)?;
         let mut alter = String::new();
@@ -115,44 +167,88 @@ impl Job<'_> {
             let definition = column_definition(field)?;
             alter.push_str(&format!("alter table {name} add column {definition};"));
         }
-        in_transaction(conn, context, || {
+        in_transaction(conn, &context, || {
             if !alter.is_empty() {
                 conn.execute_batch(&alter)?;
             }
-            conn.execute(
-                "insert into contract_fill values (?, ?, -1)",
-                params![self.table.name, self.target()],
-            )?;
+            note(conn, &self.table.name, &self.target(), -1, until)?;
             Ok(-1)
         })
     }
 
-    /// Fills the rows with `after < _seq <= until`.
-    fn step(
+    /// Fills the rows with `after < position <= until`, and does `also` in the same transaction.
+    pub(super) fn step(
         &self,
         conn: &Connection,
-        context: &str,
         after: i64,
         until: i64,
+        also: impl FnOnce() -> duckdb::Result<()>,
     ) -> Result<(), StoreError> {
-        let name = quoted(&self.table.name);
-        let range = format!("_seq > {after} and _seq <= {until}");
-        in_transaction(conn, context, || {
-            let mut fields = vec![Arc::new(Field::new(ROW, DataType::Int64, false))];
-            fields.extend(self.table.schema.fields().iter().cloned());
-            let with_row: SchemaRef = Arc::new(Schema::new(fields));
-            let sql = format!("select rowid, {} from {name} where {range}", self.table.columns);
+        let (name, position) = (quoted(&self.table.name), self.position());
+        let range = format!("{position} > {after} and {position} <= {until}");
+        in_transaction(conn, &self.context(), || {
+            let wanted = self.wanted();
+            let row = Arc::new(Field::new(ROW, DataType::Int64, false));
+            let fields = [row].into_iter().chain(wanted.fields().iter().cloned());
+            let with_row: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+            let columns = column_list(&wanted);
+            let sql = format!("select rowid, {columns} from {name} where {range}");
             let found = rows::query_once(conn, &sql, [], &with_row)?;
             if found.num_rows() > 0 {
-                let filled = self.filled(&found).map_err(rows::conversion)?;
+                let filled = match self.entity {
+                    Some(entity) => self.filled_from_states(entity, &found)?,
+                    None => self.filled(&found).map_err(rows::conversion)?,
+                };
                 update(conn, self.table, &filled, &[], &range)?;
             }
-            conn.execute(
-                "update contract_fill set done_seq = ? where table_name = ?",
-                params![until, self.table.name],
-            )?;
-            Ok(())
+            also()
         })
+    }
+
+    /// The columns that a step reads: all, or where nothing but expressions is evaluated what those
+    /// read and what they fill.
+    fn wanted(&self) -> SchemaRef {
+        let schema = &self.table.schema;
+        let mut names: BTreeSet<&str> = self.fill.evaluate.iter().map(String::as_str).collect();
+        if self.entity.is_some() {
+            names = [column::TENANT, column::KEY, column::STATE].into();
+        } else if self.fill.fields_before.is_some() || self.fill.body {
+            return Arc::clone(schema);
+        }
+        names.insert(column::VERSION);
+        let enriched = self.family.iter().flat_map(|family| &family.versions);
+        for enrich in enriched.flat_map(|version| &version.enrich) {
+            if let (EnrichValue::Expr(expr), true) =
+                (&enrich.value, self.fill.evaluate.contains(&enrich.name))
+            {
+                names.extend(expr.columns().iter().map(String::as_str));
+            }
+        }
+        for computed in self.computed.iter().filter(|c| self.fill.evaluate.contains(&c.name)) {
+            names.extend(computed.expr.columns().iter().map(String::as_str));
+        }
+        let fields = schema.fields().iter().filter(|field| names.contains(field.name().as_str()));
+        Arc::new(Schema::new(fields.cloned().collect::<Vec<_>>()))
+    }
+
+    /// Row numbers and the added columns, from the states of an entity's rows.
+    fn filled_from_states(
+        &self,
+        entity: &Entity,
+        stored: &RecordBatch,
+    ) -> duckdb::Result<RecordBatch> {
+        let fails = |error: &dyn std::fmt::Display| {
+            rows::conversion(ArrowError::ComputeError(error.to_string()))
+        };
+        let made = entity::from_states(entity, stored).map_err(|error| fails(&error))?;
+        let mut fields = vec![Field::new(ROW, DataType::Int64, false)];
+        let mut values = vec![Arc::clone(stored.column(0))];
+        for name in &self.fill.added {
+            let place = made.schema_ref().index_of(name).map_err(|error| fails(&error))?;
+            fields.push(made.schema_ref().field(place).clone());
+            values.push(Arc::clone(made.column(place)));
+        }
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), values).map_err(rows::conversion)
     }
 
     /// Row numbers and new values of all columns that change, from rows as they are stored.
@@ -220,8 +316,7 @@ impl Job<'_> {
     /// Names the definition that is being followed, so that an interrupted fill is not mixed with
     /// another one.
     pub(super) fn target(&self) -> String {
-        let text = serde_json::to_string(&self.definition.columns).unwrap_or_default();
-        format!("{:016x}", xxh3_64(text.as_bytes()))
+        target([self.definition])
     }
 }
 
@@ -257,4 +352,13 @@ pub(super) fn update(
          drop table temp.filled",
         set.join(", ")
     ))
+}
+
+/// Names definitions.
+pub(super) fn target<'a>(definitions: impl IntoIterator<Item = &'a Definition>) -> String {
+    let columns: Vec<String> = definitions
+        .into_iter()
+        .map(|definition| serde_json::to_string(&definition.columns).unwrap_or_default())
+        .collect();
+    format!("{:016x}", xxh3_64(columns.concat().as_bytes()))
 }

@@ -14,6 +14,7 @@
 mod absent;
 mod applying;
 mod archive;
+mod backfill;
 pub mod backup;
 mod bookkeeping;
 mod contract_state;
@@ -52,6 +53,7 @@ use duckdb::Connection;
 use pipeline::store::StoreError;
 
 pub use self::archive::{Archive, ArchiveError, LakeArchive, Take};
+pub use self::backfill::{BackfillProgress, Backfilling};
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
 pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
@@ -62,10 +64,12 @@ pub use self::trimmed::{Trimmed, TrimmedFamily};
 pub use self::writer::Writer;
 
 use self::applying::Applying;
+use self::backfill::Backfill;
 use self::backup::Backups;
 use self::erase::{ErasedArchive, Erasures};
 use self::error::refused;
-use self::schema::{Table, Tables};
+use self::follow::Following;
+use self::schema::{BOOKKEEPING, Table, Tables};
 use self::trimmed::Horizon;
 use self::wal::Wal;
 
@@ -90,6 +94,9 @@ pub struct StoreOptions {
     pub progress: Option<Progress>,
     /// Where the rows are that the journal has given up; without it they cannot be had.
     pub archive: Option<Arc<dyn Archive>>,
+    /// Where contracts changed: let the writer bring old rows in line beside what comes in, as far as
+    /// nothing that answered before stands on it. Otherwise all of it is done before the store is open.
+    pub backfill_beside: bool,
 }
 
 impl Default for StoreOptions {
@@ -103,6 +110,7 @@ impl Default for StoreOptions {
             idle_checkpoint_mib: 16,
             progress: None,
             archive: None,
+            backfill_beside: false,
         }
     }
 }
@@ -113,6 +121,31 @@ struct Shared {
     applying: Applying,
     horizon: Horizon,
     erasures: Erasures,
+    backfilling: Backfilling,
+}
+
+/// What a store has to do with the lake.
+struct Around {
+    erasures: Erasures,
+    /// As erasures leave it that are not done in it yet.
+    archive: Option<Arc<dyn Archive>>,
+}
+
+impl Around {
+    fn of(
+        conn: &Connection,
+        domain: &Arc<Domain>,
+        options: &StoreOptions,
+    ) -> Result<Self, StoreError> {
+        // A store of an earlier release lacks the newest of these.
+        conn.execute_batch(BOOKKEEPING).map_err(|e| failed("create tables", &e))?;
+        let erasures = Erasures::new(Arc::clone(domain));
+        erasures.load_pending(conn).map_err(|e| failed("read erasures", &e))?;
+        let archive = options.archive.as_ref().map(|lake| -> Arc<dyn Archive> {
+            Arc::new(ErasedArchive { lake: Arc::clone(lake), erasures: erasures.clone() })
+        });
+        Ok(Self { erasures, archive })
+    }
 }
 
 /// An open serving store.
@@ -133,13 +166,14 @@ impl Store {
         let file = database::file(dir);
         let conn = database::open(dir, &options)?;
         database::check_format(&conn, dir)?;
-        let tables = Self::prepare(&conn, dir, &domain, &options)?;
+        let around = Around::of(&conn, &domain, &options)?;
+        let (tables, backfill) = Self::prepare(&conn, dir, &domain, &options, &around)?;
         let mebibytes = |count: u32| u64::from(count) << 20;
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
         let most_bytes = mebibytes(options.checkpoint_mib);
         let backups = Backups::new(most_bytes);
         let wal = Wal::of(&file, idle_bytes, most_bytes, backups.clone());
-        let store = Self::assemble(conn, tables, domain, &options, Some(wal))?;
+        let store = Self::assemble(conn, tables, domain, &options, Some(wal), backfill, around)?;
         Ok(Self { backups: Some(backups), ..store })
     }
 
@@ -154,8 +188,10 @@ impl Store {
         options: StoreOptions,
     ) -> Result<Self, OpenError> {
         let conn = database::open_in_memory(&options)?;
-        let tables = Self::prepare(&conn, Path::new(":memory:"), &domain, &options)?;
-        Ok(Self::assemble(conn, tables, domain, &options, None)?)
+        let around = Around::of(&conn, &domain, &options)?;
+        let memory = Path::new(":memory:");
+        let (tables, backfill) = Self::prepare(&conn, memory, &domain, &options, &around)?;
+        Ok(Self::assemble(conn, tables, domain, &options, None, backfill, around)?)
     }
 
     /// Is there a store in `dir`?
@@ -169,18 +205,24 @@ impl Store {
         dir: &Path,
         domain: &Arc<Domain>,
         options: &StoreOptions,
-    ) -> Result<Tables, OpenError> {
+        around: &Around,
+    ) -> Result<(Tables, Backfill), OpenError> {
         let mut tables = Tables::of(domain);
         let silent = |_: &str, _: u64, _: u64| {};
         let progress: &dyn Fn(&str, u64, u64) = match &options.progress {
             Some(progress) => progress,
             None => &silent,
         };
-        follow::contracts(conn, dir, domain, &tables, progress)?;
+        let how = Following {
+            progress,
+            archive: around.archive.as_deref(),
+            beside: options.backfill_beside,
+        };
+        let backfill = follow::contracts(conn, dir, domain, &tables, &how)?;
         for table in tables.all_mut() {
             table.learn_order(conn)?;
         }
-        Ok(tables)
+        Ok((tables, backfill))
     }
 
     fn assemble(
@@ -189,6 +231,8 @@ impl Store {
         domain: Arc<Domain>,
         options: &StoreOptions,
         wal: Option<Wal>,
+        backfill: Backfill,
+        around: Around,
     ) -> Result<Self, StoreError> {
         database::seal(&conn)?;
         let tables = Arc::new(tables);
@@ -200,16 +244,12 @@ impl Store {
         let shared = Shared {
             applying: Applying::default(),
             horizon: Horizon::default(),
-            erasures: Erasures::new(Arc::clone(&domain)),
+            erasures: around.erasures.clone(),
+            backfilling: backfill.progress(),
         };
-        let erasures = shared.erasures.clone();
         let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
         shared.horizon.set(trimmed.map(Arc::new));
-        shared.erasures.load_pending(&conn).map_err(|e| failed("read erasures", &e))?;
-        let archive = options.archive.as_ref().map(|lake| -> Arc<dyn Archive> {
-            let erasures = shared.erasures.clone();
-            Arc::new(ErasedArchive { lake: Arc::clone(lake), erasures })
-        });
+        let archive = around.archive;
         let readers = Readers::new(
             domain,
             Arc::clone(&tables),
@@ -219,7 +259,8 @@ impl Store {
             limit,
         )
         .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
-        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive)?;
+        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive, backfill)?;
+        let erasures = around.erasures;
         Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None, erasures })
     }
 

@@ -13,6 +13,7 @@ use pipeline::store::StoreError;
 
 use super::Shared;
 use super::archive::Archive;
+use super::backfill::Backfilling;
 use super::error::{failed, is_interrupted, refused};
 use super::schema::Tables;
 use super::trimmed::Trimmed;
@@ -142,6 +143,11 @@ impl Readers {
     /// What the journal has given up: at least as much as a snapshot sees that has begun.
     pub fn trimmed(&self) -> Option<Arc<Trimmed>> {
         self.pool.shared.horizon.get()
+    }
+
+    /// Which metrics and entities are not whole yet.
+    pub fn backfilling(&self) -> &Backfilling {
+        &self.pool.shared.backfilling
     }
 
     /// Where the rows are that the journal has given up.

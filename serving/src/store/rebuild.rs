@@ -1,4 +1,5 @@
-//! Folding an entity again from the journal, when its contract is new or changed.
+//! Folding an entity again from the journal, when its contract is new or changed. What the journal has
+//! given up is folded from the lake.
 //!
 //! The whole rebuild is one transaction, so a process that dies in it starts it again.
 
@@ -8,13 +9,14 @@ use contracts::model::Domain;
 use duckdb::Connection;
 use pipeline::entity::Replay;
 use pipeline::fail_point;
+use pipeline::sink::iceberg::{HistoryRange, HistoryTable};
 use pipeline::store::StoreError;
 
+use super::archive::{Archive, ArchiveError};
 use super::contract_state::{self, Definition};
 use super::error::{failed, refused};
-use super::journal;
 use super::schema::{Tables, quoted};
-use super::{bookkeeping, in_transaction, trimmed};
+use super::{bookkeeping, fill, in_transaction, journal, trimmed};
 
 /// Journal rows folded between two reports of progress.
 const ROWS_PER_STEP: i64 = if cfg!(test) { 40 } else { 65_536 };
@@ -26,6 +28,7 @@ pub(super) fn rebuild(
     tables: &Tables,
     entity: usize,
     definition: &Definition,
+    archive: Option<&dyn Archive>,
     progress: &dyn Fn(&str, u64, u64),
 ) -> Result<(), StoreError> {
     let table = &tables.entities[entity];
@@ -36,19 +39,33 @@ pub(super) fn rebuild(
     let mut replay = Replay::new(Arc::clone(domain), entity);
     let families = replay.wants();
     let trimmed = trimmed::read(conn).map_err(|e| failed(&context, &e))?;
-    if let Some(trimmed) = trimmed
-        && families.iter().any(|f| trimmed.families.contains_key(&tables.families[*f].name))
-    {
-        return Err(refused(
-            context,
-            format!(
-                "the events up to position {} are in the lake only, the journal has given them up: \
-                 make the store anew with `agentflow rebuild --from lake --replace`",
-                trimmed.seq
-            ),
-        ));
-    }
     let mut after = 0;
+    if let Some(trimmed) = trimmed {
+        for &family in &families {
+            if !trimmed.families.contains_key(&tables.families[family].name) {
+                continue;
+            }
+            let Some(archive) = archive else {
+                let message = format!(
+                    "the events up to position {} are in the lake only, the journal has given them \
+                     up, and there is no lake here: make the store anew with `agentflow rebuild \
+                     --from lake --replace`",
+                    trimmed.seq
+                );
+                return Err(refused(context, message));
+            };
+            let range = HistoryRange { until: trimmed.seq, ..HistoryRange::default() };
+            let mut folded = Ok(());
+            let read = archive.each(&trimmed, HistoryTable::Family(family), &range, &mut |rows| {
+                folded = replay.feed(family, rows);
+                if folded.is_ok() { Ok(()) } else { Err(ArchiveError::Enough) }
+            });
+            folded.map_err(|e| refused(&context, e.to_string()))?;
+            read.map_err(|e| refused(&context, e.to_string()))?;
+        }
+        after = trimmed.seq;
+        progress(&context, after as u64, until as u64);
+    }
     while after < until {
         let end = until.min(after + ROWS_PER_STEP);
         for &family in &families {
@@ -69,6 +86,7 @@ pub(super) fn rebuild(
         for rows in &batches {
             table.append(conn, rows)?;
         }
+        fill::forget(conn, &table.name)?;
         contract_state::save(conn, &contract_state::entity_key(contract), definition)
     })
 }

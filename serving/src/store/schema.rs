@@ -31,7 +31,7 @@ pub(super) const BOOKKEEPING: &str = "
     create table if not exists contract_state (
         kind varchar, name varchar, version bigint, hash varchar, columns varchar);
     create table if not exists contract_fill (
-        table_name varchar, target varchar, done_seq bigint);
+        table_name varchar, target varchar, done_seq bigint, until_seq bigint);
     create table if not exists dead_letter_pieces (
         id bigint, field varchar, number integer, length integer, bytes blob);
     create table if not exists erasures (

@@ -14,14 +14,15 @@ use arrow::error::ArrowError;
 use duckdb::{Connection, params};
 use pipeline::stage_times::CommitTimes;
 use pipeline::store::{
-    DeadLetter, Effects, EntityKey, EntityRows, EventId, IdHash, PartitionEffects, PartitionState,
-    Seen, ServingStore, StoreError, dead_letter_schema,
+    self, DeadLetter, Effects, EntityKey, EntityRows, EventId, IdHash, PartitionEffects,
+    PartitionState, Seen, ServingStore, StoreError, Unfolded, dead_letter_schema,
 };
 use pipeline::{clock, fail_point};
 
 use super::Shared;
 use super::applying::Applying;
 use super::archive::Archive;
+use super::backfill::Backfill;
 use super::bookkeeping::{self, Known};
 use super::erase::Erasures;
 use super::error::{failed, refused};
@@ -51,6 +52,7 @@ pub struct Writer {
     /// Entities changed otherwise than by a commit.
     pub(super) has_rewritten: bool,
     pub(super) trimming: Trimming,
+    pub(super) backfill: Backfill,
     times: CommitTimes,
 }
 
@@ -82,6 +84,18 @@ impl From<duckdb::Error> for Failure {
     }
 }
 
+impl Failure {
+    pub(super) fn into_error(self, context: &str) -> StoreError {
+        match self {
+            Self::DuckDb(error) => failed(context, &error),
+            Self::Corrupt(message) => StoreError::Corrupt(message),
+            Self::HashCollision => {
+                StoreError::Corrupt("keys with equal hashes cannot be told apart".into())
+            }
+        }
+    }
+}
+
 impl Writer {
     pub(super) fn new(
         conn: Connection,
@@ -89,6 +103,7 @@ impl Writer {
         wal: Option<Wal>,
         shared: Shared,
         archive: Option<Arc<dyn Archive>>,
+        backfill: Backfill,
     ) -> Result<Self, StoreError> {
         conn.set_prepared_statement_cache_capacity(64);
         let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
@@ -119,6 +134,7 @@ impl Writer {
             erasures: shared.erasures,
             has_rewritten: false,
             trimming: Trimming::default(),
+            backfill,
             times: CommitTimes::default(),
         })
     }
@@ -249,10 +265,42 @@ impl Writer {
         .map_err(conversion)
     }
 
+    /// Replaces rows of entities, and does `also` in the same transaction.
+    pub(super) fn replace_rows(
+        &mut self,
+        context: &str,
+        entities: &[EntityRows],
+        also: impl Fn(&Self) -> duckdb::Result<()>,
+    ) -> Result<(), StoreError> {
+        let work = |writer: &mut Self, how| {
+            entities.iter().try_for_each(|change| writer.replace(change, how))?;
+            Ok(also(writer)?)
+        };
+        self.in_one_or_two(context, work)?;
+        self.count_deleted(entities.iter().map(|change| change.replaced.len()).sum());
+        Ok(())
+    }
+
+    /// Runs a transaction, by hashes first and in full where those do not do.
+    fn in_one_or_two(
+        &mut self,
+        context: &str,
+        work: impl Fn(&mut Self, Match) -> Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        let mut outcome = self.transaction(|writer| work(writer, Match::Hash));
+        if matches!(outcome, Err(Failure::HashCollision)) {
+            outcome = self.transaction(|writer| work(writer, Match::Full));
+        }
+        outcome.map_err(|failure| failure.into_error(context))
+    }
+
     /// One try at a transaction. After an error it is rolled back.
-    fn transaction(&mut self, effects: &Effects<'_>, how: Match) -> Result<(), Failure> {
+    fn transaction(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
         self.conn.execute_batch("begin")?;
-        if let Err(failure) = self.apply(effects, how) {
+        if let Err(failure) = work(self) {
             self.rollback();
             return Err(failure);
         }
@@ -273,6 +321,16 @@ impl Writer {
         let _ = self.conn.execute_batch("rollback");
     }
 
+    /// What the log needs before the next transaction.
+    pub(super) fn wal_due(&self) -> Due {
+        self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit)
+    }
+
+    /// Where the rows are that the journal has given up.
+    pub(super) fn archive(&self) -> Option<Arc<dyn Archive>> {
+        self.archive.clone()
+    }
+
     /// Rows were deleted that still lie in the file.
     pub(super) fn count_deleted(&mut self, rows: usize) {
         self.replaced += rows;
@@ -280,7 +338,7 @@ impl Writer {
 
     /// Folds the log into the database file, and takes the opportunity to drop rows that were
     /// replaced once there are enough of them.
-    fn checkpoint(&mut self) -> Result<(), StoreError> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
         let sql = if self.replaced < VACUUM_AFTER {
             "checkpoint"
         } else {
@@ -311,18 +369,6 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.erasures.close();
-    }
-}
-
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::DuckDb(error) => failed("commit batch", &error),
-            Failure::Corrupt(message) => Self::Corrupt(message),
-            Failure::HashCollision => {
-                Self::Corrupt("keys with equal hashes cannot be told apart".into())
-            }
-        }
     }
 }
 
@@ -397,7 +443,7 @@ impl ServingStore for Writer {
     }
 
     fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError> {
-        match self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit) {
+        match self.wal_due() {
             Due::Nothing => {}
             // A reader in its way makes it wait for the next commit; anything worse stops this one.
             Due::Checkpoint => drop(self.checkpoint()),
@@ -409,11 +455,7 @@ impl ServingStore for Writer {
             self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
             self.last_applied_at
         });
-        let mut outcome = self.transaction(effects, Match::Hash);
-        if matches!(outcome, Err(Failure::HashCollision)) {
-            outcome = self.transaction(effects, Match::Full);
-        }
-        outcome?;
+        self.in_one_or_two("commit batch", |writer, how| writer.apply(effects, how))?;
         if let Some(wal) = &self.wal {
             wal.committed(effects.last_seq);
         }
@@ -444,6 +486,18 @@ impl ServingStore for Writer {
             return Ok(true);
         }
         self.trim()
+    }
+
+    fn backfill(&mut self) -> Result<store::Backfill, StoreError> {
+        self.backfill_slice()
+    }
+
+    fn unfolded(&self) -> Vec<(usize, Unfolded)> {
+        self.backfill.unfolded()
+    }
+
+    fn commit_stretch(&mut self, entities: &[EntityRows]) -> Result<(), StoreError> {
+        self.commit_slice(entities)
     }
 
     fn commit_times(&self) -> CommitTimes {

@@ -71,7 +71,8 @@ impl Board {
     /// The versions that answer, in the order of the contracts.
     fn shown(&self) -> Vec<&Metric> {
         let current = |metric: &&Metric| {
-            self.domain.metric(&metric.name).is_some_and(|current| current.index == metric.index)
+            let answers = self.cache.engine().answering(&metric.name);
+            answers.is_some_and(|current| current.index == metric.index)
         };
         self.domain.metrics.iter().filter(current).collect()
     }
@@ -127,6 +128,7 @@ impl Board {
     fn value(&self, metric: &Metric) -> (String, String) {
         let answer = self.cache.read(&MetricQuestion {
             metric: metric.name.clone(),
+            version: None,
             tenant: TENANT.to_owned(),
             window: None,
             known_at: None,

@@ -56,7 +56,9 @@ impl From<ReadError> for Refusal {
             ReadError::Beyond { hint, cause: None, .. } => {
                 Self::Question { message, hint: Some(hint) }
             }
-            ReadError::Beyond { hint, .. } => Self::Ours(Failure::ours(message).hint(hint)),
+            ReadError::Beyond { hint, .. } | ReadError::Backfilling { hint, .. } => {
+                Self::Ours(Failure::ours(message).hint(hint))
+            }
             ReadError::Unavailable { .. } => Self::Ours(Failure::ours(message)),
         }
     }
@@ -107,6 +109,7 @@ impl Reader {
                 };
                 let answer = engine.read(&MetricQuestion {
                     metric: question.metric.clone(),
+                    version: None,
                     tenant: TENANT.to_owned(),
                     window: question.window.clone(),
                     as_of: time("as_of", &question.as_of)?,

@@ -47,7 +47,9 @@ pub enum HistoryTable {
 /// Which rows of a table to read, all bounds together. Names of columns are those of the journal.
 #[derive(Debug, Clone, Default)]
 pub struct HistoryRange<'a> {
-    /// Only rows up to this position (sequence number, row number or id).
+    /// Only rows after this position (sequence number, row number or id), of which the first is 1.
+    pub after: i64,
+    /// Only rows up to this position.
     pub until: i64,
     /// Only this tenant's.
     pub tenant: Option<&'a str>,
@@ -346,6 +348,9 @@ impl Kept {
         let column = |journal| Reference::new(self.lake_name(journal));
         let position = self.definition.source.position_column();
         let mut all = column(position).less_than_or_equal_to(Datum::long(range.until));
+        if range.after > 0 {
+            all = all.and(column(position).greater_than(Datum::long(range.after)));
+        }
         if let Some(tenant) = range.tenant {
             // The dead letters have it under another name than the journal.
             let name = match self.definition.source {

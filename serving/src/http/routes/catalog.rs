@@ -94,14 +94,14 @@ pub(in super::super) async fn read(
     parameters: Parameters,
 ) -> Result<Json<Catalog>, ApiError> {
     parameters.only(&[])?;
-    let domain = &state.domain;
+    let (domain, engine) = (&state.domain, state.cache.engine());
     Ok(Json(Catalog {
         domain: domain.name.clone(),
         entities: named(domain.entities.iter().map(|entity| entity.name.as_str()), |name| {
-            domain.entity(name).map(CatalogEntity::from)
+            engine.answering_entity(name).map(CatalogEntity::from)
         }),
         metrics: named(domain.metrics.iter().map(|metric| metric.name.as_str()), |name| {
-            domain.metric(name).map(|metric| CatalogMetric::new(domain, metric))
+            engine.answering(name).map(|metric| CatalogMetric::new(domain, metric))
         }),
         streaming_sources: Vec::new(),
         audit_sources: vec![(

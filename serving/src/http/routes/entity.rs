@@ -21,6 +21,8 @@ use crate::question::EntityQuestion;
     params(
         ("type" = String, Path, description = "Entity type."),
         ("id" = String, Path, description = "Its key, percent-encoded."),
+        ("version" = Option<u32>, Query,
+            description = "Version of the contract. Default: the newest stable one that is complete."),
         ("as_of" = Option<String>, Query,
             description = "Fold only the events before this time: RFC 3339, a date, or seconds \
                            since 1970."),
@@ -30,9 +32,11 @@ use crate::question::EntityQuestion;
     ),
     responses(
         (status = 200, description = "The state.", body = EntityBody),
-        (status = 404, description = "No such entity type, or no such entity.", body = ErrorBody),
+        (status = 404, description = "No such entity type or version, or no such entity.",
+            body = ErrorBody),
         (status = 422, description = "A parameter does not fit.", body = ErrorBody),
-        (status = 503, description = "The store cannot answer now.", body = ErrorBody),
+        (status = 503, description = "The store cannot answer now, or the version is being backfilled.",
+            body = ErrorBody),
     ),
 )]
 pub(in super::super) async fn read(
@@ -41,9 +45,10 @@ pub(in super::super) async fn read(
     Segments((entity, id)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["as_of", "known_at"])?;
+    let parameters = parameters.only(&["version", "as_of", "known_at"])?;
     let question = EntityQuestion {
         entity,
+        version: parameters.version("version")?,
         tenant: caller.tenant.to_string(),
         id,
         as_of: parameters.time("as_of")?,

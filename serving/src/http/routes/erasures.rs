@@ -173,6 +173,9 @@ fn refused(state: &AppState, error: EraseFailure) -> ApiError {
             ApiError { cause: Some(error.to_string()), ..ApiError::busy("the writer is busy") }
                 .hint("ask again: an erasure that was done meanwhile finds nothing more to erase")
         }
+        EraseFailure::Backfilling => {
+            ApiError::busy(error.to_string()).hint("`GET /v1/health` shows how far it is")
+        }
         error => ApiError::unavailable(error.to_string()),
     }
 }

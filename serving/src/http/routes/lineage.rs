@@ -89,7 +89,7 @@ pub(in super::super) async fn read(
 ) -> Result<Json<LineageBody>, ApiError> {
     parameters.only(&[])?;
     let domain = &state.domain;
-    let Some(metric) = domain.metric(&name) else {
+    let Some(metric) = state.cache.engine().answering(&name) else {
         return Err(ApiError {
             hint: hint(&name, domain.metrics.iter().map(|metric| metric.name.as_str())),
             ..ApiError::not_found(format!("no metric is named `{name}`"))

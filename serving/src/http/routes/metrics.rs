@@ -14,6 +14,7 @@ use crate::http::error::{ApiError, ErrorBody};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::question::MetricQuestion;
+use crate::store::BackfillProgress;
 
 /// `HIT` or `MISS`.
 pub(super) const CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -29,6 +30,8 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
     tag = "metrics",
     params(
         ("name" = String, Path, description = "Name of the metric."),
+        ("version" = Option<u32>, Query,
+            description = "Version of the contract. Default: the newest stable one that is complete."),
         ("window" = Option<String>, Query,
             description = "A window that the contract declares. Default: `1h`, else the first one."),
         ("as_of" = Option<String>, Query,
@@ -45,9 +48,10 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
     responses(
         (status = 200, description = "The value.", body = MetricBody,
             headers(("X-Cache" = String, description = "`HIT` or `MISS`"))),
-        (status = 404, description = "No such metric.", body = ErrorBody),
+        (status = 404, description = "No such metric or version.", body = ErrorBody),
         (status = 422, description = "A parameter does not fit the contract.", body = ErrorBody),
-        (status = 503, description = "The store cannot answer now.", body = ErrorBody),
+        (status = 503, description = "The store cannot answer now, or the version is being backfilled.",
+            body = ErrorBody),
     ),
 )]
 pub(in super::super) async fn read(
@@ -56,9 +60,11 @@ pub(in super::super) async fn read(
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["window", "as_of", "known_at", "filter", "group_by"])?;
+    let parameters =
+        parameters.only(&["version", "window", "as_of", "known_at", "filter", "group_by"])?;
     let question = MetricQuestion {
         metric,
+        version: parameters.version("version")?,
         tenant: caller.tenant.to_string(),
         window: parameters.one("window")?.map(str::to_owned),
         as_of: parameters.time("as_of")?,
@@ -107,6 +113,20 @@ struct MetricSummary {
     path: String,
     /// Where its value comes from.
     lineage: String,
+    /// Versions that do not answer yet, because old rows are being brought in line with them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    backfilling: Vec<BackfillingBody>,
+}
+
+/// A version that is being backfilled.
+#[derive(Debug, Serialize, ToSchema)]
+struct BackfillingBody {
+    /// The version.
+    version: u32,
+    /// Positions of the journal that are done.
+    done: u64,
+    /// Of so many.
+    total: u64,
 }
 
 /// A dimension.
@@ -138,10 +158,27 @@ pub(in super::super) async fn list(
     names.dedup();
     let metrics = names
         .into_iter()
-        .filter_map(|name| state.domain.metric(name))
-        .map(MetricSummary::from)
+        .filter_map(|name| state.cache.engine().answering(name))
+        .map(|metric| MetricSummary {
+            backfilling: backfilling(&state, &metric.name),
+            ..MetricSummary::from(metric)
+        })
         .collect();
     Ok(Json(MetricList { metrics }))
+}
+
+/// The versions of a metric that are being backfilled, oldest first.
+fn backfilling(state: &AppState, name: &str) -> Vec<BackfillingBody> {
+    let all = state.domain.metrics.iter().filter(|metric| metric.name == name);
+    let mut found: Vec<BackfillingBody> = all
+        .filter_map(|metric| {
+            let progress = state.readers.backfilling().metric(metric.index)?;
+            let BackfillProgress { done, total } = progress;
+            Some(BackfillingBody { version: metric.version, done, total })
+        })
+        .collect();
+    found.sort_unstable_by_key(|body| body.version);
+    found
 }
 
 impl From<&Metric> for MetricSummary {
@@ -167,6 +204,7 @@ impl From<&Metric> for MetricSummary {
             max_age_seconds: metric.max_age as f64 / 1e6,
             path: format!("/v1/metrics/{}", metric.name),
             lineage: format!("/v1/lineage/metric/{}", metric.name),
+            backfilling: Vec::new(),
         }
     }
 }

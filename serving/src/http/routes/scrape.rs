@@ -83,11 +83,23 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
             gauges.lake_table(&table.name, table.position, table.rows);
         }
     }
+    let backfilling = state.readers.backfilling();
+    for metric in &state.domain.metrics {
+        if let Some(progress) = backfilling.metric(metric.index) {
+            gauges.backfill("metric", &metric.name, metric.version, progress);
+        }
+    }
+    for entity in &state.domain.entities {
+        if let Some(progress) = backfilling.entity(entity.index) {
+            gauges.backfill("entity", &entity.name, entity.version, progress);
+        }
+    }
     gauges.cache(&state.cache.stats());
     for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }
-    for metric in freshness::answering(&state.domain).filter(|metric| metric.gauge) {
+    let is_whole = |metric: &Metric| backfilling.metric(metric.index).is_none();
+    for metric in freshness::answering(state).filter(|metric| metric.gauge && is_whole(metric)) {
         values(state, caller, metric, &gauges);
     }
     gauges
@@ -97,6 +109,7 @@ fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
     for window in &metric.windows {
         let question = MetricQuestion {
             metric: metric.name.clone(),
+            version: Some(metric.version),
             tenant: caller.tenant.to_string(),
             window: Some(window.text.clone()),
             as_of: None,

@@ -16,6 +16,7 @@ fn check(error: ReadError, expected: &str) {
             format!("{parameter}: {message}; {}", hint.unwrap_or_default())
         }
         ReadError::Beyond { message, hint, .. } => format!("beyond: {message}; {hint}"),
+        ReadError::Backfilling { message, hint } => format!("backfilling: {message}; {hint}"),
         ReadError::Unavailable { message } => format!("unavailable: {message}"),
     };
     assert_eq!(shown, expected);

@@ -475,6 +475,7 @@ fn literal(value: &Value, ty: &Type) -> String {
 pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
     MetricQuestion {
         metric: metric.to_owned(),
+        version: None,
         tenant: TENANT.to_owned(),
         window: Some(window.to_owned()),
         as_of: None,
@@ -487,6 +488,7 @@ pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
 pub(crate) fn ask_entity(entity: &str, id: &str) -> EntityQuestion {
     EntityQuestion {
         entity: entity.to_owned(),
+        version: None,
         tenant: TENANT.to_owned(),
         id: id.to_owned(),
         as_of: None,

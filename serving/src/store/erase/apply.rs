@@ -51,6 +51,9 @@ impl Writer {
     /// Erases in one transaction what the store has of the subject, and notes what is left to be done.
     /// A dry run does the same and takes it back.
     pub fn erase(&mut self, request: &EraseRequest) -> Result<Erasure, EraseFailure> {
+        if !self.backfill.waiting().is_empty() {
+            return Err(EraseFailure::Backfilling);
+        }
         let domain = Arc::clone(self.erasures.domain());
         let until =
             bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the journal's end", &e))?;

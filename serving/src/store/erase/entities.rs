@@ -9,7 +9,7 @@ use contracts::model::{Domain, Entity, Relation, column};
 use hashbrown::HashSet;
 use pipeline::entity::{Replay, fold_rows, keys_named};
 use pipeline::erase::Eraser;
-use pipeline::store::{EntityKey, EntityRows, StoreError};
+use pipeline::store::{EntityKey, EntityRows};
 
 use super::super::error::refused;
 use super::super::schema::{Table, quoted};
@@ -150,7 +150,7 @@ impl Writer {
             rows: concat_batches(&table.schema, after)?,
             replaced: stored.filter_map(|(key, state)| state.map(|_| key)).collect(),
         };
-        self.replace(&change, Match::Full).map_err(StoreError::from)?;
+        self.replace(&change, Match::Full).map_err(|e| e.into_error("fold entities again"))?;
         Ok(before)
     }
 }

@@ -65,6 +65,9 @@ pub enum EraseFailure {
     /// Rows do not fit their contracts.
     #[error("erase columns: {0}")]
     Rows(#[from] arrow::error::ArrowError),
+    /// Old events are being folded into new versions, so no one knows yet which of them an entity has.
+    #[error("new versions are being backfilled, and nothing is erased meanwhile")]
+    Backfilling,
     /// Nobody takes requests: the pipeline has ended.
     #[error("nobody writes to the store")]
     NoWriter,

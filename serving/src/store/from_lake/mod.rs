@@ -30,6 +30,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::books::Beyond;
 use super::contract_state::{self, ENTITY};
 use super::error::{OpenError, failed, refused};
+use super::follow::Following;
 use super::schema::{Tables, quoted};
 use super::{StoreOptions, bookkeeping, database, follow, in_transaction, pieces};
 
@@ -130,7 +131,8 @@ impl LakeRebuild<'_> {
         let mut rebuilt = filled?;
         let progress = |what: &str, done: u64, total: u64| self.told(what, done, total);
         // Entities are the one thing that is not recorded yet: they are folded now.
-        follow::contracts(&conn, self.dir, &self.domain, &tables, &progress)?;
+        let how = Following { progress: &progress, archive: None, beside: false };
+        follow::contracts(&conn, self.dir, &self.domain, &tables, &how)?;
         // The notes stay: without them a process that dies before the next step would begin again in a
         // file that is full.
         conn.execute_batch("checkpoint").map_err(|e| failed("finish the store", &e))?;

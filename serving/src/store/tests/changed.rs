@@ -237,13 +237,17 @@ pub(super) fn dump(store: &Store, domain: &Domain) -> Vec<String> {
     all
 }
 
-fn table(readers: &Readers, name: &str, schema: &arrow::datatypes::SchemaRef) -> RecordBatch {
+pub(super) fn table(
+    readers: &Readers,
+    name: &str,
+    schema: &arrow::datatypes::SchemaRef,
+) -> RecordBatch {
     let columns = crate::store::schema::column_list(schema);
     let sql = format!("select {columns} from {name}");
     readers.with("read", |conn| crate::store::rows::query_once(conn, &sql, [], schema)).unwrap()
 }
 
-fn texts(of: &str, rows: &RecordBatch) -> Vec<String> {
+pub(super) fn texts(of: &str, rows: &RecordBatch) -> Vec<String> {
     let schema = rows.schema();
     (0..rows.num_rows())
         .map(|row| {

@@ -4,6 +4,7 @@
 // Child processes tell their parents on stdout.
 #![allow(clippy::print_stdout)]
 
+mod backfill;
 mod backup;
 mod changed;
 mod commit;

@@ -107,7 +107,7 @@ fn entities(store: &Store, domain: &Arc<Domain>, as_of: Option<i64>) -> Vec<Stri
         .flat_map(|(entity, id)| known.map(|known_at| (entity, id, known_at)))
         .map(|(entity, id, known_at)| {
             let (entity, id, tenant) = (entity.into(), id.into(), "default".into());
-            let asked = EntityQuestion { entity, id, tenant, as_of, known_at };
+            let asked = EntityQuestion { entity, version: None, id, tenant, as_of, known_at };
             let answer = engine.entity(&asked);
             match answer {
                 Ok(answer) => format!("{:?} {:?}", answer.data, answer.position),

@@ -31,7 +31,7 @@ use crate::http::monitor::{PipelineMonitor, PipelineState};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, HttpOptions};
 use crate::http::time::{self, Time, seconds_between};
-use crate::store::Trimmed;
+use crate::store::{Backfilling, Trimmed};
 
 /// How the server is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -40,7 +40,7 @@ pub(in super::super) struct HealthBody {
     status: Health,
     /// When they were asked.
     checked_at: Time,
-    /// `pipeline`, `serving`, `freshness`, `quality`, and `lake`, `kafka`, `canary`, `topics` and
+    /// `pipeline`, `serving`, `freshness`, `quality`, and `backfill`, `lake`, `kafka`, `canary`, `topics` and
     /// `schema_registry` where there is one.
     components: Vec<Component>,
     /// How fresh each metric is.
@@ -175,6 +175,7 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
         watermarks(state.readers.partitions(), now, &state.options),
         quality(ledger::counts_since(&state.readers, now - HOUR)),
     ];
+    components.extend(backfill(state.readers.backfilling()));
     components.extend(state.lake.as_ref().map(|view| lake(&view.status(), now)));
     if !state.kafka.is_empty() {
         let sources: Vec<_> = state.kafka.iter().map(KafkaProbe::status).collect();
@@ -231,6 +232,21 @@ fn serving(
         }
         Err(error) => no_answer(component, error),
     }
+}
+
+/// Old rows that are being brought in line with changed contracts: nothing that answered before waits.
+fn backfill(backfilling: &Backfilling) -> Option<Component> {
+    let progress = backfilling.all()?;
+    let component = Component::new("backfill", "writer")
+        .figure("done", progress.done)
+        .figure("total", progress.total);
+    Some(match backfilling.problem() {
+        None => component,
+        Some(_) => component.status(
+            Health::Degraded,
+            "it needs rows of the lake, which cannot be read; it is tried again, the log says why",
+        ),
+    })
 }
 
 /// What a component of the store says when it cannot say anything.
