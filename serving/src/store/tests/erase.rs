@@ -8,6 +8,7 @@ use std::sync::Arc;
 use contracts::model::{Domain, column};
 use pipeline::erase::{EraseError, Eraser, Subject};
 use pipeline::fail_point;
+use pipeline::processor::{Backfilled, Processor};
 use pipeline::sink::iceberg::{self, History, HistoryRange, HistoryTable, LakeConfig};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -436,6 +437,32 @@ fn the_record_tells_what_was_done_and_not_to_whom() {
     let all: String =
         store.readers().with("read", |conn| conn.query_row(sql, [], |row| row.get(0))).unwrap();
     assert!(all.contains("asked for") && !all.contains("C1"), "{all}");
+}
+
+#[test]
+fn while_versions_are_backfilled_nothing_is_erased() {
+    let (domain, dir) = (contracts(), tempfile::tempdir().unwrap());
+    let records = some_records();
+    let without_pages = fixture::domain(
+        CONTRACTS.split("---\nkind: entity\nname: page").next().unwrap().trim_end(),
+    );
+    process(dir.path(), &without_pages, &lines(&records));
+    let options = || StoreOptions { backfill_beside: true, ..StoreOptions::default() };
+    {
+        let store = Store::open(dir.path(), Arc::clone(&domain), options()).unwrap();
+        let refused = store.writer().unwrap().erase(&request("C1"));
+        assert!(matches!(refused, Err(EraseFailure::Backfilling)), "{refused:?}");
+    }
+    let store = Store::open(dir.path(), Arc::clone(&domain), options()).unwrap();
+    let writer = Box::new(store.writer().unwrap());
+    let mut processor = Processor::new(Arc::clone(&domain), writer).unwrap();
+    while processor.backfill().unwrap() == Backfilled::Some {}
+    drop((processor, store));
+    erase(dir.path(), &domain, "C1");
+    let other = tempfile::tempdir().unwrap();
+    process(other.path(), &domain, &lines(&without(&records, "C1")));
+    let expected = seen(&fixture::open(other.path(), &domain), &domain);
+    same(&seen(&open(dir.path(), &domain), &domain), &expected);
 }
 
 #[test]
