@@ -31,6 +31,7 @@ mod ledger;
 mod listing;
 mod local_fs;
 mod maintain;
+mod lost;
 mod nulls;
 mod partition;
 mod position;
