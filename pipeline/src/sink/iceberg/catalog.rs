@@ -24,8 +24,8 @@ use iceberg_storage_opendal::OpenDalStorageFactory;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::local_fs::{DurableLocalFsFactory, create_dirs};
-use super::position::{Found, may_append};
 use super::lost::gone;
+use super::position::{Found, may_append};
 use super::rest::RestCatalogConfig;
 
 /// Name of the catalog: readers of the SQLite file have to give it.
@@ -111,10 +111,10 @@ pub(super) trait Hooks: Debug + Send + Sync {
 pub(super) struct Fence {
     /// The position that the writer left; `None` before its first commit.
     pub expected: Option<i64>,
-}
-
     /// The schema by which it wrote.
     pub schema: SchemaRef,
+}
+
 #[async_trait]
 impl Hooks for Fence {
     async fn load_table(&self, inner: &dyn Catalog, table: &TableIdent) -> Result<Table> {

@@ -79,11 +79,6 @@ pub enum LakeError {
         /// What is wrong, as a verb phrase.
         problem: String,
     },
-    /// The lake is in Glue, and this program cannot reach it.
-    #[error(
-        "this program is built without AWS Glue: build it with `cargo build --release --features glue`"
-    )]
-    NoGlue,
     /// Somebody dropped or renamed a column that the contracts still have.
     #[error(
         "column `{column}` of lake table `{table}` was dropped or renamed by somebody else: make schema \
@@ -180,7 +175,6 @@ impl LakeError {
             | Self::TypeChanged { .. }
             | Self::Foreign { .. }
             | Self::Owned { .. }
-            | Self::NoGlue
             | Self::LostColumn { .. }
             | Self::SetBack { .. }
             | Self::Fenced { .. }
