@@ -3,18 +3,21 @@
 //!
 //! One file of events goes through `agentflow run` without the lake and with it, one after the other;
 //! the seconds of the thread that follows the journal are read from the system. Then the same events
-//! again with a commit every second, as weeks of trickling would leave them, and `agentflow lake
-//! maintain`. Then the store is lost, made again from those tables, and asked the same questions.
+//! again with a commit every second, as weeks of trickling would leave them, a quarter at a time, and
+//! `agentflow lake maintain`: after each step the planning of a scan is timed. Then the store is lost, made again from those tables, and asked the same questions.
 //! `AGENTFLOW_BENCH_EVENTS` sets the number of events (10,000,000 for the published figures).
 
 mod support;
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use support::planning::plan;
 use support::{agentflow, measure, place, produce, setting, shop, tell};
 
 fn main() {
@@ -25,13 +28,14 @@ fn main() {
     eprintln!("generating {events} events");
     produce(&file, events, &["--seed", "7", "--rate", &format!("{rate:.3}")]);
 
-    let run = |data: &Path, contracts: &Path, more: &[&str]| {
+    let run_file = |file: &Path, data: &Path, contracts: &Path, more: &[&str]| {
         let mut command = agentflow();
         command.args(["run", "--until-end", "--output", "json"]).args(more);
         command.arg("--contracts").arg(contracts).arg("--data").arg(data);
         command.arg("--from").arg(format!("file:{}", file.display()));
         watched(&mut command)
     };
+    let run = |data: &Path, contracts: &Path, more: &[&str]| run_file(&file, data, contracts, more);
     // Off, on, off, on: a machine that changes its mind shows in the difference.
     let mut off = Vec::new();
     let mut on = Vec::new();
@@ -49,14 +53,29 @@ fn main() {
         [without, with].iter().for_each(|data| std::fs::remove_dir_all(data).expect("remove"));
     }
 
-    let data = folder.path().join("data");
+    // A quarter more each time: into one directory that is maintained at the end, and into one that
+    // is maintained after each quarter.
+    let (data, kept) = (folder.path().join("data"), folder.path().join("kept"));
     let often = contracts_that_commit_often(folder.path());
-    run(&data, &often, &[]);
+    let growing = folder.path().join("growing.ndjson");
+    let mut planning = Planning::default();
+    for quarter in 1..=QUARTERS {
+        copy_lines(&file, &growing, events * quarter / QUARTERS);
+        run_file(&growing, &data, &often, &[]);
+        planning.growing.push(plan(&data).json());
+        run_file(&growing, &kept, &often, &[]);
+        planning.before_each.push(plan(&kept).json());
+        maintain(&kept);
+        planning.after_each.push(plan(&kept).json());
+    }
+    std::fs::remove_dir_all(&kept).expect("remove");
+    std::fs::remove_file(&growing).expect("remove");
     let scan_before = scan(&data);
     let started = Instant::now();
     let reports = maintain(&data);
     let maintained = started.elapsed();
     let scan_after = scan(&data);
+    planning.growing.push(plan(&data).json());
 
     let questions = questions(folder.path());
     let before = answers(&data, &questions);
@@ -89,7 +108,10 @@ fn main() {
             "rows_mib_per_cpu_second": row_mib_per_second(&file, lake),
             "maintenance_seconds": seconds(maintained),
             "files": files(&reports),
-            "planning_ms_before_and_after": [scan_before, scan_after],
+            "metadata_ms_before_and_after": [scan_before, scan_after],
+            "planning_by_quarter_then_maintained": planning.growing,
+            "planning_by_quarter_before_maintenance": planning.before_each,
+            "planning_by_quarter_after_maintenance": planning.after_each,
             "rebuild_seconds": seconds(rebuilt.wall),
             "rebuild_events_per_second":
                 (report["events"].as_f64().unwrap_or(0.0) / rebuilt.wall.as_secs_f64()).round(),
@@ -97,6 +119,30 @@ fn main() {
             "answers_compared": before.len(),
         }),
     );
+}
+
+/// Pieces of the events after which plans are timed.
+const QUARTERS: u64 = 4;
+
+/// Plans of a whole scan, quarter by quarter.
+#[derive(Default)]
+struct Planning {
+    /// Never maintained, and in the end once.
+    growing: Vec<Value>,
+    /// Maintained after each quarter: before that, and after.
+    before_each: Vec<Value>,
+    after_each: Vec<Value>,
+}
+
+/// The first so many lines of a file, as another one that may be there already.
+fn copy_lines(from: &Path, to: &Path, count: u64) {
+    let lines = BufReader::with_capacity(1 << 20, File::open(from).expect("the file"));
+    let mut into = BufWriter::with_capacity(1 << 20, File::create(to).expect("a file"));
+    for line in lines.split(b'\n').take(usize::try_from(count).expect("a count")) {
+        into.write_all(&line.expect("a line")).expect("write");
+        into.write_all(b"\n").expect("write");
+    }
+    into.flush().expect("write");
 }
 
 /// How long a run took, and how long its lake thread worked.
@@ -162,7 +208,8 @@ fn contracts_that_commit_often(folder: &Path) -> PathBuf {
     std::fs::create_dir(&into).expect("create");
     for entry in std::fs::read_dir(shop()).expect("the contracts").filter_map(Result::ok) {
         let text = std::fs::read_to_string(entry.path()).expect("a contract");
-        let text = text.replace("kind: event\n", "kind: event\nlake: {commit: {every: 1s}}\n");
+        let lake = "lake: {commit: {every: 1s, size: 1MiB}}";
+        let text = text.replace("kind: event\n", &format!("kind: event\n{lake}\n"));
         std::fs::write(into.join(entry.file_name()), text).expect("write");
     }
     into

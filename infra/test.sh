@@ -6,7 +6,7 @@
 # target/test-times.txt; cargo's own result lines come last. Fails if any suite failed, after
 # running all of them.
 #
-# tests/lake_rest.rs starts an S3 server and an Iceberg catalog of its own; here they are only fetched.
+# tests/lake_rest*.rs start an S3 server and an Iceberg catalog of their own; here they are only fetched.
 #
 # A real Kafka broker and a schema registry run for the unit tests and for the suites tests/kafka*.rs,
 # which find them in the environment as `infra/kafka/broker.sh env` names them. Nobody else does: every
@@ -108,7 +108,7 @@ for file in {contracts,pipeline,serving,.}/tests/*.rs; do
         [ -z "$no_kafka" ] || continue
         with=("${kafka[@]}")
     fi
-    [ "$name" != lake_rest ] || [ -z "$no_lake" ] || continue
+    [[ $name != lake_rest* ]] || [ -z "$no_lake" ] || continue
     beside=()
     if [ "$name" = kafka_old ]; then
         beside=(infra/kafka/old/zookeeper.sh run -- infra/kafka/old/broker.sh run --)
@@ -127,7 +127,7 @@ printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
-[ -z "$no_lake" ] || printf 'note: tests/lake_rest.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
+[ -z "$no_lake" ] || printf 'note: tests/lake_rest*.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
 printf '\n== results\n'
 grep -E '^(     Running |   Doc-tests |test result:|test .*FAILED$)' "$log"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -65,6 +65,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) maintain_every: Option<Duration>,
     /// How long the journal keeps its rows.
     pub(crate) retention: RetentionPolicy,
+    /// MiB that stay free on the disk of the data directory.
+    pub(crate) min_free_mib: u32,
 }
 
 /// A running node.
@@ -101,6 +103,7 @@ impl Node {
             progress: Some(progress::of_store()),
             archive: Some(Arc::new(LakeArchive::new(config.clone(), Arc::clone(&domain)))),
             backfill_beside: true,
+            keep_free_mib: plan.min_free_mib,
             ..Default::default()
         };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
@@ -243,13 +246,14 @@ fn runner(
 ) -> Result<Runner, Failure> {
     let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
     let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
-    let refused = Arc::clone(&monitor);
+    let (refused, ready) = (Arc::clone(&monitor), Arc::clone(&monitor));
     let options = RunnerOptions {
         schemas: schemas.map(|registry| Arc::new(registry) as _),
         on_refusal: Some(Box::new(move |error| {
             let what = if error.is_disk_full() { "; free some space" } else { "" };
             refused.refused(format!("{error}{what}; what comes is tried again until it is taken"));
         })),
+        on_ready: Some(Box::new(move || ready.ready())),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
             monitor.committed(committed);

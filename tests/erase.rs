@@ -156,7 +156,8 @@ fn metric(server: &Server, question: &str) -> Value {
 fn by_reader(server: &Server) -> BTreeMap<String, Value> {
     let answer = metric(server, "days_lent?window=24h&group_by=reader");
     let groups = answer["groups"].as_array().expect("groups").iter();
-    let name = |group: &Value| group["by"]["reader"].as_str().unwrap_or("nobody").to_owned();
+    let name =
+        |group: &Value| group["dimensions"]["reader"].as_str().unwrap_or("nobody").to_owned();
     groups.map(|group| (name(group), group["value"].clone())).collect()
 }
 
@@ -424,10 +425,9 @@ fn without_a_server_the_command_does_it_all() {
 
     // A store from the lake knows nothing of them either.
     place.agentflow(rebuild).succeeded();
-    let groups =
-        place.read(&["days_lent", "--window", "24h", "--group-by", "reader", "--output", "json"]);
+    let groups = place.read(&["days_lent", "--window", "24h", "--group-by", "reader"]);
     assert!(!groups.succeeded().stdout.contains("R-3"), "{groups:?}");
-    let total = place.read(&["days_lent", "--window", "24h", "--output", "json"]).json();
+    let total = place.read(&["days_lent", "--window", "24h"]).json();
     let expected: u64 = (0..READERS).map(|reader| reader * LOANS).sum();
     assert_eq!(total["value"], json!(expected), "{total}");
 }

@@ -10,69 +10,10 @@ use serde_json::{Value, json};
 
 use support::flights::Sample;
 use support::http_faults::{Fault, FaultyHttp};
-use support::lake_readers;
-use support::lake_services::{LakeServices, Service};
+use support::lake_services::Service;
+use support::rest_lake::{Rest, pieces, wait_for_rows};
 use support::server::Server;
-use support::{Finished, Place, command, holds_events, wait_for};
-
-/// A data directory whose lake is behind the services.
-struct Rest {
-    services: LakeServices,
-    place: Place,
-    options: Vec<String>,
-}
-
-impl Rest {
-    #[track_caller]
-    fn new() -> Self {
-        let services = LakeServices::start();
-        let options = services.options(|_| {});
-        Self { services, place: Place::of("flights"), options }
-    }
-
-    fn run_arguments(&self, lines: &[Vec<u8>]) -> Vec<String> {
-        let file = self.place.file("events.ndjson", lines);
-        let mut arguments = self.place.run_arguments(&file, &self.place.data());
-        arguments.extend(self.options.iter().cloned());
-        arguments
-    }
-
-    fn run(&self, lines: &[Vec<u8>]) -> Finished {
-        self.place.agentflow(self.run_arguments(lines))
-    }
-
-    fn lake(&self, arguments: &[&str]) -> Finished {
-        let data = self.place.data().display().to_string();
-        let own = ["lake"].into_iter().chain(arguments.iter().copied());
-        let own = own.chain(["--data", data.as_str()]).map(str::to_owned);
-        self.place.agentflow(own.chain(self.options.iter().cloned()))
-    }
-
-    fn serve(&self) -> Server {
-        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        Server::start(&self.place, &options)
-    }
-
-    /// What our own listing and PyIceberg find is what was accepted, and nothing else.
-    #[track_caller]
-    fn check(&self, sample: &Sample) {
-        let tables = self.lake(&["tables", "--output", "json"]).json();
-        let rows = |is_wanted: &dyn Fn(&str) -> bool| -> u64 {
-            let tables = tables.as_array().expect("a list").iter();
-            let wanted = tables.filter(|table| is_wanted(table["name"].as_str().expect("a name")));
-            wanted.map(|table| table["rows"].as_u64().expect("a count")).sum()
-        };
-        assert_eq!(rows(&holds_events), sample.good.len() as u64, "{tables}");
-        assert_eq!(rows(&|name| name == "dead_letters"), sample.rejected_count(), "{tables}");
-        lake_readers::check_rest(&self.services, sample);
-    }
-}
-
-/// The first so many pieces of a file that grows.
-fn pieces(sample: &Sample, count: usize) -> Vec<&[Vec<u8>]> {
-    let step = sample.lines.len().div_ceil(count);
-    (1..=count).map(|piece| &sample.lines[..(piece * step).min(sample.lines.len())]).collect()
-}
+use support::{Place, command, wait_for};
 
 #[test]
 fn accepted_events_are_there_once_and_maintenance_changes_no_row() {
@@ -326,17 +267,6 @@ fn a_wrong_secret_is_told_and_nothing_is_lost() {
     wait_for_rows(&server, &sample);
     assert!(server.stop().success());
     rest.check(&sample);
-}
-
-/// Waits until a server's lake has everything.
-#[track_caller]
-fn wait_for_rows(server: &Server, sample: &Sample) {
-    let all = sample.good.len() as u64 + sample.rejected_count();
-    wait_for("the lake to catch up", || {
-        let tables = server.get("/v1/lake").1;
-        let rows = tables["tables"].as_array()?.iter().filter_map(|table| table["rows"].as_u64());
-        (rows.sum::<u64>() == all).then_some(())
-    });
 }
 
 #[test]

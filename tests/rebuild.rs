@@ -157,3 +157,35 @@ fn what_cannot_be_is_said_at_once() {
     other.extend(["--contracts".to_owned(), support::domain("shop").display().to_string()]);
     agentflow(other).failed(1, &["`shop`", "hint:"]);
 }
+
+/// A field that a contract gains is a column of the table at the next start, and of no file of it before
+/// the next event.
+#[test]
+fn a_column_without_a_row_yet_is_in_nobodys_way() {
+    let contracts = |more: &str| {
+        format!(
+            "kind: event\nname: visit\nnames: [visit]\nversion: {}\nfields:\n  user_id: string\n{more}",
+            if more.is_empty() { 1 } else { 2 },
+        )
+    };
+    let place = Place::with_contracts(&[("visits.yaml", &contracts(""))]);
+    let line = |n: usize| {
+        format!(
+            r#"{{"event_type":"visit","event_id":"{n}","timestamp":"2026-01-30T10:00:00Z","user_id":"u{n}"}}"#
+        )
+        .into_bytes()
+    };
+    let file = place.file("events.ndjson", &(0..5).map(line).collect::<Vec<_>>());
+    place.run(&file).succeeded();
+    std::fs::write(
+        place.contracts.join("second.yaml"),
+        contracts("  country: {type: string, required: false}\n"),
+    )
+    .expect("a contract");
+    place.run(&file).succeeded();
+    let columns = place.lake_tables(&place.data())["visit"]["columns"].to_string();
+    assert!(columns.contains("country"), "{columns}");
+    lose_the_store(&place.data());
+    let rebuilt = rebuild(&place, &["--output", "json"]).json();
+    assert_eq!(rebuilt["events"], json!(5), "{rebuilt}");
+}

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout)]
 
 pub mod kafka;
+pub mod planning;
 pub mod plot;
 
 use std::path::{Path, PathBuf};

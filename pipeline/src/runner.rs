@@ -65,8 +65,12 @@ pub type OnCommit = Box<dyn Fn(&Committed) + Send>;
 /// Called about ten times a second with the progress of bounded sources and the counts so far.
 pub type OnProgress = Box<dyn Fn(Progress, &Counts) + Send>;
 
-/// Called each time a batch was not applied and will be tried again, on the writer's thread.
+/// Called each time a batch was not applied and will be tried again, and while the store would not take
+/// one, on the writer's thread.
 pub type OnRefusal = Box<dyn Fn(&ProcessError) + Send>;
+
+/// Called when the store takes batches again, on the writer's thread.
+pub type OnReady = Box<dyn Fn() + Send>;
 
 /// How a pipeline runs.
 #[derive(Default)]
@@ -80,8 +84,10 @@ pub struct RunnerOptions {
     pub give_up_after: Option<Duration>,
     /// Called after each commit.
     pub on_commit: Option<OnCommit>,
-    /// Called when a batch was refused and is tried again.
+    /// Called when a batch was refused and is tried again, or would be.
     pub on_refusal: Option<OnRefusal>,
+    /// Called when the store takes batches again although none had to wait for it.
+    pub on_ready: Option<OnReady>,
     /// Called while bounded sources advance.
     pub on_progress: Option<OnProgress>,
 }
@@ -263,6 +269,7 @@ impl Runner {
         let mut tidied = Instant::now();
         let mut untidy = false;
         let mut beside = Pace::new();
+        let mut refuses = false;
         loop {
             let waiting = Instant::now();
             let pause = if untidy { TIDY_WHEN_IDLE } else { IDLE_AFTER };
@@ -286,13 +293,15 @@ impl Runner {
                         self.tell(group, applied, report);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) if !idle && !untidy => {
-                    idle = true;
-                    if let Err(error) = self.processor.idle() {
-                        warn!(%error, "the store could not tidy up; trying again when idle");
+                Err(RecvTimeoutError::Timeout) => {
+                    refuses = self.is_refusing(refuses);
+                    if !idle && !untidy {
+                        idle = true;
+                        if let Err(error) = self.processor.idle() {
+                            warn!(%error, "the store could not tidy up; trying again when idle");
+                        }
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
             let every = if is_quiet { TIDY_WHEN_IDLE } else { TIDY_EVERY };
@@ -313,6 +322,27 @@ impl Runner {
             {
                 shown = Instant::now();
                 on_progress(sum(progress), &report.counts);
+            }
+        }
+    }
+
+    /// Would the store refuse a batch if one came? Tells where that is new or still so; `before`: what
+    /// was found the last time.
+    fn is_refusing(&mut self, before: bool) -> bool {
+        match self.processor.ready() {
+            Ok(()) => {
+                if before {
+                    info!("the store takes batches again");
+                    self.options.on_ready.iter().for_each(|on_ready| on_ready());
+                }
+                false
+            }
+            Err(error) => {
+                if !before {
+                    warn!(%error, "the store would take no batch now");
+                }
+                self.options.on_refusal.iter().for_each(|on_refusal| on_refusal(&error));
+                true
             }
         }
     }

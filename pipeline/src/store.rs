@@ -32,6 +32,20 @@ pub enum StoreError {
         /// Verb and object.
         context: String,
     },
+    /// Less space is left on the device than has to be: reads go on, writes wait for space.
+    #[error(
+        "{context}: {} MiB are free on the disk of the data directory, {} MiB have to be",
+        free_bytes >> 20,
+        needed_bytes.div_ceil(1 << 20)
+    )]
+    DiskLow {
+        /// Verb and object.
+        context: String,
+        /// What is left.
+        free_bytes: u64,
+        /// What has to be.
+        needed_bytes: u64,
+    },
     /// Stored data contradicts itself or this program.
     #[error("{0}")]
     Corrupt(String),
@@ -315,6 +329,12 @@ pub trait ServingStore {
 
     /// Applies all effects in one transaction. After an error nothing of them is visible.
     fn commit(&mut self, effects: &Effects<'_>) -> Result<(), StoreError>;
+
+    /// Would a batch be refused now for a reason that passes? Asked about twice a second while none
+    /// comes, so that it is known before the next one does.
+    fn ready(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// Called when no batch is waiting: the moment for checkpoints.
     fn idle(&mut self) -> Result<(), StoreError>;

@@ -59,7 +59,8 @@ struct Maintain {
     /// Size that data files should have.
     #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = clap::value_parser!(u64).range(1..=16_384))]
     target_mib: u64,
-    /// Small files of a day that is still written to are merged once there are so many.
+    /// Small files of a partition (a day, unless the contract says otherwise) that is still written to are
+    /// merged once there are so many.
     #[arg(long, value_name = "FILES", default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..))]
     min_files: u64,
     /// Snapshots younger than this stay, and with them the history that readers can go back to.

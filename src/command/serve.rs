@@ -56,7 +56,14 @@ pub(super) struct Serve {
     /// Minutes that the lake must have had a row before the journal gives it up.
     #[arg(long, value_name = "MINUTES", default_value_t = 60, value_parser = clap::value_parser!(u64).range(0..=1_440))]
     trim_grace_minutes: u64,
+    /// MiB that have to stay free on the disk of the data directory: with less, sources pause and posted
+    /// events are refused, until there is room again. 0: write until the disk is full.
+    #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
+    min_free_mib: u32,
 }
+
+/// Space for the lake to catch up, and for others on the disk.
+pub(super) const MIN_FREE_MIB: u32 = 512;
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
@@ -85,6 +92,7 @@ impl Serve {
                     .then(|| (self.keep_gib * f64::from(1 << 30)) as u64),
                 grace: Duration::from_secs(self.trim_grace_minutes * 60),
             },
+            min_free_mib: self.min_free_mib,
         };
         let node = Node::start(plan)?;
         let ending = node.ending();

@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod lake_readers;
 pub mod lake_services;
 pub mod proxy;
+pub mod rest_lake;
 pub mod schedule;
 pub mod server;
 pub mod small_disk;

@@ -231,6 +231,10 @@ impl<'a> Schedule<'a> {
         let mut arguments =
             vec!["serve".to_owned(), "--listen".to_owned(), "127.0.0.1:0".to_owned()];
         arguments.extend(["--kafka-canary".to_owned(), "off".to_owned()]);
+        if self.kind == Kind::SmallDisk {
+            // It is to fill up.
+            arguments.extend(["--min-free-mib".to_owned(), "0".to_owned()]);
+        }
         arguments.extend(self.arguments(&self.reads));
         Server::spawn_in(&self.place, arguments)
     }

@@ -72,14 +72,14 @@ impl ProcessError {
 
     /// Is it for want of space?
     pub fn is_disk_full(&self) -> bool {
-        matches!(self.of_store(), Some(StoreError::DiskFull { .. }))
+        matches!(self.of_store(), Some(StoreError::DiskFull { .. } | StoreError::DiskLow { .. }))
     }
 
     /// Can giving the same batch again help without anybody changing anything?
     pub fn retry(&self) -> bool {
         match self.of_store() {
             Some(StoreError::Failed { retry, .. }) => *retry,
-            Some(StoreError::DiskFull { .. }) => true,
+            Some(StoreError::DiskFull { .. } | StoreError::DiskLow { .. }) => true,
             Some(StoreError::Corrupt(_)) | None => false,
         }
     }
@@ -170,6 +170,11 @@ impl Processor {
     /// Where the time of all commits so far went.
     pub fn commit_times(&self) -> CommitTimes {
         self.store.commit_times()
+    }
+
+    /// Would the store refuse a batch now?
+    pub fn ready(&mut self) -> Result<(), ProcessError> {
+        Ok(self.store.ready()?)
     }
 
     /// Tells the store that no batch is waiting.

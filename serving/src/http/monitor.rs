@@ -85,6 +85,11 @@ impl PipelineMonitor {
                 touch.newest = touch.newest.max(Some(*newest));
             }
         }
+        self.ready();
+    }
+
+    /// The store takes batches, again if it did not before.
+    pub fn ready(&self) {
         if self.refused.swap(false, Ordering::Relaxed) {
             self.running();
         }

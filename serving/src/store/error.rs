@@ -227,7 +227,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: &str) {
         let found = match failed("commit batch", &duckdb_says(text)) {
-            StoreError::DiskFull { .. } => "disk full",
+            StoreError::DiskFull { .. } | StoreError::DiskLow { .. } => "disk full",
             StoreError::Failed { retry: true, .. } => "retry",
             StoreError::Failed { retry: false, .. } => "give up",
             StoreError::Corrupt(_) => "corrupt",

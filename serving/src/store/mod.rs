@@ -21,6 +21,7 @@ mod contract_state;
 pub mod data_dir;
 mod database;
 mod dead_letters;
+mod disk;
 pub mod erase;
 mod error;
 mod extra;
@@ -66,6 +67,7 @@ pub use self::writer::Writer;
 use self::applying::Applying;
 use self::backfill::Backfill;
 use self::backup::Backups;
+use self::disk::Disk;
 use self::erase::{ErasedArchive, Erasures};
 use self::error::refused;
 use self::follow::Following;
@@ -90,6 +92,8 @@ pub struct StoreOptions {
     pub checkpoint_mib: u32,
     /// Write-ahead log, in MiB, beyond which an idle moment is used for a checkpoint.
     pub idle_checkpoint_mib: u32,
+    /// Space, in MiB, that has to stay free on the disk: with less the writer refuses batches.
+    pub keep_free_mib: u32,
     /// Told about long work.
     pub progress: Option<Progress>,
     /// Where the rows are that the journal has given up; without it they cannot be had.
@@ -108,6 +112,7 @@ impl Default for StoreOptions {
             query_time_limit: Duration::from_secs(10),
             checkpoint_mib: 128,
             idle_checkpoint_mib: 16,
+            keep_free_mib: 0,
             progress: None,
             archive: None,
             backfill_beside: false,
@@ -172,7 +177,8 @@ impl Store {
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
         let most_bytes = mebibytes(options.checkpoint_mib);
         let backups = Backups::new(most_bytes);
-        let wal = Wal::of(&file, idle_bytes, most_bytes, backups.clone());
+        let disk = Disk::of(dir.to_path_buf(), mebibytes(options.keep_free_mib));
+        let wal = Wal::of(&file, disk, idle_bytes, most_bytes, backups.clone());
         let store = Self::assemble(conn, tables, domain, &options, Some(wal), backfill, around)?;
         Ok(Self { backups: Some(backups), ..store })
     }

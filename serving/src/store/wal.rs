@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::backup::Backups;
 use super::database;
+use super::disk::{Disk, Shortage, shortage};
 
 /// Free space that a checkpoint must find, beyond four times the log: changed rows bring the
 /// unchanged rows of their row groups along.
@@ -21,6 +22,8 @@ const SPARE_BYTES: u64 = 256 << 20;
 pub(super) struct Wal {
     /// Its file.
     file: PathBuf,
+    /// Where it grows.
+    disk: Disk,
     /// Checkpoint at the first idle moment beyond this many bytes.
     idle_bytes: u64,
     /// Checkpoint before the next commit beyond this many bytes.
@@ -36,14 +39,20 @@ pub(super) enum Due {
     Nothing,
     /// It is time for a checkpoint, and there is room for one.
     Checkpoint,
-    /// It is time for a checkpoint, but the disk is too full.
-    NoRoom,
+    /// The disk is too full for a checkpoint that is due, or for more at all.
+    NoRoom(Shortage),
 }
 
 impl Wal {
     /// The log of the database `file`.
-    pub(super) fn of(file: &Path, idle_bytes: u64, most_bytes: u64, backups: Backups) -> Self {
-        Self { file: database::log_of(file), idle_bytes, most_bytes, backups }
+    pub(super) fn of(
+        file: &Path,
+        disk: Disk,
+        idle_bytes: u64,
+        most_bytes: u64,
+        backups: Backups,
+    ) -> Self {
+        Self { file: database::log_of(file), disk, idle_bytes, most_bytes, backups }
     }
 
     /// What to do when no batch waits.
@@ -53,7 +62,10 @@ impl Wal {
 
     /// What to do before a commit.
     pub(super) fn before_commit(&self) -> Due {
-        self.due(self.most_bytes)
+        match self.disk.shortage() {
+            Some(shortage) => Due::NoRoom(shortage),
+            None => self.due(self.most_bytes),
+        }
     }
 
     /// A commit was made, the last event of the journal is at `position`.
@@ -68,9 +80,11 @@ impl Wal {
 
     fn due(&self, limit: u64) -> Due {
         let bytes = self.bytes();
-        match due(bytes, limit, || self.free_bytes()) {
+        match due(bytes, limit, || self.disk.free_bytes()) {
             Due::Checkpoint
-                if !self.backups.may_checkpoint(bytes, needed(bytes), || self.free_bytes()) =>
+                if !self
+                    .backups
+                    .may_checkpoint(bytes, needed(bytes), || self.disk.free_bytes()) =>
             {
                 Due::Nothing
             }
@@ -82,21 +96,15 @@ impl Wal {
         // No file: everything is in the database file.
         std::fs::metadata(&self.file).map_or(0, |meta| meta.len())
     }
-
-    /// Bytes that this user may still write; `None` where the system does not tell.
-    fn free_bytes(&self) -> Option<u64> {
-        let disk = rustix::fs::statvfs(self.file.parent()?).ok()?;
-        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
 }
 
 fn due(bytes: u64, limit: u64, free_bytes: impl FnOnce() -> Option<u64>) -> Due {
     if bytes <= limit {
         return Due::Nothing;
     }
-    match free_bytes() {
-        Some(free) if free < needed(bytes) => Due::NoRoom,
-        _ => Due::Checkpoint,
+    match shortage(free_bytes(), needed(bytes)) {
+        Some(shortage) => Due::NoRoom(shortage),
+        None => Due::Checkpoint,
     }
 }
 
@@ -120,7 +128,7 @@ mod tests {
         check(0, Some(0), Due::Nothing);
         check(1_000, Some(0), Due::Nothing);
         check(1_001, Some(room), Due::Checkpoint);
-        check(1_001, Some(room - 1), Due::NoRoom);
+        check(1_001, Some(room - 1), Due::NoRoom(Shortage { free: room - 1, needed: room }));
         check(1_001, None, Due::Checkpoint);
         check(u64::MAX, Some(u64::MAX), Due::Checkpoint);
     }

@@ -447,7 +447,7 @@ impl ServingStore for Writer {
             Due::Nothing => {}
             // A reader in its way makes it wait for the next commit; anything worse stops this one.
             Due::Checkpoint => drop(self.checkpoint()),
-            Due::NoRoom => return Err(StoreError::DiskFull { context: "commit batch".into() }),
+            Due::NoRoom(shortage) => return Err(shortage.failure("commit batch")),
         }
         // After the clock, and after the commit before even if the clock was set back.
         let applying = self.applying.clone();
@@ -468,11 +468,18 @@ impl ServingStore for Writer {
         Ok(())
     }
 
+    fn ready(&mut self) -> Result<(), StoreError> {
+        match self.wal.as_ref().map_or(Due::Nothing, Wal::before_commit) {
+            Due::NoRoom(shortage) => Err(shortage.failure("take events")),
+            Due::Nothing | Due::Checkpoint => Ok(()),
+        }
+    }
+
     fn idle(&mut self) -> Result<(), StoreError> {
         match self.wal.as_ref().map_or(Due::Nothing, Wal::when_idle) {
             Due::Checkpoint => self.checkpoint(),
             // Without room it waits; a commit that cannot wait says so.
-            Due::Nothing | Due::NoRoom => Ok(()),
+            Due::Nothing | Due::NoRoom(_) => Ok(()),
         }
     }
 

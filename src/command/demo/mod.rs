@@ -76,6 +76,7 @@ impl Demo {
             lake: LakeCatalog::Local,
             maintain_every: None,
             retention: RetentionPolicy::default(),
+            min_free_mib: super::serve::MIN_FREE_MIB,
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use iceberg::spec::SchemaRef;
 use iceberg::table::Table;
 use iceberg::{
     Catalog, CatalogBuilder, Error, ErrorKind, Namespace, NamespaceIdent, Result, TableCommit,
@@ -23,6 +24,7 @@ use iceberg_storage_opendal::OpenDalStorageFactory;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
 use super::local_fs::{DurableLocalFsFactory, create_dirs};
+use super::lost::gone;
 use super::position::{Found, may_append};
 use super::rest::RestCatalogConfig;
 
@@ -104,11 +106,13 @@ pub(super) trait Hooks: Debug + Send + Sync {
     }
 }
 
-/// Lets a writer load a table only where it left it.
+/// Lets a writer load a table only where it left it, with the columns that its files have.
 #[derive(Debug)]
 pub(super) struct Fence {
     /// The position that the writer left; `None` before its first commit.
     pub expected: Option<i64>,
+    /// The schema by which it wrote.
+    pub schema: SchemaRef,
 }
 
 #[async_trait]
@@ -116,15 +120,15 @@ impl Hooks for Fence {
     async fn load_table(&self, inner: &dyn Catalog, table: &TableIdent) -> Result<Table> {
         let table = inner.load_table(table).await?;
         let found = Found::of(table.metadata());
-        if may_append(self.expected, found) {
-            Ok(table)
-        } else {
-            // Not retryable: between this check and the commit the catalog's compare-and-swap
-            // guards, so a moved table stays moved.
-            Err(Error::new(
-                ErrorKind::PreconditionFailed,
-                format!("expected the table at {:?}, found {found:?}", self.expected),
-            ))
+        // Not retryable: between these checks and the commit the catalog's compare-and-swap
+        // guards, so a moved table stays moved.
+        let refused = |message| Err(Error::new(ErrorKind::PreconditionFailed, message));
+        if !may_append(self.expected, found) {
+            return refused(format!("expected the table at {:?}, found {found:?}", self.expected));
+        }
+        match gone(&self.schema, table.metadata().current_schema()) {
+            Some(column) => refused(format!("the table has no column `{column}` any more")),
+            None => Ok(table),
         }
     }
 }

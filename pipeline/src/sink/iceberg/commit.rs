@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::catalog::{Fence, Hooked};
 use super::error::LakeError;
+use super::lost;
 use super::position::{self, Found, Settlement, contains_commit, settle};
 use crate::fail_point;
 
@@ -79,17 +80,22 @@ pub(super) async fn commit(
     match settle(committed, pending.previous, found) {
         Settlement::Committed => Ok(now),
         Settlement::NotCommitted => {
+            let before = table.metadata().current_schema();
+            lost::refuse_gone(name, before, now.metadata().current_schema())?;
             let error = attempt.err().unwrap_or_else(|| {
                 Error::new(ErrorKind::Unexpected, "the catalog reported success, the table says no")
             });
             Err(LakeError::catalog(format!("commit to lake table `{name}`"))(error))
         }
         Settlement::Fenced => Err(match found {
-            Found::At(found) => LakeError::Fenced {
-                table: name.to_owned(),
-                expected: pending.previous.unwrap_or(0),
-                found,
-            },
+            Found::At(found) => {
+                let (table, expected) = (name.to_owned(), pending.previous.unwrap_or(0));
+                if found < expected {
+                    LakeError::SetBack { table, expected, found }
+                } else {
+                    LakeError::Fenced { table, expected, found }
+                }
+            }
             Found::Empty | Found::Unmarked => LakeError::Foreign {
                 table: name.to_owned(),
                 problem: format!("has lost the position {:?} of its last commit", pending.previous),
@@ -103,7 +109,9 @@ async fn append(
     table: &Table,
     pending: &Pending,
 ) -> iceberg::Result<Table> {
-    let fenced = Hooked { inner: Arc::clone(catalog), hooks: Fence { expected: pending.previous } };
+    let schema = table.metadata().current_schema().clone();
+    let hooks = Fence { expected: pending.previous, schema };
+    let fenced = Hooked { inner: Arc::clone(catalog), hooks };
     let transaction = Transaction::new(table);
     // File names are unique by construction; the check would read every manifest.
     let append = transaction

@@ -79,6 +79,33 @@ pub enum LakeError {
         /// What is wrong, as a verb phrase.
         problem: String,
     },
+    /// Somebody dropped or renamed a column that the contracts still have.
+    #[error(
+        "column `{column}` of lake table `{table}` was dropped or renamed by somebody else: make schema \
+         {schema} of the table its current one again, or give the field another name in its \
+         contract, then start again; until then its events wait in the journal"
+    )]
+    LostColumn {
+        /// The table.
+        table: String,
+        /// The column, with its path.
+        column: String,
+        /// Id of the newest schema that has it.
+        schema: i32,
+    },
+    /// Somebody set the table back to an older snapshot.
+    #[error(
+        "lake table `{table}` was set back by somebody else, from position {expected} to {found}: start \
+         this process again, and it writes the events after {found} anew from the journal"
+    )]
+    SetBack {
+        /// The table.
+        table: String,
+        /// Position that this writer left.
+        expected: i64,
+        /// Position that the table has.
+        found: i64,
+    },
     /// Somebody else committed to the table: going on could write events twice.
     #[error(
         "lake table `{table}` was moved by another writer: expected it at position {expected}, \
@@ -148,6 +175,8 @@ impl LakeError {
             | Self::TypeChanged { .. }
             | Self::Foreign { .. }
             | Self::Owned { .. }
+            | Self::LostColumn { .. }
+            | Self::SetBack { .. }
             | Self::Fenced { .. }
             | Self::AheadOfJournal { .. }
             | Self::NoHistory { .. }

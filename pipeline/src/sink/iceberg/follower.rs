@@ -401,6 +401,7 @@ impl Follower {
                         if retry == Retry::Never {
                             tracing::error!(table = followed.table.name(), error = %message, "lake table halted");
                             followed.halted = Some(message.clone());
+                            self.status.forget_complete();
                         }
                         errors.push((message, retry));
                     }

@@ -294,10 +294,10 @@ impl Kept {
         columns: Option<&[&str]>,
     ) -> Result<Option<TableScan>, LakeError> {
         let failed = || LakeError::catalog(format!("read lake table `{}`", self.definition.name));
-        let Some(snapshot) = self.table.metadata().current_snapshot_id() else {
-            return Ok(None);
-        };
-        let known = self.table.current_schema_ref();
+        let metadata = self.table.metadata();
+        let Some(snapshot) = metadata.current_snapshot() else { return Ok(None) };
+        // The snapshot's own: a column that was added since, or dropped, is of no file of it.
+        let known = snapshot.schema(metadata).map_err(failed())?;
         let wanted = self.definition.columns.iter().filter(|column| {
             columns.is_none_or(|columns| columns.contains(&column.journal.as_str()))
         });
@@ -308,7 +308,7 @@ impl Kept {
         let scan = self
             .table
             .scan()
-            .snapshot_id(snapshot)
+            .snapshot_id(snapshot.snapshot_id())
             .select(there)
             .with_filter(predicate)
             .with_batch_size(Some(BATCH_ROWS))

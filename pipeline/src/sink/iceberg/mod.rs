@@ -30,6 +30,7 @@ mod layout;
 mod ledger;
 mod listing;
 mod local_fs;
+mod lost;
 mod maintain;
 mod nulls;
 mod partition;

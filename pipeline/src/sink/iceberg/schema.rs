@@ -395,6 +395,14 @@ pub(super) struct Addition {
 }
 
 impl Addition {
+    /// Its name, with those of the structs and lists that it is in.
+    pub(super) fn path(&self) -> String {
+        match &self.parent {
+            None => self.field.name.clone(),
+            Some(parent) => format!("{parent}.{}", self.field.name),
+        }
+    }
+
     /// The library's form of it.
     pub(super) fn to_add_column(&self) -> AddColumn {
         let ty = (*self.field.field_type).clone();

@@ -116,6 +116,11 @@ impl SharedStatus {
         remember(&mut self.2.lock().unwrap_or_else(PoisonError::into_inner), point);
     }
 
+    /// A table is not what it was: nothing is given up for what it once had.
+    pub(super) fn forget_complete(&self) {
+        self.2.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The points that are remembered, oldest first.
     pub(super) fn complete(&self) -> Vec<Complete> {
         let points = self.2.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,13 +22,13 @@ use uuid::Uuid;
 use super::cadence::Cadence;
 use super::commit::{Pending, commit};
 use super::config::LakeConfig;
-use super::error::LakeError;
+use super::error::{LakeError, Retry};
 use super::layout;
 use super::position::{self, Found, OWNER, Start, choose_start};
 use super::rows::Projection;
 use super::schema::{RowSource, TableDefinition};
 use super::writer::{TableWriter, remove};
-use super::{ledger, nulls};
+use super::{ledger, lost, nulls};
 use crate::source::Limits;
 use crate::store::{Journal, Ledger};
 use crate::{clock, fail_point};
@@ -67,6 +67,19 @@ struct Opened {
     /// without a row for this table make no snapshot.
     covered: i64,
     watermark: Option<i64>,
+}
+
+impl Opened {
+    /// The table as it is after a commit. Somebody may have given it other columns meanwhile.
+    fn changes_to(&mut self, table: Table, definition: &TableDefinition) -> Result<(), LakeError> {
+        let (before, now) = (self.table.metadata(), table.metadata());
+        if before.current_schema_id() != now.current_schema_id() {
+            lost::refuse_gone(&definition.name, before.current_schema(), now.current_schema())?;
+            self.projection = projection(definition, now)?;
+        }
+        self.table = table;
+        Ok(())
+    }
 }
 
 /// Rows of one read of the journal.
@@ -187,7 +200,7 @@ impl TableFollower {
                     position = pending.position,
                     "committed to the lake"
                 );
-                opened.table = table;
+                opened.changes_to(table, &self.definition)?;
                 opened.committed = Some(pending.position);
                 opened.covered = opened.covered.max(pending.position);
                 opened.watermark = pending.watermark;
@@ -196,8 +209,12 @@ impl TableFollower {
                 shared.check_stop()
             }
             Err(error) => {
-                if matches!(error, LakeError::Fenced { .. } | LakeError::Foreign { .. }) {
-                    remove(opened.table.file_io(), &pending.files).await;
+                // Nobody tries again with these files. When a column is gone an attempt without
+                // an answer may still take effect, on the head that we know: then they are needed.
+                if error.retry() == Retry::Never {
+                    if !matches!(error, LakeError::LostColumn { .. }) {
+                        remove(opened.table.file_io(), &pending.files).await;
+                    }
                     self.pending = None;
                 }
                 Err(error)
@@ -368,19 +385,27 @@ async fn open(
             });
         }
     };
-    let arrow = schema_to_arrow_schema(table.metadata().current_schema())
-        .map_err(LakeError::catalog(format!("read the schema of lake table `{name}`")))?;
-    let projection = Projection::new(Arc::new(arrow), |column| {
-        let column = definition.columns.iter().find(|c| c.name == column)?;
-        Some(column.journal.clone())
-    });
     Ok(Opened {
-        projection,
+        projection: projection(definition, table.metadata())?,
         committed: found.position(),
         covered,
         watermark: position::watermark(table.metadata()),
         table,
     })
+}
+
+/// From journal rows to rows of the table.
+fn projection(
+    definition: &TableDefinition,
+    metadata: &TableMetadata,
+) -> Result<Projection, LakeError> {
+    let name = &definition.name;
+    let arrow = schema_to_arrow_schema(metadata.current_schema())
+        .map_err(LakeError::catalog(format!("read the schema of lake table `{name}`")))?;
+    Ok(Projection::new(Arc::new(arrow), |column| {
+        let column = definition.columns.iter().find(|c| c.name == column)?;
+        Some(column.journal.clone())
+    }))
 }
 
 async fn load_or_create(
@@ -434,6 +459,7 @@ async fn evolve(
     if additions.is_empty() {
         return Ok(table);
     }
+    lost::refuse(definition, table.metadata(), &additions)?;
     let name = &definition.name;
     let failed = || LakeError::catalog(format!("add columns to lake table `{name}`"));
     let transaction = Transaction::new(&table);

@@ -36,7 +36,7 @@ impl Writer {
                 drop(self.checkpoint());
                 return Ok(store::Backfill::Done);
             }
-            Due::NoRoom => return Ok(store::Backfill::Waiting),
+            Due::NoRoom(_) => return Ok(store::Backfill::Waiting),
         }
         let (done, until) = (task.done, task.until);
         match &task.work {

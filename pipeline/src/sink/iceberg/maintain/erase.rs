@@ -32,6 +32,7 @@ use crate::erase::letters::{ERASED_DETAIL, Letter};
 use crate::fail_point;
 use crate::sink::iceberg::config::LakeConfig;
 use crate::sink::iceberg::error::LakeError;
+use crate::sink::iceberg::lost;
 use crate::sink::iceberg::partition::Partitioner;
 use crate::sink::iceberg::publish::Publisher;
 use crate::sink::iceberg::rows::{Projection, adapt};
@@ -115,6 +116,11 @@ impl Run<'_> {
         let mut replaced = HashSet::new();
         for _ in 0..PASSES {
             let table = self.load(ident).await?;
+            // Files that are written anew would lose its values, of everybody.
+            if let Some(snapshot) = table.metadata().current_snapshot() {
+                let before = snapshot.schema(table.metadata()).map_err(failed())?;
+                lost::refuse_gone(name, &before, table.metadata().current_schema())?;
+            }
             let live = live(&table, self.maintenance.target_file_bytes).await.map_err(failed())?;
             let mut paths: Vec<&String> = live.files.keys().collect();
             paths.sort();

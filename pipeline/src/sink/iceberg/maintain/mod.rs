@@ -42,6 +42,7 @@ use self::rewrite::Job;
 use super::catalog;
 use super::config::LakeConfig;
 use super::error::LakeError;
+use super::lost;
 use super::partition::{self, Part};
 use super::publish::{Published, Publisher};
 use super::writer::{ROW_GROUP_BYTES, properties};
@@ -245,6 +246,13 @@ impl Run<'_> {
         let mut report = TableReport { table: name.to_owned(), ..TableReport::default() };
         let live = live(&table, self.maintenance.target_file_bytes).await.map_err(failed())?;
         (report.before, report.after) = (live.size, live.size);
+        if let Some(column) = lost::dropped(table.metadata()).map_err(failed())? {
+            // To write its rows anew would take the values for good, before anybody has decided.
+            report.skipped.push(format!(
+                "column `{column}` was dropped or renamed by somebody else and nothing was written since"
+            ));
+            return Ok(report);
+        }
 
         let target = self.maintenance.target_file_bytes;
         let settled = i64::try_from(self.maintenance.settled_after.as_millis()).unwrap_or(i64::MAX);
