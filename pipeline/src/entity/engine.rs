@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use contracts::model::{Domain, Entity, EntityInput, Relation, column};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 
 use super::fold::{Contribution, Order, Removed};
 use super::input::InputRows;
@@ -281,23 +281,14 @@ impl Engine {
         let new = InputRows::new(input, &layout, &after)?;
         let old = before.clone();
         let old = old.as_ref().map(|rows| InputRows::new(input, &layout, rows)).transpose()?;
-        let stored: HashMap<u32, usize> = batch.entities[source]
-            .touched
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| entry.before.is_some())
-            .enumerate()
-            .map(|(old_row, (row, _))| (row as u32, old_row))
-            .collect();
-
+        let entries = &batch.entities[source].touched.entries;
         let unfolded = self.unfolded[index];
-        let changes: Vec<Change> = (0..new.len())
-            .map(|row| {
-                let old_row = stored.get(&(row as u32)).copied();
-                let before =
-                    old.as_ref().zip(old_row).and_then(|(old, row)| given(old, row, unfolded));
-                Change { before, after: given(&new, row, unfolded) }
+        let pairs = pairs(&self.domain.entities[source], entries, new.len());
+        let changes: Vec<Change> = pairs
+            .into_iter()
+            .map(|(before, after)| Change {
+                before: old.as_ref().zip(before).and_then(|(old, row)| given(old, row, unfolded)),
+                after: after.and_then(|row| given(&new, row, unfolded)),
             })
             .collect();
         let keys = changes
@@ -349,7 +340,12 @@ impl Engine {
         }
         let mut again: Vec<u32> = again.into_iter().collect();
         again.sort_unstable();
-        refold(touched, &again, &layout, input, source, &after, unfolded, store)
+        // Also rows that are gone: the store still has them.
+        let entries = &batch.entities[source].touched.entries;
+        let superseded: HashSet<EntityKey> =
+            entries.iter().map(|entry| entry.key.clone()).collect();
+        let touched = &mut batch.entities[index].touched;
+        refold(touched, &again, &layout, input, source, &after, superseded, unfolded, store)
     }
 
     /// The slot of each key's state in `touched`; states that are not there are taken from the
@@ -434,6 +430,29 @@ fn is_over_entity(entity: &Entity) -> bool {
     entity.inputs.iter().any(|input| matches!(input.relation, Relation::Entity(_)))
 }
 
+/// Which row before and which row after each changed row of `entity` has: not every one was there, and one
+/// that nothing names any more is gone. Rows that were not changed but are given, `count` of them, have
+/// no row before.
+fn pairs(
+    entity: &Entity,
+    entries: &[TouchedState],
+    count: usize,
+) -> Vec<(Option<usize>, Option<usize>)> {
+    if entries.is_empty() {
+        return (0..count).map(|row| (None, Some(row))).collect();
+    }
+    let over_entity = is_over_entity(entity);
+    let (mut before, mut after) = (0.., 0..);
+    entries
+        .iter()
+        .map(|entry| {
+            let stays = !over_entity || entry.state.sources > 0;
+            let before = entry.before.is_some().then(|| before.next()).flatten();
+            (before, stays.then(|| after.next()).flatten())
+        })
+        .collect()
+}
+
 /// What a changed source row gave before and gives now.
 struct Change {
     before: Option<Given>,
@@ -475,7 +494,7 @@ fn given(view: &InputRows<'_>, row: usize, unfolded: Unfolded) -> Option<Given> 
 }
 
 /// Folds the states in `slots` again from all current rows of the source entity: those of this
-/// transaction, and for the others what the store has.
+/// transaction (`after`), and for all but the `superseded` what the store has.
 #[allow(clippy::too_many_arguments)]
 fn refold(
     touched: &mut Touched,
@@ -484,6 +503,7 @@ fn refold(
     input: &EntityInput,
     source: usize,
     after: &RecordBatch,
+    mut superseded: HashSet<EntityKey>,
     unfolded: Unfolded,
     store: &mut dyn ServingStore,
 ) -> Result<(), FoldError> {
@@ -499,14 +519,16 @@ fn refold(
             .ok_or_else(|| FoldError::column(name, "it is not in the entity's rows"))
     };
     let (tenants, own_keys) = (column_of(after, column::TENANT)?, column_of(after, column::KEY)?);
-    let superseded: HashSet<(&str, &str)> =
-        (0..after.num_rows()).map(|row| (tenants.value(row), own_keys.value(row))).collect();
+    let given = (0..after.num_rows())
+        .map(|row| KeyRef { tenant: tenants.value(row), key: own_keys.value(row) }.owned());
+    superseded.extend(given);
 
     let mut fold = |rows: &RecordBatch, skip_superseded: bool| -> Result<(), FoldError> {
         let view = InputRows::new(input, layout, rows)?;
         let (tenants, own_keys) = (column_of(rows, column::TENANT)?, column_of(rows, column::KEY)?);
         for row in 0..view.len() {
-            if skip_superseded && superseded.contains(&(tenants.value(row), own_keys.value(row))) {
+            let own = KeyRef { tenant: tenants.value(row), key: own_keys.value(row) };
+            if skip_superseded && superseded.contains(&own) {
                 continue;
             }
             if unfolded.contains(view.order(row).seq) {

@@ -55,7 +55,18 @@ impl Replay {
 
     /// Indices of the families to feed.
     pub fn wants(&self) -> Vec<usize> {
-        let inputs = &self.domain.entities[self.chain[0]].inputs;
+        Self::wants_of(&self.domain, self.chain[0])
+    }
+
+    /// Indices of the families that an entity, or the lowest one below it, is folded from.
+    pub fn wants_of(domain: &Domain, entity: usize) -> Vec<usize> {
+        let mut inputs = &domain.entities[entity].inputs;
+        while let Some(below) = inputs.iter().find_map(|input| match input.relation {
+            Relation::Entity(below) => Some(below),
+            _ => None,
+        }) {
+            inputs = &domain.entities[below].inputs;
+        }
         let mut families: Vec<usize> = inputs
             .iter()
             .filter_map(|input| match input.relation {

@@ -9,15 +9,16 @@ use std::sync::Arc;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use contracts::model::{Computed, EnrichValue, Entity, Family, column};
+use contracts::model::{Computed, Domain, EnrichValue, Entity, Family, column};
 use duckdb::{Connection, params};
+use pipeline::entity::Replay;
 use pipeline::erase;
 use pipeline::overlay::Overlay;
 use pipeline::store::StoreError;
 use pipeline::{entity, fail_point};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::contract_state::{self, Definition, Fill, Key};
+use super::contract_state::{self, Definition, Definitions, Fill, Key, Role};
 use super::error::{failed, refused};
 use super::schema::{Table, column_definition, column_list, quoted, stored_columns};
 use super::{absent, extra, in_transaction, rows};
@@ -145,7 +146,7 @@ impl Job<'_> {
     }
 
     /// The column by which rows are taken in order.
-    fn position(&self) -> &'static str {
+    pub(super) fn position(&self) -> &'static str {
         if self.entity.is_some() { column::UPDATED_SEQ } else { column::SEQ }
     }
 
@@ -361,4 +362,27 @@ pub(super) fn target<'a>(definitions: impl IntoIterator<Item = &'a Definition>) 
         .map(|definition| serde_json::to_string(&definition.columns).unwrap_or_default())
         .collect();
     format!("{:016x}", xxh3_64(columns.concat().as_bytes()))
+}
+
+/// Names what entities are folded from and how: `definitions` of the entities, and what the events below
+/// the first one are made of. Whoever goes on under another name begins anew.
+pub(super) fn fold_target<'a>(
+    domain: &Domain,
+    entity: usize,
+    definitions: impl IntoIterator<Item = &'a Definition>,
+    wanted: &Definitions,
+) -> String {
+    let mut text = String::new();
+    for definition in definitions {
+        text.push_str(&definition.hash);
+        text.push_str(&serde_json::to_string(&definition.columns).unwrap_or_default());
+    }
+    for family in Replay::wants_of(domain, entity) {
+        let columns = &wanted[&contract_state::event_key(&domain.families[family])].columns;
+        // Computed columns are named by what they hold, and others come and go.
+        for column in columns.iter().filter(|column| column.role != Role::Computed) {
+            text.push_str(&serde_json::to_string(column).unwrap_or_default());
+        }
+    }
+    format!("{:016x}", xxh3_64(text.as_bytes()))
 }

@@ -142,7 +142,9 @@ fn tasks(
     for task in &mut tasks {
         let Work::Fold { entities, .. } = &task.work else { continue };
         let keys = entities.iter().map(|e| contract_state::entity_key(&domain.entities[*e]));
-        let target = fill::target(keys.map(|key| &wanted[&key]).collect::<Vec<_>>());
+        let keys: Vec<_> = keys.collect();
+        let target =
+            fill::fold_target(domain, entities[0], keys.iter().map(|key| &wanted[key]), wanted);
         match begun.remove(&task.table) {
             Some(fill::Begun { target: of, done_seq, until_seq: Some(until) }) if of == target => {
                 (task.done, task.until) = (done_seq, until);

@@ -172,10 +172,18 @@ impl Backfill {
         self.progress.clone()
     }
 
+    /// Is nothing left to do?
+    pub(super) fn is_done(&self) -> bool {
+        self.current >= self.tasks.len()
+    }
+
     /// What must not be recorded yet.
     pub(super) fn waiting(&self) -> BTreeSet<Key> {
         let tables = self.tasks[self.current..].iter().flat_map(|task| task.keys(&self.domain));
-        let metrics = self.progress.look(|state| state.metrics.keys().copied().collect::<Vec<_>>());
+        let metrics = self.progress.look(|state| {
+            let waits = |(_, on): &(&usize, &Vec<usize>)| on.iter().any(|task| !state.ended[*task]);
+            state.metrics.iter().filter(waits).map(|(metric, _)| *metric).collect::<Vec<_>>()
+        });
         let metrics = metrics.into_iter().map(|metric| metric_key(&self.domain.metrics[metric]));
         tables.chain(metrics).collect()
     }

@@ -22,22 +22,37 @@ use crate::store::writer::Writer;
 /// How long the lake is left alone after it could not be read.
 const LAKE_PAUSE: Duration = Duration::from_secs(5);
 
+/// Rows of one table in one slice.
+const MOST_ROWS: i64 = if cfg!(test) { 10 } else { 32_768 };
+
 impl Writer {
     /// Does one slice, or gives the rows of one to fold.
     pub(in crate::store) fn backfill_slice(&mut self) -> Result<store::Backfill, StoreError> {
         self.backfill.began = Instant::now();
+        if self.backfill.is_done() {
+            return Ok(store::Backfill::Nothing);
+        }
+        match self.wal_due() {
+            Due::Nothing => {}
+            // A reader in its way makes it wait for the next one; a slice does not, as no batch does.
+            Due::Checkpoint if self.checkpoint().is_ok() => return Ok(store::Backfill::Done),
+            Due::Checkpoint => {}
+            Due::NoRoom(_) => {
+                let problem = "the disk is almost full".to_owned();
+                self.backfill.progress.change(|state| state.problem = Some(problem));
+                return Ok(store::Backfill::Waiting);
+            }
+        }
+        let slice = self.slice();
+        slice.inspect_err(|error| {
+            self.backfill.progress.change(|state| state.problem = Some(error.to_string()));
+        })
+    }
+
+    fn slice(&mut self) -> Result<store::Backfill, StoreError> {
         let Some(task) = self.backfill.tasks.get(self.backfill.current) else {
             return Ok(store::Backfill::Nothing);
         };
-        match self.wal_due() {
-            Due::Nothing => {}
-            Due::Checkpoint => {
-                // A reader in its way makes it wait for the next one.
-                drop(self.checkpoint());
-                return Ok(store::Backfill::Done);
-            }
-            Due::NoRoom(_) => return Ok(store::Backfill::Waiting),
-        }
         let (done, until) = (task.done, task.until);
         match &task.work {
             Work::Fill { relation, fill } => {
@@ -47,10 +62,11 @@ impl Writer {
                     Filled::Ingest | Filled::Entity(_) => 0,
                 };
                 let done = done.max(given_up.min(until));
-                let slice = until.min(done.saturating_add(self.backfill.seqs));
                 let backfill = &self.backfill;
                 let job =
                     job(relation, fill, &backfill.domain, &self.tables, &backfill.definitions);
+                let slice = until.min(done.saturating_add(backfill.seqs));
+                let slice = self.not_too_many(&job.table.name, job.position(), done, slice)?;
                 job.step(&self.conn, done, slice, || backfill.note(&self.conn, slice))?;
                 self.backfill.noted(slice);
                 Ok(store::Backfill::Done)
@@ -91,6 +107,7 @@ impl Writer {
     ) -> Result<(StretchRows, i64), StoreError> {
         let table = &self.tables.entities[entity];
         let slice = until.min(after.saturating_add(self.backfill.seqs));
+        let slice = self.not_too_many(&table.name, column::UPDATED_SEQ, after, slice)?;
         let fields = table.schema.fields().iter();
         let fields = fields.filter(|field| field.name() != column::STATE).cloned();
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -121,6 +138,10 @@ impl Writer {
         let trimmed = self.horizon.get().filter(|trimmed| after < trimmed.seq);
         let Some(trimmed) = trimmed else {
             let mut found = Vec::new();
+            for family in &families {
+                let table = &self.tables.families[*family].name;
+                slice = self.not_too_many(table, column::SEQ, after, slice)?;
+            }
             for family in families {
                 let table = &self.tables.families[family];
                 let columns = columns_to_fold(contract, family);
@@ -162,6 +183,30 @@ impl Writer {
         self.backfill.lake_pause = Some(Instant::now() + LAKE_PAUSE);
         self.backfill.progress.change(|state| state.problem = Some(problem));
         Ok(None)
+    }
+
+    /// The end of a slice that has no more than [`MOST_ROWS`] rows of the table, unless one position
+    /// has more: positions may be empty for a long time, and then they are not.
+    fn not_too_many(
+        &self,
+        table: &str,
+        by: &str,
+        after: i64,
+        until: i64,
+    ) -> Result<i64, StoreError> {
+        if until - after <= MOST_ROWS {
+            return Ok(until);
+        }
+        let (by, table) = (quoted(by.trim_matches('"')), quoted(table));
+        let sql = format!(
+            "select min(at) from (select {by} as at from {table} where {by} > {after} and {by} <= {until} \
+             order by at limit 1 offset {MOST_ROWS})"
+        );
+        let end: Option<i64> = self
+            .conn
+            .query_row(&sql, [], |row| row.get(0))
+            .map_err(|e| failed("see how many old rows there are", &e))?;
+        Ok(end.unwrap_or(until))
     }
 
     fn select(

@@ -51,7 +51,7 @@ impl Writer {
     /// Erases in one transaction what the store has of the subject, and notes what is left to be done.
     /// A dry run does the same and takes it back.
     pub fn erase(&mut self, request: &EraseRequest) -> Result<Erasure, EraseFailure> {
-        if !self.backfill.waiting().is_empty() {
+        if !self.backfill.is_done() {
             return Err(EraseFailure::Backfilling);
         }
         let domain = Arc::clone(self.erasures.domain());

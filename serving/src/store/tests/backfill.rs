@@ -19,8 +19,10 @@ use pipeline::source::Limits;
 use pipeline::store::Journal;
 use proptest::prelude::*;
 
-use super::changed::{DEPOT, PARCEL, PARCEL_V1, SENDER, domain, lines, same, table, texts};
-use super::fixture::child;
+use super::changed::{
+    DEPOT, PARCEL, PARCEL_V1, SENDER, domain, dump, lines, process, same, table, texts,
+};
+use super::fixture::{self, child};
 use crate::cache::Cache;
 use crate::metric::MetricEngine;
 use crate::question::{EntityQuestion, MetricQuestion, ReadError};
@@ -575,6 +577,35 @@ fn what_was_begun_is_finished_or_forgotten_by_who_opens_it_otherwise() {
     world.open();
     world.check_old();
     world.check_new();
+}
+
+#[test]
+fn what_was_begun_under_another_meaning_is_begun_anew() {
+    let parcels = |weight: &str| {
+        format!(
+            "kind: entity\nname: load\nversion: 1\nfrom: [parcel.sent, parcel.moved]\nkey: parcel_id\n\
+             fields: {{weight: {weight}}}\n---\n"
+        )
+    };
+    let with = |load: &str| domain(&[DEPOT, PARCEL_V1, PARCEL, load]);
+    let (first, then) = (with(&parcels("max(weight)")), with(&parcels("min(weight)")));
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines(150);
+    process(dir.path(), &domain(&[DEPOT, PARCEL_V1, PARCEL]), &lines);
+    let options = || StoreOptions { backfill_beside: true, ..StoreOptions::default() };
+    let slices = |domain: &Arc<Domain>, most: usize| {
+        let store = Store::open(dir.path(), Arc::clone(domain), options()).unwrap();
+        let writer = Box::new(store.writer().unwrap());
+        let mut processor = Processor::new(Arc::clone(domain), writer).unwrap();
+        (0..most).take_while(|_| processor.backfill().unwrap() == Backfilled::Some).count()
+    };
+    assert_eq!(slices(&first, 3), 3);
+    // The same fields of the same types, made otherwise.
+    assert!(slices(&then, usize::MAX) > 3);
+    let fresh = tempfile::tempdir().unwrap();
+    process(fresh.path(), &then, &lines);
+    let expected = dump(&fixture::open(fresh.path(), &then), &then);
+    same(&dump(&fixture::open(dir.path(), &then), &then), &expected);
 }
 
 #[test]

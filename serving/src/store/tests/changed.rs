@@ -178,12 +178,22 @@ pub(super) fn process(dir: &Path, domain: &Arc<Domain>, lines: &[String]) {
 
 /// The same in an open store whose writer is not taken.
 pub(super) fn process_in(store: &Store, domain: &Arc<Domain>, lines: &[String]) -> Counts {
+    process_in_batches(store, domain, lines, 50)
+}
+
+/// The same in batches of that many lines.
+pub(super) fn process_in_batches(
+    store: &Store,
+    domain: &Arc<Domain>,
+    lines: &[String],
+    size: usize,
+) -> Counts {
     let mut all = Counts::default();
     let mut processor =
         Processor::new(Arc::clone(domain), Box::new(store.writer().unwrap())).unwrap();
     let mut decoder = Decoder::new(domain);
     let mut offset = 0;
-    for lines in lines.chunks(50) {
+    for lines in lines.chunks(size) {
         let mut bytes = Vec::new();
         let records = lines.iter().enumerate().map(|(i, line)| {
             bytes.extend_from_slice(line.as_bytes());

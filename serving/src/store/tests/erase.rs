@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contracts::model::{Domain, column};
 use pipeline::erase::{EraseError, Eraser, Subject};
@@ -457,8 +458,14 @@ fn while_versions_are_backfilled_nothing_is_erased() {
     let writer = Box::new(store.writer().unwrap());
     let mut processor = Processor::new(Arc::clone(&domain), writer).unwrap();
     while processor.backfill().unwrap() == Backfilled::Some {}
+    // Without a restart.
+    let erasures = store.erasures();
+    let asked = std::thread::spawn(move || erasures.ask(request("C1"), Duration::from_secs(60)));
+    while !asked.is_finished() {
+        processor.tidy().unwrap();
+    }
+    asked.join().unwrap().unwrap();
     drop((processor, store));
-    erase(dir.path(), &domain, "C1");
     let other = tempfile::tempdir().unwrap();
     process(other.path(), &domain, &lines(&without(&records, "C1")));
     let expected = seen(&fixture::open(other.path(), &domain), &domain);

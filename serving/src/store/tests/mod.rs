@@ -6,6 +6,7 @@
 
 mod backfill;
 mod backup;
+mod chain;
 mod changed;
 mod commit;
 mod erase;
