@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use ::contracts::model::Domain;
 use pipeline::erase::{Eraser, Order};
-use pipeline::sink::iceberg::{self, EraseProgress, LakeConfig, LakeFlusher};
-use serving::store::erase::Erasures;
+use pipeline::sink::iceberg::{self, EraseNote, EraseProgress, LakeConfig, LakeFlusher};
+use serving::store::erase::{Erasure, Erasures, drop_unfinished_rebuild};
 use serving::store::{Readers, Store};
 
 use crate::failure::{Context, Failure, chain};
@@ -85,9 +85,9 @@ impl Worker {
                 continue;
             }
             match self.next() {
-                Ok(is_more) => {
+                Ok(()) => {
                     self.erasures.set_problem(None);
-                    (look, pause) = (is_more, FIRST_PAUSE);
+                    (look, pause) = (false, FIRST_PAUSE);
                 }
                 Err(_) if self.is_stopped() => return,
                 Err(problem) => {
@@ -103,19 +103,24 @@ impl Worker {
         }
     }
 
-    /// Does the oldest erasure that is left; tells whether there was one.
-    fn next(&self) -> Result<bool, String> {
-        let pending = self.readers.pending_erasure().map_err(|error| chain(&error))?;
-        let Some((erasure, order)) = pending else { return Ok(false) };
-        let flush = || self.lake.flush(order.until_seq).map_err(|error| chain(&error));
-        flush()?;
+    /// Does the erasures that are left, oldest first; one that cannot be done keeps no other waiting.
+    fn next(&self) -> Result<(), String> {
+        let pending = self.readers.pending_erasures().map_err(|error| chain(&error))?;
+        let mut problem = None;
+        for (erasure, order) in pending {
+            let done = self.one(&erasure, &order);
+            problem = problem.or(done.err());
+        }
+        problem.map_or(Ok(()), Err)
+    }
+
+    fn one(&self, erasure: &Erasure, order: &Order) -> Result<(), String> {
+        self.lake.flush(order.until_seq).map_err(|error| chain(&error))?;
         let stop = || self.is_stopped();
-        match in_lake(&self.config, &self.domain, &order, &stop, &mut |_| {})? {
+        let mut note = |files| self.erasures.note(erasure.id, files).map_err(|error| chain(&error));
+        match in_lake(&self.config, &self.domain, order, &stop, &mut note, &mut |_| {})? {
             None => Err("stopped".to_owned()),
-            Some(rows) => {
-                self.erasures.finish(erasure.id, rows).map_err(|error| chain(&error))?;
-                Ok(true)
-            }
+            Some(rows) => self.erasures.finish(erasure.id, rows).map_err(|error| chain(&error)),
         }
     }
 
@@ -130,10 +135,15 @@ pub(crate) fn in_lake(
     domain: &Arc<Domain>,
     order: &Order,
     stop: &dyn Fn() -> bool,
+    note: &mut EraseNote<'_>,
     progress: &mut dyn FnMut(&EraseProgress),
 ) -> Result<Option<BTreeMap<String, u64>>, String> {
     let eraser = Eraser::resume(Arc::clone(domain), order.clone()).map_err(|error| {
         format!("{error}: it was there when the erasure was asked for; bring its contract back")
     })?;
-    iceberg::erase(config, domain, &eraser, stop, progress).map_err(|error| chain(&error))
+    if let Some(data) = config.dir.parent() {
+        drop_unfinished_rebuild(data)
+            .map_err(|error| format!("remove what an unfinished rebuild has made: {error}"))?;
+    }
+    iceberg::erase(config, domain, &eraser, stop, note, progress).map_err(|error| chain(&error))
 }

@@ -244,10 +244,9 @@ impl Work<'_> {
     fn finish(&mut self) -> Result<(), Failure> {
         let again = "the store is done; run it again to go on with the lake";
         loop {
-            let pending = self.store.readers().pending_erasure();
-            let Some((erasure, order)) = pending.ours(|| "read the erasures".to_owned())? else {
-                return Ok(());
-            };
+            let pending = self.store.readers().pending_erasures();
+            let mut pending = pending.ours(|| "read the erasures".to_owned())?.into_iter();
+            let Some((erasure, order)) = pending.next() else { return Ok(()) };
             let journal: Arc<dyn Journal> = Arc::new(self.store.readers());
             let lake = Lake::spawn(self.config.clone(), journal, Arc::clone(&self.domain))
                 .ours(|| "start the lake".to_owned())?;
@@ -256,11 +255,13 @@ impl Work<'_> {
             flushed.map_err(|error| Failure::ours(chain(&error)).hint(again))?;
             let bar = Bar::new("erase");
             let stop = Arc::clone(&self.stop);
+            let writer = &mut *self.writer;
             let rows = erasing::in_lake(
                 &self.config,
                 &self.domain,
                 &order,
                 &move || stop.load(Ordering::Relaxed),
+                &mut |files| writer.erasing(erasure.id, files).map_err(|error| chain(&error)),
                 &mut |at| bar.step(&at.table, at.done_files, at.total_files),
             );
             bar.finish();

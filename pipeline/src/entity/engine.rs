@@ -67,13 +67,8 @@ impl Engine {
         let has_dependents = (0..domain.entities.len()).map(source_of).collect();
         let looked_up = super::lookup::looked_up(&domain);
         let caches = domain.entities.iter().map(|_| StateCache::new(CACHED_STATES)).collect();
-        let mut known: Vec<Membership> =
-            domain.entities.iter().map(|_| Membership::default()).collect();
-        for (entity, known) in known.iter_mut().enumerate() {
-            store.scan_keys(entity, &mut |hashes| {
-                hashes.iter().for_each(|hash| known.insert(*hash as u64, 0));
-            })?;
-        }
+        let known = (0..domain.entities.len()).map(|entity| known_keys(entity, store));
+        let known = known.collect::<Result<_, _>>()?;
         let mut unfolded = vec![Unfolded::default(); domain.entities.len()];
         for (entity, rows) in store.unfolded() {
             unfolded[entity] = rows;
@@ -106,6 +101,15 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Takes the store as it is now: it has changed otherwise than by what was folded here.
+    pub fn learn_anew(&mut self, store: &mut dyn ServingStore) -> Result<(), StoreError> {
+        self.reset();
+        for entity in 0..self.known.len() {
+            self.known[entity] = known_keys(entity, store)?;
+        }
+        Ok(())
     }
 
     /// Forgets everything that may be ahead of the store. Called when a transaction failed.
@@ -424,6 +428,15 @@ impl Engine {
         let replaced = own.touched.entries.iter().filter(|e| e.stored).map(|e| e.key.clone());
         Ok(Some(EntityRows { entity: entity.index, rows, replaced: replaced.collect() }))
     }
+}
+
+/// The keys of an entity that the store has a row for.
+fn known_keys(entity: usize, store: &mut dyn ServingStore) -> Result<Membership, StoreError> {
+    let mut known = Membership::default();
+    store.scan_keys(entity, &mut |hashes| {
+        hashes.iter().for_each(|hash| known.insert(*hash as u64, 0));
+    })?;
+    Ok(known)
 }
 
 fn is_over_entity(entity: &Entity) -> bool {

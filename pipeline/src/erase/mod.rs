@@ -61,10 +61,13 @@ pub struct Order {
     pub until_letter: i64,
     /// Keys of the entities below that belong to the subject, by level.
     pub below: Vec<BTreeSet<String>>,
+    /// Files of the lake that are to be removed once nothing leads to them.
+    #[serde(default)]
+    pub files: BTreeSet<String>,
 }
 
 /// Why nothing can be erased.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum EraseError {
     /// No contract has the entity.
     #[error("there is no entity `{0}`")]
@@ -74,6 +77,9 @@ pub enum EraseError {
         "no column of any event names a key of entity `{0}`, so its events cannot be told from others"
     )]
     Untraceable(String),
+    /// The entity is folded from others than it was when the erasure was asked for.
+    #[error("entity `{0}` is folded from others than when the erasure was asked for")]
+    Changed(String),
     /// An empty key.
     #[error("the key is empty")]
     NoKey,
@@ -98,7 +104,9 @@ impl Eraser {
         until_seq: i64,
         until_letter: i64,
     ) -> Result<Self, EraseError> {
-        Self::resume(domain, Order { subject, until_seq, until_letter, below: Vec::new() })
+        let order =
+            Order { subject, until_seq, until_letter, below: Vec::new(), files: BTreeSet::new() };
+        Self::resume(domain, order)
     }
 
     /// An eraser that knows what `order` tells, under the contracts of today.
@@ -115,6 +123,9 @@ impl Eraser {
             domain.families.iter().map(|family| Naming::of(&domain, &chain, family)).collect();
         if naming.iter().all(|naming| naming.levels[0].is_empty()) {
             return Err(EraseError::Untraceable(entity.clone()));
+        }
+        if !order.below.is_empty() && order.below.len() != chain.len() - 1 {
+            return Err(EraseError::Changed(entity.clone()));
         }
         order.below.resize_with(chain.len() - 1, BTreeSet::new);
         Ok(Self { domain, order, chain, naming })

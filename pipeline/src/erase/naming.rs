@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use contracts::expr::Expr;
-use contracts::model::{Domain, EnrichValue, Entity, EntityFieldKind, Family, FoldOp, Relation};
+use contracts::model::{
+    ColumnDef, Domain, EnrichValue, Entity, EntityFieldKind, Family, FoldOp, Relation,
+};
+use contracts::types::Type;
 
 /// The columns of one family that tell whose an event is, and what is made null when it is erased.
 #[derive(Debug, Clone)]
@@ -102,7 +105,10 @@ fn columns(
     }
     // A column that is called like the key says the same, unless it is the key of something else.
     let known = family.fields.iter().chain(&family.enriched);
-    if known.clone().any(|column| column.name == entity.key) {
+    let may_be_key = |column: &ColumnDef| {
+        column.name == entity.key && matches!(column.ty, Type::String | Type::Int64)
+    };
+    if known.clone().any(may_be_key) {
         let in_chain = |other: &Entity| chain.iter().any(|level| level.contains(&other.index));
         let others = domain.entities.iter().filter(|other| !in_chain(other));
         let is_other_key = others

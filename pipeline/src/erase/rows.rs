@@ -117,6 +117,12 @@ impl Eraser {
         family: usize,
         rows: &RecordBatch,
     ) -> Result<Vec<(&str, BooleanArray)>, ArrowError> {
+        // Rows of a version that is gone may have been looked up like any other.
+        let contract = &self.domain.families[family];
+        let is_of_version = |found: i64, version: u32| {
+            let mut known = contract.versions.iter();
+            found == i64::from(version) || !known.any(|known| i64::from(known.version) == found)
+        };
         let mut found = Vec::new();
         for lookup in &self.naming[family].lookups {
             let Some(values) = rows.column_by_name(&lookup.column) else { continue };
@@ -128,7 +134,7 @@ impl Eraser {
             let is_of = |row: usize| {
                 in_scope.value(row)
                     && values.is_valid(row)
-                    && versions.is_some_and(|v| v.value(row) == i64::from(lookup.version))
+                    && versions.is_some_and(|v| is_of_version(v.value(row), lookup.version))
                     && keys.is_valid(row)
                     && self.has_key(lookup.level, keys.value(row))
             };
@@ -295,16 +301,30 @@ fn text(family: &Family, rows: &RecordBatch, name: &str) -> Result<StringArray, 
     Ok(cast(&values, &DataType::Utf8)?.as_string::<i32>().clone())
 }
 
-/// The column itself, or the columns that it is computed from.
+/// The column itself and the columns that it is computed from, directly or not, as far as the rows of
+/// the lake have them.
 fn sources<'a>(family: &'a Family, name: &'a str) -> Vec<&'a str> {
-    match family.computed.iter().find(|computed| computed.name == name) {
-        None => vec![name],
-        Some(computed) => {
-            let columns = computed.expr.columns();
-            let known = family.fields.iter().chain(&family.enriched);
-            known.map(|def| def.name.as_str()).filter(|name| columns.contains(*name)).collect()
+    let known = |name: &str| {
+        let mut known = family.fields.iter().chain(&family.enriched);
+        known.find(|def| def.name == name).map(|def| def.name.as_str())
+    };
+    let mut found: Vec<&str> = Vec::new();
+    let mut open = vec![name];
+    while let Some(name) = open.pop() {
+        let column = known(name);
+        if column.is_some_and(|column| found.contains(&column)) {
+            continue;
+        }
+        found.extend(column);
+        let computed = family.computed.iter().filter(|computed| computed.name == name);
+        open.extend(computed.flat_map(|computed| computed.expr.columns()).map(String::as_str));
+        for enrich in family.versions.iter().flat_map(|version| &version.enrich) {
+            if let (true, EnrichValue::Expr(expr)) = (enrich.name == name, &enrich.value) {
+                open.extend(expr.columns().iter().map(String::as_str));
+            }
         }
     }
+    found
 }
 
 fn depends(columns: &BTreeSet<String>, rows: &Overlay) -> bool {

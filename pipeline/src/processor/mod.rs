@@ -186,7 +186,8 @@ impl Processor {
     pub fn tidy(&mut self) -> Result<bool, StoreError> {
         let is_more = self.store.tidy();
         if self.store.take_rewritten() {
-            self.engine.reset();
+            // Keys that it has now may be new to the filter, which says of a key that it is surely new.
+            self.engine.learn_anew(&mut *self.store)?;
         }
         is_more
     }

@@ -43,6 +43,9 @@ pub enum ArchiveError {
         /// What does not fit.
         source: ArrowError,
     },
+    /// The lake still has rows that were erased, and it is not known which.
+    #[error("an erasure that is not done in the lake yet cannot be gone on with: {0}")]
+    Erasing(pipeline::erase::EraseError),
     /// Whoever took the rows wants no more.
     #[error("the reader of the lake stopped")]
     Enough,

@@ -316,6 +316,13 @@ impl Writer {
         Ok(())
     }
 
+    /// After a commit other than of a batch: the log is longer by it.
+    pub(super) fn logged(&self, last_seq: i64) {
+        if let Some(wal) = &self.wal {
+            wal.committed(last_seq);
+        }
+    }
+
     /// Ends a transaction that failed. DuckDB may have ended it already, and says so; that is fine.
     pub(super) fn rollback(&self) {
         let _ = self.conn.execute_batch("rollback");

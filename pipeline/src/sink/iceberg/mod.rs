@@ -54,7 +54,8 @@ pub use follower::{Lake, LakeFlusher, LakeHandle};
 pub use history::{History, HistoryRange, HistoryTable};
 pub use listing::{ColumnInfo, TableInfo, tables};
 pub use maintain::{
-    EraseProgress, MaintainProgress, Maintenance, TableReport, TableSize, erase, maintain,
+    EraseProgress, MaintainProgress, Maintenance, Note as EraseNote, TableReport, TableSize, erase,
+    maintain,
 };
 pub use nulls::absent_bits;
 pub use position::{COMMIT_ID, CONTRACT_VERSION, OWNER, POSITION, PREVIOUS_POSITION, WATERMARK};

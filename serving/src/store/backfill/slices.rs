@@ -199,8 +199,8 @@ impl Writer {
         }
         let (by, table) = (quoted(by.trim_matches('"')), quoted(table));
         let sql = format!(
-            "select min(at) from (select {by} as at from {table} where {by} > {after} and {by} <= {until} \
-             order by at limit 1 offset {MOST_ROWS})"
+            "select min(place) from (select {by} as place from {table} where {by} > {after} and {by} <= {until} \
+             order by place limit 1 offset {MOST_ROWS})"
         );
         let end: Option<i64> = self
             .conn

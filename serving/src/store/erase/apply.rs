@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::{filter, filter_record_batch};
@@ -22,6 +23,7 @@ use super::super::dead_letters::{self, DeadLetterFilter, Page};
 use super::super::error::{failed, refused};
 use super::super::fill::{self, ROW};
 use super::super::schema::{Table, quoted, stored_columns};
+use super::super::wal::Due;
 use super::super::writer::Writer;
 use super::super::{bookkeeping, rows};
 use super::{Asked, EraseFailure, EraseRequest, Erasure, ErasureState, audit};
@@ -30,8 +32,8 @@ use crate::store::Trimmed;
 /// Sequence numbers that are looked through at a time.
 const SEQS_PER_STEP: i64 = if cfg!(test) { 40 } else { 1 << 17 };
 
-/// Dead letters that are looked through at a time.
-const LETTERS_PER_STEP: usize = if cfg!(test) { 5 } else { 1_024 };
+/// Dead letters that are looked through at a time: each may have a megabyte.
+const LETTERS_PER_STEP: usize = if cfg!(test) { 5 } else { 64 };
 
 /// Keys by level, and keys of entities, for statements of this transaction.
 const KEYS: &str = "erase_keys";
@@ -42,7 +44,11 @@ impl Writer {
         let Some(asked) = self.erasures.next() else { return false };
         // Whoever asked may have gone meanwhile.
         match asked {
-            Asked::Erase(request, reply) => drop(reply.send(self.erase(&request))),
+            Asked::Erase(request, given_up, _) if given_up.load(Ordering::Relaxed) => {
+                tracing::debug!(entity = request.subject.entity, "nobody waits for it any more");
+            }
+            Asked::Erase(request, _, reply) => drop(reply.send(self.erase(&request))),
+            Asked::Note(id, files, reply) => drop(reply.send(self.erasing(id, files))),
             Asked::Finish(id, lake_rows, reply) => drop(reply.send(self.erased(id, &lake_rows))),
         }
         true
@@ -53,6 +59,13 @@ impl Writer {
     pub fn erase(&mut self, request: &EraseRequest) -> Result<Erasure, EraseFailure> {
         if !self.backfill.is_done() {
             return Err(EraseFailure::Backfilling);
+        }
+        match self.wal_due() {
+            Due::Nothing => {}
+            Due::Checkpoint => drop(self.checkpoint()),
+            Due::NoRoom(_) => {
+                return Err(StoreError::DiskFull { context: "erase rows".into() }.into());
+            }
         }
         let domain = Arc::clone(self.erasures.domain());
         let until =
@@ -87,6 +100,8 @@ impl Writer {
                 return other.map(|done| done.erasure);
             }
         };
+        // A backup that begins now must not leave it out.
+        self.logged(until);
         let rows: u64 = told.erasure.store_rows.values().sum();
         self.count_deleted(usize::try_from(rows).unwrap_or(usize::MAX));
         self.has_rewritten = true;
@@ -95,6 +110,14 @@ impl Writer {
         let Erasure { id, entity, .. } = &told.erasure;
         tracing::info!(%id, entity, rows, "erased in the store; the lake is next");
         Ok(told.erasure)
+    }
+
+    /// Keeps the files that are to be removed until it is done.
+    pub fn erasing(&mut self, id: Uuid, files: BTreeSet<String>) -> Result<(), StoreError> {
+        audit::note(&self.conn, id, files)
+            .map_err(|error| failed("note which files are to be removed", &error))?;
+        self.logged(bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the end", &e))?);
+        Ok(())
     }
 
     /// The lake has nothing of it any more.
@@ -106,6 +129,7 @@ impl Writer {
         audit::finish(&self.conn, id, clock::now(), lake_rows)
             .and_then(|()| self.erasures.load_pending(&self.conn))
             .map_err(|error| failed("note that an erasure is done", &error))?;
+        self.logged(bookkeeping::last_seq(&self.conn).map_err(|e| failed("read the end", &e))?);
         fail_point::hit("erase_finished");
         tracing::info!(%id, "erased in the lake");
         Ok(())
@@ -257,16 +281,28 @@ impl Lost<'_> {
             self.each_candidate(family, eraser.order(), &conditions, &mut |found| {
                 let Some(after) = eraser.erase(family, &found.rows)? else { return Ok(()) };
                 touch(domain, family, &found.rows, &after.which, &mut touched)?;
+                // An event can feed something only now.
+                touch(domain, family, &after.rows, &after.which, &mut touched)?;
                 erased += after.which.true_count() as u64;
                 found.write(&self.writer.conn, table, &after)
             })?;
+            let mut beyond = 0;
             self.writer.each_trimmed(self.trimmed, family, eraser.order(), &mut |rows| {
-                touch(domain, family, rows, &eraser.concerned(family, rows)?, &mut touched)
+                let Some(after) = eraser.erase(family, rows)? else { return Ok(()) };
+                beyond += after.which.true_count() as u64;
+                touch(domain, family, rows, &after.which, &mut touched)?;
+                touch(domain, family, &after.rows, &after.which, &mut touched)
             })?;
-            if erased > 0 {
+            if erased + beyond > 0 {
                 let tenant = eraser.order().subject.tenant.clone();
                 done.committed.touched.push((Relation::Family(family), vec![tenant]));
+            }
+            if erased > 0 {
                 done.erasure.store_rows.insert(table.name.clone(), erased);
+            }
+            if beyond > 0 && done.erasure.state == ErasureState::DryRun {
+                // Those that only the lake has; the others it has too.
+                done.erasure.lake_rows.insert(domain.families[family].name.clone(), beyond);
             }
         }
         Ok(touched)

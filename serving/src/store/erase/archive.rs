@@ -26,6 +26,9 @@ impl Archive for ErasedArchive {
         let HistoryTable::Family(family) = table else {
             return self.lake.each(trimmed, table, range, take);
         };
+        if let Some(error) = self.erasures.unknown() {
+            return Err(ArchiveError::Erasing(error));
+        }
         let mut erasers = self.erasures.pending();
         erasers.retain(|eraser| eraser.concerns(family));
         if erasers.is_empty() {

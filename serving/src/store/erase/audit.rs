@@ -106,6 +106,20 @@ pub(super) fn insert(conn: &Connection, erasure: &Erasure, left: &Order) -> duck
     Ok(())
 }
 
+/// Which files of the lake are to be removed before it is done.
+pub(super) fn note(
+    conn: &Connection,
+    id: Uuid,
+    files: std::collections::BTreeSet<String>,
+) -> duckdb::Result<()> {
+    let sql = "select work from erasures where id = ? and work is not null";
+    let work: String = conn.query_row(sql, [id.to_string()], |row| row.get(0))?;
+    let order = Order { files, ..parsed(&work)? };
+    let sql = "update erasures set work = ? where id = ?";
+    conn.execute(sql, params![json(&order)?, id.to_string()])?;
+    Ok(())
+}
+
 /// Nothing is left to be done: the key is forgotten.
 pub(super) fn finish(
     conn: &Connection,

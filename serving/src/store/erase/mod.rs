@@ -14,8 +14,9 @@ mod archive;
 mod audit;
 mod entities;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -84,7 +85,9 @@ impl From<duckdb::Error> for EraseFailure {
 
 /// What the writer is asked to do.
 enum Asked {
-    Erase(EraseRequest, Sender<Result<Erasure, EraseFailure>>),
+    /// With whether whoever asked has given up waiting.
+    Erase(EraseRequest, Arc<AtomicBool>, Sender<Result<Erasure, EraseFailure>>),
+    Note(Uuid, BTreeSet<String>, Sender<Result<(), StoreError>>),
     Finish(Uuid, BTreeMap<String, u64>, Sender<Result<(), StoreError>>),
 }
 
@@ -107,6 +110,7 @@ struct Inner {
     problem: Option<String>,
     /// Those that the lake has still rows of.
     pending: Vec<Eraser>,
+    unknown: Option<EraseError>,
     is_closed: bool,
 }
 
@@ -133,12 +137,24 @@ impl Erasures {
     /// Asks the writer and waits for it, `patience` at the longest.
     pub fn ask(&self, request: EraseRequest, patience: Duration) -> Result<Erasure, EraseFailure> {
         let (reply, answer) = bounded(1);
-        self.push(Asked::Erase(request, reply)).map_err(|()| EraseFailure::NoWriter)?;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let asked = Asked::Erase(request, Arc::clone(&given_up), reply);
+        self.push(asked).map_err(|()| EraseFailure::NoWriter)?;
         match answer.recv_timeout(patience) {
             Ok(result) => result,
-            Err(RecvTimeoutError::Timeout) => Err(EraseFailure::Late(patience)),
+            Err(RecvTimeoutError::Timeout) => {
+                given_up.store(true, Ordering::Relaxed);
+                Err(EraseFailure::Late(patience))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(EraseFailure::NoWriter),
         }
+    }
+
+    /// Has the writer keep which files of the lake are to be removed.
+    pub fn note(&self, id: Uuid, files: BTreeSet<String>) -> Result<(), EraseFailure> {
+        let (reply, answer) = bounded(1);
+        self.push(Asked::Note(id, files, reply)).map_err(|()| EraseFailure::NoWriter)?;
+        Ok(answer.recv().map_err(|_| EraseFailure::NoWriter)??)
     }
 
     /// Tells the writer that the lake has nothing of it any more.
@@ -157,14 +173,21 @@ impl Erasures {
         self.lock().pending = pending;
     }
 
-    /// Reads what the lake has not erased yet. An order whose entity no contract has any more waits
-    /// until one has it again.
+    /// Reads what the lake has not erased yet. As long as a contract that one was asked under is not there,
+    /// nothing that only the lake has is shown ([`ErasedArchive`]).
     pub(super) fn load_pending(&self, conn: &Connection) -> duckdb::Result<()> {
         let orders = audit::pending(conn)?.into_iter().map(|(_, order)| order);
-        let resumed =
-            orders.filter_map(|order| Eraser::resume(Arc::clone(&self.domain), order).ok());
-        self.set_pending(resumed.collect());
+        let resumed: Vec<_> =
+            orders.map(|order| Eraser::resume(Arc::clone(&self.domain), order)).collect();
+        let mut inner = self.lock();
+        inner.unknown = resumed.iter().find_map(|resumed| resumed.as_ref().err()).cloned();
+        inner.pending = resumed.into_iter().flatten().collect();
         Ok(())
+    }
+
+    /// Why one of those that are pending cannot be gone on with.
+    pub(super) fn unknown(&self) -> Option<EraseError> {
+        self.lock().unknown.clone()
     }
 
     /// What is in the way of the lake, if anything.
@@ -227,6 +250,18 @@ pub fn is_pending_in(dir: &Path) -> Result<bool, OpenError> {
     Ok(!is_pending.is_empty())
 }
 
+/// Removes what an unfinished rebuild has made in `dir`: it may hold what was erased since it was begun.
+pub fn drop_unfinished_rebuild(dir: &Path) -> std::io::Result<()> {
+    let file = database::unfinished(dir);
+    for file in [database::log_of(&file), file] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Readers {
     /// Erasures so far, newest first.
     pub fn erasures(&self) -> Result<Vec<Erasure>, StoreError> {
@@ -238,9 +273,8 @@ impl Readers {
         Ok(self.with("read an erasure", |conn| audit::read(conn, Some(id)))?.pop())
     }
 
-    /// The oldest erasure that the lake has still rows of, and which.
-    pub fn pending_erasure(&self) -> Result<Option<(Erasure, Order)>, StoreError> {
-        let all = self.with("read erasures", audit::pending)?;
-        Ok(all.into_iter().next())
+    /// The erasures that the lake has still rows of, oldest first, and which.
+    pub fn pending_erasures(&self) -> Result<Vec<(Erasure, Order)>, StoreError> {
+        self.with("read erasures", audit::pending)
     }
 }

@@ -128,6 +128,9 @@ fn missing(
     let versions = rows.int64(column::VERSION)?;
     let extra = rows.text(column::EXTRA)?;
     let warnings = rows.text(column::WARNINGS)?;
+    let fields = family.versions.iter().flat_map(|version| &version.fields);
+    let personal: BTreeSet<&String> =
+        fields.filter(|field| field.pii).map(|field| &field.name).collect();
     let mut groups: BTreeMap<BTreeSet<String>, BTreeSet<usize>> = BTreeMap::new();
     for version in &family.versions {
         let defaults = version.fields.iter().any(|field| field.default.is_some());
@@ -156,7 +159,7 @@ fn missing(
                 .filter(|(field, column)| {
                     let kept = members.as_ref().is_some_and(|m| m.contains_key(&field.name));
                     // What was erased does not come back as the default.
-                    let erased = field.pii && erase::is_erased(warnings, row);
+                    let erased = personal.contains(&field.name) && erase::is_erased(warnings, row);
                     let is_missing = kept || (field.default.is_some() && !erased);
                     column.is_null(row) && is_missing && !named(&field.name)
                 })

@@ -191,40 +191,47 @@ pub(super) fn process_in_batches(
     let mut all = Counts::default();
     let mut processor =
         Processor::new(Arc::clone(domain), Box::new(store.writer().unwrap())).unwrap();
-    let mut decoder = Decoder::new(domain);
-    let mut offset = 0;
-    for lines in lines.chunks(size) {
-        let mut bytes = Vec::new();
-        let records = lines.iter().enumerate().map(|(i, line)| {
-            bytes.extend_from_slice(line.as_bytes());
-            RawRecord {
-                start: bytes.len() - line.len(),
-                len: line.len(),
-                offset: offset + i as u64,
-                arrived_at: 1_800_000_000_000_000,
-                tenant: "default".into(),
-                tenant_fixed: false,
-                attached: Attached::default(),
-            }
-        });
-        let records = records.collect();
-        offset += lines.len() as u64;
-        let raw = RawBatch {
-            partition: "file:test".into(),
-            source: "file",
-            bytes,
-            records,
-            next_offset: offset,
-            fingerprint: None,
-            format: Default::default(),
-            claim: None,
-        };
-        let processed = processor.process(&[&decoder.decode(raw)]).unwrap();
-        let Counts { received, accepted, duplicate, .. } = processed.counts;
-        assert_eq!(accepted + duplicate, received, "{:?}", processed.outcomes);
-        all += processed.counts;
+    for (number, lines) in lines.chunks(size).enumerate() {
+        all += apply(&mut processor, domain, lines, number * size);
     }
     all
+}
+
+/// Puts lines through a pipeline that goes on, as one batch that begins at that offset.
+pub(super) fn apply(
+    processor: &mut Processor,
+    domain: &Arc<Domain>,
+    lines: &[String],
+    offset: usize,
+) -> Counts {
+    let mut bytes = Vec::new();
+    let records = lines.iter().enumerate().map(|(i, line)| {
+        bytes.extend_from_slice(line.as_bytes());
+        RawRecord {
+            start: bytes.len() - line.len(),
+            len: line.len(),
+            offset: (offset + i) as u64,
+            arrived_at: 1_800_000_000_000_000,
+            tenant: "default".into(),
+            tenant_fixed: false,
+            attached: Attached::default(),
+        }
+    });
+    let records = records.collect();
+    let raw = RawBatch {
+        partition: "file:test".into(),
+        source: "file",
+        bytes,
+        records,
+        next_offset: (offset + lines.len()) as u64,
+        fingerprint: None,
+        format: Default::default(),
+        claim: None,
+    };
+    let processed = processor.process(&[&Decoder::new(domain).decode(raw)]).unwrap();
+    let Counts { received, accepted, duplicate, .. } = processed.counts;
+    assert_eq!(accepted + duplicate, received, "{:?}", processed.outcomes);
+    processed.counts
 }
 
 /// Everything a reader could see, as text; of the journal what it has not given up.

@@ -14,7 +14,7 @@ use pipeline::sink::iceberg::{self, History, HistoryRange, HistoryTable, LakeCon
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::changed::{dump, process, process_in, same};
+use super::changed::{apply, dump, process, process_in, same};
 use super::fixture::{self, child};
 use super::from_lake::{follow, rebuild};
 use crate::store::erase::{EraseFailure, EraseRequest, Erasure, ErasureState};
@@ -46,6 +46,7 @@ fields:
   page: string
 enrich:
   by: {lookup: order, key: order_id, field: email}
+  segment: coalesce(customer, 'guest')
 ---
 kind: entity
 name: order
@@ -60,6 +61,21 @@ version: 1
 from: {entity: order}
 key: customer
 fields: {orders: count, spent: sum(amount), mail: max(email)}
+---
+kind: entity
+name: segment
+version: 1
+from: [visit.seen]
+key: segment
+fields: {visits: count}
+---
+kind: entity
+name: quiet
+version: 1
+from: [visit.seen]
+where: customer is null
+key: page
+fields: {visits: count}
 ---
 kind: entity
 name: page
@@ -225,11 +241,14 @@ fn erase(dir: &Path, domain: &Arc<Domain>, key: &str) -> Erasure {
 fn erase_in_lake(dir: &Path, domain: &Arc<Domain>) -> BTreeMap<String, u64> {
     follow(dir, domain);
     let store = open(dir, domain);
-    let (erasure, order) = store.readers().pending_erasure().unwrap().expect("an erasure");
+    let (erasure, order) = store.readers().pending_erasures().unwrap().pop().expect("an erasure");
     let eraser = Eraser::resume(Arc::clone(domain), order).unwrap();
     let config = LakeConfig::new(dir);
-    let rows = iceberg::erase(&config, domain, &eraser, &|| false, &mut |_| {}).unwrap().unwrap();
-    store.writer().unwrap().erased(erasure.id, &rows).unwrap();
+    let mut writer = store.writer().unwrap();
+    let mut note = |files| writer.erasing(erasure.id, files).map_err(|error| error.to_string());
+    let rows = iceberg::erase(&config, domain, &eraser, &|| false, &mut note, &mut |_| {});
+    let rows = rows.unwrap().unwrap();
+    writer.erased(erasure.id, &rows).unwrap();
     rows
 }
 
@@ -424,7 +443,7 @@ fn the_record_tells_what_was_done_and_not_to_whom() {
     let asked = erase(dir.path(), &domain, "C1");
     {
         let store = open(dir.path(), &domain);
-        let (found, order) = store.readers().pending_erasure().unwrap().unwrap();
+        let (found, order) = store.readers().pending_erasures().unwrap().pop().unwrap();
         assert_eq!((&found, &order.subject), (&asked, &subject("C1")));
     }
     erase_in_lake(dir.path(), &domain);
@@ -433,11 +452,50 @@ fn the_record_tells_what_was_done_and_not_to_whom() {
     assert_eq!((done.state, done.id), (ErasureState::Done, asked.id));
     assert!(done.finished_at.is_some());
     assert!(done.is_of("C1") && !done.is_of("C2"));
-    assert_eq!(store.readers().pending_erasure().unwrap(), None);
+    assert_eq!(store.readers().pending_erasures().unwrap(), []);
     let sql = "select coalesce(string_agg(erasures::varchar, ''), '') from erasures";
     let all: String =
         store.readers().with("read", |conn| conn.query_row(sql, [], |row| row.get(0))).unwrap();
     assert!(all.contains("asked for") && !all.contains("C1"), "{all}");
+}
+
+#[test]
+fn who_comes_back_by_an_erasure_is_known_to_the_pipeline() {
+    let (domain, dir) = (contracts(), tempfile::tempdir().unwrap());
+    let order = |number: usize, order: u8, customer: u8| {
+        let given = Given {
+            is_visit: false,
+            order,
+            customer: Some(Some(customer)),
+            personal: None,
+            amount: Some(7),
+            other: false,
+        };
+        record(number, &given)
+    };
+    // The order of C2 became one of C1: C2 has none for the moment.
+    let mut records = vec![order(0, 0, 2), order(1, 0, 1)];
+    process(dir.path(), &domain, &lines(&records));
+    let store = open(dir.path(), &domain);
+    let writer = Box::new(store.writer().unwrap());
+    let mut processor = Processor::new(Arc::clone(&domain), writer).unwrap();
+    let erasures = store.erasures();
+    let asked = std::thread::spawn(move || erasures.ask(request("C1"), Duration::from_secs(60)));
+    while !asked.is_finished() {
+        processor.tidy().unwrap();
+    }
+    asked.join().unwrap().unwrap();
+    // C2 has it again, and two more.
+    for (number, of) in [(2, 1), (3, 2)] {
+        records.push(order(number, of, 2));
+        let all = lines(&records);
+        apply(&mut processor, &domain, &all[number..], number);
+    }
+    drop(processor);
+    let other = tempfile::tempdir().unwrap();
+    process(other.path(), &domain, &lines(&without(&records, "C1")));
+    let expected = seen(&fixture::open(other.path(), &domain), &domain);
+    same(&seen(&store, &domain), &expected);
 }
 
 #[test]
@@ -492,8 +550,8 @@ fn what_cannot_be_erased_is_said() {
 fn erasing_child() {
     let Ok(dir) = std::env::var("STORE_TEST_ERASE") else { return };
     let (dir, domain) = (Path::new(&dir), contracts());
-    let pending = open(dir, &domain).readers().pending_erasure().unwrap();
-    if pending.is_none() {
+    let pending = open(dir, &domain).readers().pending_erasures().unwrap();
+    if pending.is_empty() {
         erase(dir, &domain, "C1");
     }
     erase_in_lake(dir, &domain);

@@ -24,7 +24,7 @@ use iceberg::spec::Datum;
 use iceberg::table::Table;
 use iceberg::{ErrorKind, NamespaceIdent, TableIdent};
 
-use super::replace::Purpose;
+use super::replace::{self, Purpose};
 use super::rewrite::{self, Change, Job};
 use super::{Live, Maintenance, NotReplaced, Run, live, remove};
 use crate::erase::Eraser;
@@ -54,6 +54,10 @@ pub struct EraseProgress {
     pub total_files: u64,
 }
 
+/// Keeps the files that are to be removed until the erasure is done ([`crate::erase::Order::files`]), before
+/// the last snapshot that leads to them is gone.
+pub type Note<'a> = dyn FnMut(BTreeSet<String>) -> Result<(), String> + 'a;
+
 /// Erases from the lake what `eraser` says, and tells how many rows of which table. `None` when `stop`
 /// said so before all was done. May be called while a server runs on the directory.
 pub fn erase(
@@ -61,6 +65,7 @@ pub fn erase(
     domain: &Domain,
     eraser: &Eraser,
     stop: &dyn Fn() -> bool,
+    note: &mut Note<'_>,
     progress: &mut dyn FnMut(&EraseProgress),
 ) -> Result<Option<BTreeMap<String, u64>>, LakeError> {
     if !config.may_have_tables() {
@@ -85,6 +90,7 @@ pub fn erase(
         };
         let namespace = NamespaceIdent::new(sanitise(&domain.name));
         let mut erased = BTreeMap::new();
+        let mut files = eraser.order().files.clone();
         for definition in tables(domain) {
             let Some(rows) = Rows::of(&definition, eraser) else { continue };
             let ident = TableIdent::new(namespace.clone(), definition.name.clone());
@@ -97,6 +103,7 @@ pub fn erase(
                 Some(0) => {}
                 Some(count) => drop(erased.insert(definition.name.clone(), count)),
             }
+            run.forget(&ident, &mut files, note).await?;
         }
         Ok(Some(erased))
     })
@@ -113,7 +120,8 @@ impl Run<'_> {
         let name = ident.name();
         let failed = || LakeError::catalog(format!("erase rows of lake table `{name}`"));
         let mut erased = 0;
-        let mut replaced = HashSet::new();
+        // Files do not change.
+        let mut clean: HashSet<String> = HashSet::new();
         for _ in 0..PASSES {
             let table = self.load(ident).await?;
             // Files that are written anew would lose its values, of everybody.
@@ -122,7 +130,14 @@ impl Run<'_> {
                 lost::refuse_gone(name, &before, table.metadata().current_schema())?;
             }
             let live = live(&table, self.maintenance.target_file_bytes).await.map_err(failed())?;
-            let mut paths: Vec<&String> = live.files.keys().collect();
+            if live.files.len() as u64 != live.size.files {
+                return Err(LakeError::Foreign {
+                    table: name.to_owned(),
+                    problem: "has files under a partition that cannot be read any more".to_owned(),
+                });
+            }
+            let mut paths: Vec<&String> =
+                live.files.keys().filter(|path| !clean.contains(*path)).collect();
             paths.sort();
             let mut found = 0;
             for (done, path) in paths.iter().enumerate() {
@@ -133,14 +148,13 @@ impl Run<'_> {
                 if concerned > 0 {
                     found += concerned;
                     match self.erase_file(ident, &table, &live, path, rows).await {
-                        Ok(()) => {
-                            erased += concerned;
-                            replaced.insert((*path).clone());
-                        }
+                        Ok(()) => erased += concerned,
                         // Somebody else replaced it: look again.
                         Err(error) if is_gone(&error) => {}
                         Err(error) => return Err(error),
                     }
+                } else {
+                    clean.insert((*path).clone());
                 }
                 progress(&EraseProgress {
                     table: name.to_owned(),
@@ -149,7 +163,6 @@ impl Run<'_> {
                 });
             }
             if found == 0 {
-                self.forget(ident, &replaced).await?;
                 return Ok(Some(erased));
             }
         }
@@ -212,11 +225,13 @@ impl Run<'_> {
         }
     }
 
-    /// Expires all snapshots that may lead to the old files, and removes what only those led to.
+    /// Expires all snapshots that may lead to the old files, and removes what only those led to, and what
+    /// is left of `files` from a try before.
     async fn forget(
         &self,
         ident: &TableIdent,
-        replaced: &HashSet<String>,
+        files: &mut BTreeSet<String>,
+        note: &mut Note<'_>,
     ) -> Result<(), LakeError> {
         let name = ident.name();
         let failed = || LakeError::catalog(format!("forget erased rows of lake table `{name}`"));
@@ -226,35 +241,41 @@ impl Run<'_> {
         }
         let before = self.load(ident).await?;
         let Some(head) = before.metadata().current_snapshot() else { return Ok(()) };
-        let led_to = remove::reachable(&before).await.map_err(failed())?;
+        files.extend(remove::reachable(&before).await.map_err(failed())?);
+        note(files.clone()).map_err(|message| LakeError::Foreign {
+            table: name.to_owned(),
+            problem: format!("has files to be removed, which could not be noted ({message})"),
+        })?;
         // Those of the same millisecond too; the head stays whatever its time.
         self.expire(ident, head.timestamp_ms() + 1, 1).await?;
         fail_point::hit("lake_before_forget");
         let after = self.load(ident).await?;
-        let leads_to = remove::reachable(&after).await.map_err(failed())?;
-        if let Some(kept) = replaced.iter().find(|path| leads_to.contains(&super::files::key(path)))
-        {
+        let older = |sequence: i64| sequence < head.sequence_number();
+        if let Some(kept) = after.metadata().snapshots().find(|s| older(s.sequence_number())) {
             return Err(LakeError::Foreign {
                 table: name.to_owned(),
                 problem: format!(
-                    "still leads to `{kept}`, which holds erased rows: somebody gave an older snapshot \
-                     a branch or a tag, remove that"
+                    "still has the snapshot {}, from before an erasure: somebody gave it a branch or a \
+                     tag, remove that",
+                    kept.snapshot_id()
                 ),
             });
         }
-        for file in led_to.difference(&leads_to) {
-            if let Err(error) = after.file_io().delete(file).await {
-                // Maintenance finds it by its age.
-                tracing::warn!(file, %error, "a file with erased rows could not be removed yet");
-            }
+        let leads_to = remove::reachable(&after).await.map_err(failed())?;
+        let location = super::files::key(after.metadata().location());
+        let of_table = |file: &&String| file.starts_with(&location) && !leads_to.contains(*file);
+        for file in files.iter().filter(of_table) {
+            after.file_io().delete(file).await.map_err(failed())?;
         }
+        files.retain(|file| !file.starts_with(&location));
         Ok(())
     }
 }
 
 /// Did the commit fail because the file is no more part of the table?
 fn is_gone(error: &LakeError) -> bool {
-    matches!(error, LakeError::Catalog { source, .. } if source.kind() == ErrorKind::DataInvalid)
+    matches!(error, LakeError::Catalog { source, .. }
+        if source.kind() == ErrorKind::DataInvalid && source.message().ends_with(replace::GONE))
 }
 
 /// How the rows of one table are erased.

@@ -32,7 +32,7 @@ use iceberg::transaction::{ApplyTransactionAction, Transaction};
 use iceberg::{Catalog, ErrorKind, TableIdent};
 use serde::Serialize;
 
-pub use self::erase::{EraseProgress, erase};
+pub use self::erase::{EraseProgress, Note, erase};
 pub(super) use self::remove::reachable;
 pub(super) use self::schedule::Schedule;
 

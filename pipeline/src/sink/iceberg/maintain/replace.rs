@@ -26,6 +26,9 @@ const MANIFEST_ENTRIES: usize = 10_000;
 /// Small manifests are merged once there are this many.
 const MANY_MANIFESTS: usize = 16;
 
+/// How the message ends that says that a file was replaced by somebody else.
+pub(super) const GONE: &str = "is not part of the table any more";
+
 /// What files are replaced for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -85,7 +88,7 @@ pub(super) async fn build(
     let live: HashSet<&str> =
         rewritten.iter().flat_map(Loaded::live).map(|entry| entry.file_path()).collect();
     if let Some(path) = removed.iter().find(|path| !live.contains(path.as_str())) {
-        let message = format!("`{path}` is not part of the table any more");
+        let message = format!("`{path}` {GONE}");
         return Err(Error::new(ErrorKind::DataInvalid, message));
     }
 
