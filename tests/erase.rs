@@ -181,8 +181,11 @@ fn data_files(folder: &Path) -> BTreeSet<String> {
     found
 }
 
-/// Events of the lake as PyIceberg reads them: id → (reader, email); and the payloads of dead letters.
-fn lake(place: &Place) -> Option<(BTreeMap<String, (Value, Value)>, Vec<String>)> {
+/// Reader and email by event id.
+type Told = BTreeMap<String, (Value, Value)>;
+
+/// Events of the lake as PyIceberg reads them, and the texts of dead letters.
+fn lake(place: &Place) -> Option<(Told, Vec<String>)> {
     let python = python()?;
     let lake = place.data().join("lake");
     let read = |arguments: &[&str]| {

@@ -150,7 +150,7 @@ pub(in super::super) async fn post(
     };
     let erasure = state
         .blocking(move |state| {
-            state.erasures.ask(request, PATIENCE).map_err(|error| refused(&state, error))
+            state.erasures.ask(request, PATIENCE).map_err(|error| refused(state, error))
         })
         .await?;
     let status = match asked.dry_run {

@@ -382,7 +382,7 @@ fn some_records() -> Vec<Map<String, Value>> {
     let given = |number: usize| Given {
         is_visit: number.is_multiple_of(7),
         order: (number % 6) as u8,
-        customer: (number % 5 != 0).then_some(Some((number % 4) as u8)),
+        customer: (!number.is_multiple_of(5)).then_some(Some((number % 4) as u8)),
         personal: Some((number % 4) as u8),
         amount: Some(number as u8),
         other: true,
