@@ -25,7 +25,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use contracts::model::Domain;
+use contracts::model::{Domain, Family};
 use serde::{Deserialize, Serialize};
 
 pub use self::rows::{ErasedRows, body_hashes, is_erased};
@@ -77,6 +77,12 @@ pub enum EraseError {
         "no column of any event names a key of entity `{0}`, so its events cannot be told from others"
     )]
     Untraceable(String),
+    /// The key is a part of the envelope.
+    #[error(
+        "events name a key of entity `{0}` by their envelope (id, type, time or tenant), which an erasure \
+         leaves as it is"
+    )]
+    Envelope(String),
     /// The entity is folded from others than it was when the erasure was asked for.
     #[error("entity `{0}` is folded from others than when the erasure was asked for")]
     Changed(String),
@@ -123,6 +129,12 @@ impl Eraser {
             domain.families.iter().map(|family| Naming::of(&domain, &chain, family)).collect();
         if naming.iter().all(|naming| naming.levels[0].is_empty()) {
             return Err(EraseError::Untraceable(entity.clone()));
+        }
+        let is_envelope = |(family, naming): (&Family, &Naming)| {
+            naming.levels[0].iter().any(|name| rows::sources(family, name).is_empty())
+        };
+        if domain.families.iter().zip(&naming).any(is_envelope) {
+            return Err(EraseError::Envelope(entity.clone()));
         }
         if !order.below.is_empty() && order.below.len() != chain.len() - 1 {
             return Err(EraseError::Changed(entity.clone()));

@@ -303,7 +303,7 @@ fn text(family: &Family, rows: &RecordBatch, name: &str) -> Result<StringArray, 
 
 /// The column itself and the columns that it is computed from, directly or not, as far as the rows of
 /// the lake have them.
-fn sources<'a>(family: &'a Family, name: &'a str) -> Vec<&'a str> {
+pub(super) fn sources<'a>(family: &'a Family, name: &'a str) -> Vec<&'a str> {
     let known = |name: &str| {
         let mut known = family.fields.iter().chain(&family.enriched);
         known.find(|def| def.name == name).map(|def| def.name.as_str())

@@ -74,6 +74,13 @@ key: town
 fields: {mails: count}
 ---
 kind: entity
+name: event
+version: 1
+from: [ticket.made]
+key: event_id
+fields: {tickets: count}
+---
+kind: entity
 name: by_count
 version: 1
 from: {entity: order}
@@ -161,6 +168,7 @@ fn what_cannot_be_told_is_refused() {
     assert_eq!(refused("user", ""), EraseError::NoKey);
     // How many events an order has had is told by none of them.
     assert_eq!(refused("by_count", "3"), EraseError::Untraceable("by_count".into()));
+    assert_eq!(refused("event", "e1"), EraseError::Envelope("event".into()));
 }
 
 #[test]

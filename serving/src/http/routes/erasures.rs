@@ -167,9 +167,10 @@ fn refused(state: &AppState, error: EraseFailure) -> ApiError {
                 let known = state.domain.entities.iter().map(|entity| entity.name.as_str());
                 ApiError { hint: hint(name, known), ..ApiError::not_found(error.to_string()) }
             }
-            EraseError::Untraceable(_) | EraseError::Changed(_) | EraseError::NoKey => {
-                ApiError::invalid(error.to_string())
-            }
+            EraseError::Untraceable(_)
+            | EraseError::Envelope(_)
+            | EraseError::Changed(_)
+            | EraseError::NoKey => ApiError::invalid(error.to_string()),
         },
         EraseFailure::Late(_) => {
             ApiError { cause: Some(error.to_string()), ..ApiError::busy("the writer is busy") }

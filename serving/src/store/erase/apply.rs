@@ -63,9 +63,7 @@ impl Writer {
         match self.wal_due() {
             Due::Nothing => {}
             Due::Checkpoint => drop(self.checkpoint()),
-            Due::NoRoom(_) => {
-                return Err(StoreError::DiskFull { context: "erase rows".into() }.into());
-            }
+            Due::NoRoom(shortage) => return Err(shortage.failure("erase rows").into()),
         }
         let domain = Arc::clone(self.erasures.domain());
         let until =
