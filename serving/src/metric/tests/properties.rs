@@ -152,7 +152,10 @@ fn shown(groups: &Groups) -> Vec<(Vec<Option<String>>, Value)> {
 
 pub(super) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Float(a), Value::Float(b)) => (a - b).abs() <= 1e-12 * a.abs().max(b.abs()),
+        // Where terms of the order of one cancel, what is left is as exact as they were.
+        (Value::Float(a), Value::Float(b)) => {
+            (a - b).abs() <= 1e-12 * a.abs().max(b.abs()).max(1.0)
+        }
         (a, b) => a == b,
     }
 }
