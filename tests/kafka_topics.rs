@@ -138,9 +138,8 @@ fn a_transaction_that_took_too_long_is_published_anew() {
         state.rsplit_once(") ")?.1.starts_with('T').then_some(())
     });
     // Readers of committed records get no further than the open transaction.
-    let before = kafka.ends(&topics.positions);
     wait_for("the brokers to give the transaction up", || {
-        (kafka.ends(&topics.positions) != before).then_some(())
+        kafka.is_settled(&topics.positions).then_some(())
     });
     signal(&child, "CONT");
     let output = child.wait_with_output().expect("the end of the process");

@@ -261,11 +261,15 @@ impl Kafka {
     }
 
     fn reader(&self) -> BaseConsumer {
+        self.reader_of("read_committed")
+    }
+
+    fn reader_of(&self, isolation: &str) -> BaseConsumer {
         let mut config = self.client();
         config
             .set("group.id", format!("test-{}", std::process::id()))
             .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", isolation)
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .create()
@@ -274,7 +278,15 @@ impl Kafka {
 
     /// Offset after the last record of each partition.
     pub fn ends(&self, topic: &str) -> BTreeMap<i32, i64> {
-        let reader = self.reader();
+        self.ends_of(topic, &self.reader())
+    }
+
+    /// Has the topic no open transaction? Then readers of committed records see it to its end.
+    pub fn is_settled(&self, topic: &str) -> bool {
+        self.ends(topic) == self.ends_of(topic, &self.reader_of("read_uncommitted"))
+    }
+
+    fn ends_of(&self, topic: &str, reader: &BaseConsumer) -> BTreeMap<i32, i64> {
         let metadata = reader.fetch_metadata(Some(topic), ANSWER_WITHIN).expect("metadata");
         let partitions = metadata.topics()[0].partitions().iter().map(|p| p.id());
         partitions
