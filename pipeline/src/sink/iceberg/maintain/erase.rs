@@ -263,13 +263,20 @@ impl Run<'_> {
         }
         let leads_to = remove::reachable(&after).await.map_err(failed())?;
         let location = super::files::key(after.metadata().location());
-        let of_table = |file: &&String| file.starts_with(&location) && !leads_to.contains(*file);
-        for file in files.iter().filter(of_table) {
-            after.file_io().delete(file).await.map_err(failed())?;
+        for file in files.iter().filter(|file| lies_in(file, &location)) {
+            if !leads_to.contains(file) {
+                after.file_io().delete(file).await.map_err(failed())?;
+            }
         }
-        files.retain(|file| !file.starts_with(&location));
+        files.retain(|file| !lies_in(file, &location));
         Ok(())
     }
+}
+
+/// Is the file one of the table at that location? The name of a table may begin like that of another one.
+fn lies_in(file: &str, location: &str) -> bool {
+    let rest = file.strip_prefix(location.trim_end_matches('/'));
+    rest.is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Did the commit fail because the file is no more part of the table?
@@ -461,4 +468,18 @@ fn erased_letters(eraser: &Eraser, rows: &RecordBatch) -> Result<Option<Changed>
 
 fn external(error: ArrowError) -> iceberg::Error {
     iceberg::Error::new(ErrorKind::Unexpected, "erase rows of a data file").with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lies_in;
+
+    #[test]
+    fn a_file_of_a_table_with_a_longer_name_is_another_tables() {
+        for location in ["/lake/domain/order", "/lake/domain/order/"] {
+            assert!(lies_in("/lake/domain/order/data/a.parquet", location));
+            assert!(!lies_in("/lake/domain/order_items/data/a.parquet", location));
+            assert!(!lies_in("/lake/domain/payment/data/a.parquet", location));
+        }
+    }
 }
