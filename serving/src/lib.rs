@@ -4,6 +4,7 @@
 //! commit → [`store`] ← [`metric`] ← [`cache`] ← HTTP, command line
 //! ```
 
+pub mod access;
 pub mod cache;
 pub mod entity;
 pub mod example_test;

@@ -36,6 +36,12 @@ pub enum Code {
     UnsupportedVersion,
     /// The request comes from another site than this machine.
     ForeignOrigin,
+    /// No key, a wrong one, or one that holds no more.
+    Unauthorized,
+    /// The key may not do this.
+    Forbidden,
+    /// Too many requests; try again after `Retry-After`.
+    RateLimited,
     /// No such route, metric, entity type, entity, contract or version.
     NotFound,
     /// Somebody else does the same at the moment, or what was begun holds no more.
@@ -64,7 +70,9 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidBody | Self::UnsupportedVersion => StatusCode::BAD_REQUEST,
-            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Conflict => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,

@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use contracts::model::Domain;
+use contracts::model::{Domain, Metric};
 use pipeline::registry::RegistryProbe;
 use pipeline::sink::iceberg::{LakeStatus, TableInfo};
 use pipeline::sink::kafka::PublisherProbe;
 use pipeline::source::http::Ingress;
 use pipeline::source::kafka::KafkaProbe;
 
-use super::error::ApiError;
+use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
+pub use crate::access::Caller;
 use crate::cache::Cache;
 use crate::store::Readers;
 use crate::store::backup::Backups;
@@ -142,18 +143,31 @@ impl AppState {
     }
 }
 
-/// Who asks. The one place that says which tenant a request belongs to: nothing else in a request
-/// can name one.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// Tenant.
-    pub tenant: Arc<str>,
-}
-
+/// What the caller may not see is a 403 that names the key and the thing.
 impl Caller {
-    /// Everybody, while there are no keys.
-    pub fn anonymous() -> Self {
-        Self { tenant: Arc::from("default") }
+    /// Refuses who may not read entities of this type.
+    pub(super) fn entity(&self, name: &str) -> Result<(), ApiError> {
+        self.allow(self.sees_entity(name), format_args!("entity type `{name}`"))
+    }
+
+    /// Refuses who may not read this metric.
+    pub(super) fn metric(&self, domain: &Domain, metric: &Metric) -> Result<(), ApiError> {
+        let name = &metric.name;
+        self.allow(self.sees_metric(domain, metric), format_args!("metric `{name}`"))
+    }
+
+    /// Refuses who may not read all events of their tenant. `what` is the object, for the message.
+    pub(super) fn events(&self, what: &str) -> Result<(), ApiError> {
+        self.allow(self.sees_events(), format_args!("{what}"))
+    }
+
+    fn allow(&self, may: bool, what: std::fmt::Arguments<'_>) -> Result<(), ApiError> {
+        if may {
+            return Ok(());
+        }
+        let key = self.key.as_deref().unwrap_or("none");
+        Err(ApiError::new(Code::Forbidden, format!("key `{key}` may not read {what}"))
+            .hint("ask whoever made the key for a wider scope"))
     }
 }
 

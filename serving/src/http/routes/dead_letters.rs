@@ -161,6 +161,7 @@ fn text_or_base64(bytes: Vec<u8>) -> (Option<String>, Option<String>) {
     ),
     responses(
         (status = 200, description = "A page.", body = DeadLetterPage),
+        (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
         (status = 422, description = "A parameter does not fit.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now.", body = ErrorBody),
     ),
@@ -171,6 +172,7 @@ pub(in super::super) async fn list(
     parameters: Parameters,
 ) -> Result<Json<DeadLetterPage>, ApiError> {
     let parameters = parameters.only(&["page", "page_size", "reason"])?;
+    caller.events("dead letters")?;
     let page = parameters.number("page", 1, 1..=1_000_000_000)?;
     let page_size = parameters.number("page_size", 50, 1..=100)?;
     let reason = parameters.one("reason")?.map(reason).transpose()?;

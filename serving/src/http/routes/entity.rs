@@ -32,6 +32,7 @@ use crate::question::EntityQuestion;
     ),
     responses(
         (status = 200, description = "The state.", body = EntityBody),
+        (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such entity type or version, or no such entity.",
             body = ErrorBody),
         (status = 422, description = "A parameter does not fit.", body = ErrorBody),
@@ -46,6 +47,7 @@ pub(in super::super) async fn read(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let parameters = parameters.only(&["version", "as_of", "known_at"])?;
+    caller.entity(&entity)?;
     let question = EntityQuestion {
         entity,
         version: parameters.version("version")?,

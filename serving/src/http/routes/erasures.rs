@@ -115,6 +115,7 @@ impl ErasureBody {
         (status = 200, description = "What would be erased (`dry_run`).", body = ErasureBody),
         (status = 202, description = "Erased in the store; the lake follows.", body = ErasureBody),
         (status = 400, description = "The body is no such request.", body = ErrorBody),
+        (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
         (status = 404, description = "There is no such entity.", body = ErrorBody),
         (status = 422, description = "It cannot be erased by that key.", body = ErrorBody),
         (status = 503, description = "The store cannot do it now; nothing was erased.", body = ErrorBody,
@@ -129,6 +130,7 @@ pub(in super::super) async fn post(
     body: Body,
 ) -> Result<(StatusCode, Json<ErasureBody>), ApiError> {
     parameters.only(&[])?;
+    caller.events("erasures")?;
     let bytes = events::read(body, &headers, state.options.max_body_bytes).await?;
     let asked: ErasureRequest = serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::new(Code::InvalidBody, format!("the body is no erasure: {error}"))
@@ -199,6 +201,7 @@ pub(in super::super) async fn list(
     parameters: Parameters,
 ) -> Result<Json<ErasuresBody>, ApiError> {
     parameters.only(&[])?;
+    caller.events("erasures")?;
     let all = state.blocking(|state| state.readers.erasures()).await?;
     let own = all.into_iter().filter(|erasure| *erasure.tenant == *caller.tenant);
     let problem = state.erasures.problem();
@@ -214,6 +217,7 @@ pub(in super::super) async fn list(
     params(("id" = String, Path, description = "The erasure.")),
     responses(
         (status = 200, description = "How far it is.", body = ErasureBody),
+        (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
         (status = 404, description = "There is none of that id.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now.", body = ErrorBody),
     ),
@@ -225,6 +229,7 @@ pub(in super::super) async fn read(
     parameters: Parameters,
 ) -> Result<Json<ErasureBody>, ApiError> {
     parameters.only(&[])?;
+    caller.events("erasures")?;
     let none = || {
         ApiError::not_found(format!("there is no erasure `{id}`"))
             .hint("`GET /v1/erasures` lists them")

@@ -48,6 +48,7 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
     responses(
         (status = 200, description = "The value.", body = MetricBody,
             headers(("X-Cache" = String, description = "`HIT` or `MISS`"))),
+        (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such metric or version.", body = ErrorBody),
         (status = 422, description = "A parameter does not fit the contract.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now, or the version is being backfilled.",
@@ -62,6 +63,9 @@ pub(in super::super) async fn read(
 ) -> Result<Response, ApiError> {
     let parameters =
         parameters.only(&["version", "window", "as_of", "known_at", "filter", "group_by"])?;
+    if let Some(metric) = state.cache.engine().answering(&metric) {
+        caller.metric(&state.domain, metric)?;
+    }
     let question = MetricQuestion {
         metric,
         version: parameters.version("version")?,

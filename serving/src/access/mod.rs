@@ -1,0 +1,57 @@
+//! Who asks, and what of it they may see. One place for both, on every surface.
+//!
+//! A [`Caller`] comes from a credential and from nothing else in a request. Whoever reads rows takes
+//! the tenant from [`Caller::tenant`]; whoever answers by name asks [`Caller::sees_entity`],
+//! [`Caller::sees_metric`] or [`Caller::sees_events`] first.
+
+mod scope;
+
+use std::sync::Arc;
+
+use contracts::model::{Domain, Metric};
+
+pub use scope::Scope;
+
+/// Who asks. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// The tenant whose rows are read and written, and no others.
+    pub tenant: Arc<str>,
+    /// Identifier of the key that was shown; `None` where there are no keys.
+    pub key: Option<Arc<str>>,
+    scope: Arc<Scope>,
+}
+
+impl Caller {
+    /// Somebody with a key.
+    pub fn with_key(tenant: Arc<str>, key: Arc<str>, scope: Arc<Scope>) -> Self {
+        Self { tenant, key: Some(key), scope }
+    }
+
+    /// Everybody, while there are no keys.
+    pub fn anonymous() -> Self {
+        Self { tenant: Arc::from("default"), key: None, scope: Arc::new(Scope::default()) }
+    }
+
+    /// What the key is limited to.
+    pub fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// May they read entities of this type?
+    pub fn sees_entity(&self, name: &str) -> bool {
+        self.scope.entities.as_ref().is_none_or(|names| names.contains(name))
+    }
+
+    /// May they read this metric? A key that is limited to entities sees the metrics that are made of
+    /// those alone; one that is limited to metrics sees those it names.
+    pub fn sees_metric(&self, domain: &Domain, metric: &Metric) -> bool {
+        self.scope.sees_metric(domain, metric)
+    }
+
+    /// May they read events as they came, and what is derived from all of them: streams, the journal,
+    /// dead letters? Only a key without limits may.
+    pub fn sees_events(&self) -> bool {
+        self.scope.is_everything()
+    }
+}
