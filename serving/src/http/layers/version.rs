@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::error::{ApiError, Code};
 use super::super::query::listed;
+use super::auth::VersionPin;
 
 const VERSION: HeaderName = HeaderName::from_static("x-agentflow-version");
 const LATEST_VERSION: HeaderName = HeaderName::from_static("x-agentflow-latest-version");
@@ -25,7 +26,8 @@ pub(in super::super) async fn negotiate(request: Request, next: Next) -> Respons
     if !request.uri().path().starts_with("/v1/") {
         return next.run(request).await;
     }
-    let used = match request.headers().get(&VERSION) {
+    let asked = request.headers().get(&VERSION).cloned();
+    let used = match &asked {
         None => LATEST,
         Some(asked) => match VERSIONS.iter().find(|known| asked == *known) {
             Some(known) => known,
@@ -40,6 +42,10 @@ pub(in super::super) async fn negotiate(request: Request, next: Next) -> Respons
         },
     };
     let mut response = next.run(request).await;
+    // Whose tenant it is, is known only now.
+    let pin = response.extensions_mut().remove::<VersionPin>();
+    let pinned = pin.and_then(|pin| VERSIONS.into_iter().find(|known| **known == *pin.0));
+    let used = if asked.is_some() { used } else { pinned.unwrap_or(used) };
     let headers = response.headers_mut();
     headers.insert(VERSION, HeaderValue::from_static(used));
     headers.insert(LATEST_VERSION, HeaderValue::from_static(LATEST));

@@ -76,7 +76,7 @@ pub(in super::super) async fn read(
         filters: parameters.filters("filter")?,
         group_by: parameters.names("group_by")?,
     };
-    let answer = state.blocking(move |state| state.cache.read(&question)).await?;
+    let answer = state.metric(question).await?;
     let cached = answer.proof.cached;
     let mut response = Json(MetricBody::new(answer)).into_response();
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
