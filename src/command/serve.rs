@@ -8,6 +8,7 @@ use pipeline::source::file::AtEnd;
 use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
 use serving::store::RetentionPolicy;
+use serving::stream::StreamOptions;
 
 use super::{ContractsArg, DataArg};
 use crate::failure::{Failure, chain};
@@ -60,6 +61,12 @@ pub(super) struct Serve {
     /// events are refused, until there is room again. 0: write until the disk is full.
     #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
     min_free_mib: u32,
+    /// Streams that one tenant may have open at once, of events and of metrics together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS_PER_TENANT", default_value_t = StreamOptions::default().max_per_tenant)]
+    max_streams_per_tenant: usize,
+    /// Streams that may be open at once, of all tenants together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS", default_value_t = StreamOptions::default().max_in_all)]
+    max_streams: usize,
 }
 
 /// Space for the lake to catch up, and for others on the disk.
@@ -93,6 +100,11 @@ impl Serve {
                 grace: Duration::from_secs(self.trim_grace_minutes * 60),
             },
             min_free_mib: self.min_free_mib,
+            streams: StreamOptions {
+                max_per_tenant: self.max_streams_per_tenant,
+                max_in_all: self.max_streams,
+                ..StreamOptions::default()
+            },
         };
         let node = Node::start(plan)?;
         let ending = node.ending();

@@ -44,7 +44,7 @@ pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
-use routes::{lake, lineage, metrics, scrape};
+use routes::{lake, lineage, metrics, scrape, stream};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -66,6 +66,8 @@ fn described() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(docs::Head::openapi())
         .routes(routes!(metrics::list))
         .routes(routes!(metrics::read))
+        .routes(routes!(stream::metric))
+        .routes(routes!(stream::events))
         .routes(routes!(entity::read))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
@@ -115,6 +117,7 @@ pub async fn serve(
     let addr = listener.local_addr()?;
     check_listen_addr(addr).map_err(io::Error::other)?;
     let drain = state.options.drain_timeout;
+    let streams = state.streams.clone();
     let (ending, mut ended) = watch::channel(false);
     // An answer is one small write: waiting for more to send would only delay it.
     let listener = listener.tap_io(|connection| {
@@ -122,6 +125,8 @@ pub async fn serve(
     });
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
         shutdown.await;
+        // They would not end by themselves.
+        streams.close();
         // Nobody listens any more only when the server has returned already.
         let _ = ending.send(true);
     });

@@ -15,6 +15,7 @@ use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 
 use serving::cache::CacheMode;
 use serving::store::RetentionPolicy;
+use serving::stream::StreamOptions;
 
 use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
@@ -77,6 +78,7 @@ impl Demo {
             maintain_every: None,
             retention: RetentionPolicy::default(),
             min_free_mib: super::serve::MIN_FREE_MIB,
+            streams: StreamOptions::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

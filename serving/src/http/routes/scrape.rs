@@ -95,6 +95,7 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
         }
     }
     gauges.cache(&state.cache.stats());
+    gauges.streams(&state.streams.stats());
     for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }

@@ -35,6 +35,7 @@ impl Running {
         let options = RunnerOptions {
             on_commit: Some(Box::new(move |committed| {
                 state.cache.committed(committed);
+                state.streams.committed(committed);
                 state.pipeline.committed(committed);
                 state.telemetry.committed(&state.domain, committed, pipeline::clock::now());
             })),

@@ -20,6 +20,7 @@ use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
 use crate::store::Store;
 use crate::store::backup::Backups;
+use crate::stream::{StreamOptions, Streams};
 use crate::telemetry::Telemetry;
 
 /// An API under test.
@@ -70,10 +71,14 @@ impl World {
         source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
+        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let streams =
+            Streams::start(readers.clone(), cache.clone(), &StreamOptions::default()).unwrap();
         let state = AppState {
             domain,
-            cache: Arc::new(Cache::new(Arc::new(engine))),
+            cache,
             readers,
+            streams,
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
