@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 
 use axum::Router;
 use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -107,6 +107,19 @@ pub fn check_listen_addr(addr: SocketAddr) -> Result<(), NotLoopback> {
     if addr.ip().to_canonical().is_loopback() { Ok(()) } else { Err(NotLoopback { addr }) }
 }
 
+/// Longest time that a client may take nothing of what was sent to it. Streams are ended sooner, but
+/// what is in the system's buffers by then has to go, too, before the connection can.
+#[cfg(target_os = "linux")]
+const UNREAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Options of a new connection. Where the system refuses one, the connection works without it.
+fn prepare(connection: &TcpStream) {
+    // An answer is one small write: waiting for more to send would only delay it.
+    let _ = connection.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(connection).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
+}
+
 /// Answers requests on `listener` until `shutdown` resolves; then takes no new ones, lets open ones
 /// end within `drain_timeout`, and returns.
 pub async fn serve(
@@ -119,10 +132,7 @@ pub async fn serve(
     let drain = state.options.drain_timeout;
     let streams = state.streams.clone();
     let (ending, mut ended) = watch::channel(false);
-    // An answer is one small write: waiting for more to send would only delay it.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
+    let listener = listener.tap_io(|connection| prepare(connection));
     let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
         shutdown.await;
         // They would not end by themselves.

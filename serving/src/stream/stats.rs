@@ -25,8 +25,8 @@ pub(crate) struct Stats {
 pub struct StreamStats {
     /// Kind of stream, how many are open, how many frames they were sent since the start.
     pub kinds: [(&'static str, i64, u64); 2],
-    /// Why streams were ended by the server, and how many.
-    pub ended: [(&'static str, u64); 4],
+    /// Why streams were ended by the server while it went on, and how many.
+    pub ended: [(&'static str, u64); 3],
 }
 
 impl Stats {
@@ -51,7 +51,6 @@ impl Stats {
                 end("slow_reader", End::Slow),
                 end("gone", End::Gone),
                 end("unavailable", End::Unavailable),
-                end("shutdown", End::Shutdown),
             ],
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
 use contracts::model::Domain;
 use pipeline::batch::RawBatch;
 use pipeline::outcome::Outcome;
@@ -92,6 +93,15 @@ impl World {
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)
+    }
+
+    /// The answer with its body unread.
+    pub(super) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     /// With leases for backups.
