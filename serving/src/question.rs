@@ -54,7 +54,7 @@ pub struct MetricAnswer {
 }
 
 /// One group of an answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// dimension → value; `None` for rows without one. In the order asked.
     pub dimensions: Vec<(String, Option<String>)>,

@@ -8,6 +8,7 @@ use pipeline::source::file::AtEnd;
 use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
 use serving::store::RetentionPolicy;
+use serving::stream::StreamOptions;
 
 use super::{ContractsArg, DataArg};
 use crate::access_args::{Access, AccessArgs};
@@ -67,6 +68,12 @@ pub(super) struct Serve {
     /// events are refused, until there is room again. 0: write until the disk is full.
     #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
     min_free_mib: u32,
+    /// Streams that one tenant may have open at once, of events and of metrics together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS_PER_TENANT", default_value_t = StreamOptions::default().max_per_tenant)]
+    max_streams_per_tenant: usize,
+    /// Streams that may be open at once, of all tenants together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS", default_value_t = StreamOptions::default().max_in_all)]
+    max_streams: usize,
 }
 
 /// Space for the lake to catch up, and for others on the disk.
@@ -102,6 +109,11 @@ impl Serve {
             },
             min_free_mib: self.min_free_mib,
             access,
+            streams: StreamOptions {
+                max_per_tenant: self.max_streams_per_tenant,
+                max_in_all: self.max_streams,
+                ..StreamOptions::default()
+            },
         };
         let notes = notes(&plan.access, self.listen);
         let scheme = if plan.access.tls.is_some() { "https" } else { "http" };

@@ -44,6 +44,8 @@ pub enum Code {
     RateLimited,
     /// No such route, metric, entity type, entity, contract or version.
     NotFound,
+    /// It was there and is no more: begin anew.
+    Gone,
     /// Somebody else does the same at the moment, or what was begun holds no more.
     Conflict,
     /// The route has no such method.
@@ -80,6 +82,7 @@ impl Code {
             Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Gone => StatusCode::GONE,
             Self::Conflict => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

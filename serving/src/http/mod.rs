@@ -43,7 +43,7 @@ pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 use routes::{
     admin, backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health,
 };
-use routes::{lake, lineage, metrics, scrape};
+use routes::{lake, lineage, metrics, scrape, stream};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -65,6 +65,8 @@ fn described() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(docs::Head::openapi())
         .routes(routes!(metrics::list))
         .routes(routes!(metrics::read))
+        .routes(routes!(stream::metric))
+        .routes(routes!(stream::events))
         .routes(routes!(entity::read))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))

@@ -25,6 +25,7 @@ use crate::question::{MetricAnswer, MetricQuestion};
 use crate::store::Readers;
 use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
+use crate::stream::Streams;
 use crate::telemetry::Telemetry;
 
 /// Looks at the lake from outside.
@@ -74,6 +75,8 @@ pub struct AppState {
     pub cache: Arc<Cache>,
     /// Reads everything else from the store.
     pub readers: Readers,
+    /// Sends events and metrics as they come.
+    pub streams: Streams,
     /// Takes events into the pipeline.
     pub ingress: Ingress,
     /// How the pipeline is.

@@ -24,6 +24,7 @@ mod dead_letters;
 mod disk;
 pub mod erase;
 mod error;
+pub(crate) mod events;
 mod extra;
 mod fill;
 mod follow;

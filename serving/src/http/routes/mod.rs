@@ -14,6 +14,7 @@ pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
 pub(super) mod scrape;
+pub(super) mod stream;
 
 use axum::extract::{OriginalUri, Path};
 use axum::http::{Method, StatusCode};

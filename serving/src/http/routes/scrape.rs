@@ -97,6 +97,7 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
         }
     }
     gauges.cache(&state.cache.stats());
+    gauges.streams(&state.streams.stats());
     for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }

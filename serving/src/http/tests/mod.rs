@@ -13,6 +13,7 @@ mod events;
 mod health;
 mod lake;
 mod serve;
+mod stream;
 mod support;
 
 use std::net::SocketAddr;

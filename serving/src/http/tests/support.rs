@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
 use contracts::model::Domain;
 use pipeline::batch::RawBatch;
 use pipeline::outcome::Outcome;
@@ -21,6 +22,7 @@ use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
 use crate::store::Store;
 use crate::store::backup::Backups;
+use crate::stream::{StreamOptions, Streams};
 use crate::telemetry::Telemetry;
 
 /// An API under test.
@@ -71,10 +73,14 @@ impl World {
         source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
+        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let streams =
+            Streams::start(readers.clone(), cache.clone(), &StreamOptions::default()).unwrap();
         let state = AppState {
             domain,
-            cache: Arc::new(Cache::new(Arc::new(engine))),
+            cache,
             readers,
+            streams,
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
@@ -89,6 +95,15 @@ impl World {
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)
+    }
+
+    /// The answer with its body unread.
+    pub(super) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     /// With leases for backups.
