@@ -8,6 +8,7 @@
 //! [`model`]. `docs/contracts.md` is the reference for people who write contracts.
 
 mod check;
+pub mod compare;
 pub mod diagnostic;
 pub mod export;
 pub mod expr;
@@ -15,6 +16,7 @@ pub mod files;
 pub mod graph;
 pub mod infer;
 pub mod model;
+pub mod personal;
 mod raw;
 pub mod schema;
 pub mod type_text;
