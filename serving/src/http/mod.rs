@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod error;
+mod etag;
 mod freshness;
 mod graph;
 mod layers;
@@ -21,6 +22,7 @@ mod routes;
 mod split;
 pub mod state;
 pub mod time;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -43,8 +45,8 @@ pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
-use routes::{lake, lineage, metrics, scrape};
+use routes::{backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures};
+use routes::{events, health, lake, lineage, metrics, scrape, timeline};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -67,12 +69,16 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(metrics::list))
         .routes(routes!(metrics::read))
         .routes(routes!(entity::read))
+        .routes(routes!(timeline::read))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
         .routes(routes!(catalog::read))
+        .routes(routes!(changelog::read))
         .routes(routes!(contracts::list))
         .routes(routes!(contracts::newest))
         .routes(routes!(contracts::version))
+        .routes(routes!(contracts::diff::read))
+        .routes(routes!(contracts::validate::post))
         .routes(routes!(lineage::read))
         .routes(routes!(lake::list))
         .routes(routes!(erasures::list, erasures::post))

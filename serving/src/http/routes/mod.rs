@@ -2,6 +2,7 @@
 
 pub(super) mod backup;
 pub(super) mod catalog;
+pub(super) mod changelog;
 pub(super) mod contracts;
 pub(super) mod dead_letters;
 pub(super) mod docs;
@@ -13,6 +14,7 @@ pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
 pub(super) mod scrape;
+pub(super) mod timeline;
 
 use axum::extract::{OriginalUri, Path};
 use axum::http::{Method, StatusCode};
