@@ -31,6 +31,7 @@ use pipeline::store::Journal;
 use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
+use serving::search::{Search, SearchOptions};
 use serving::store::data_dir::DataDir;
 use serving::store::{
     Followed, LakeArchive, Readers, Retention, RetentionPolicy, Store, StoreOptions, Writer,
@@ -108,8 +109,9 @@ impl Node {
         };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
-        let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
-        let cache = Arc::new(Cache::with_mode(Arc::new(engine), cache));
+        let engine = Arc::new(MetricEngine::new(Arc::clone(&domain), readers.clone()));
+        let search = Arc::new(Search::new(Arc::clone(&engine), SearchOptions::default()));
+        let cache = Arc::new(Cache::with_mode(engine, cache));
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
@@ -133,8 +135,11 @@ impl Node {
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
         let erasures = store.erasures();
-        let touched = Arc::clone(&cache);
-        erasures.on_erased(Arc::new(move |committed| touched.committed(committed)));
+        let (touched, searched) = (Arc::clone(&cache), Arc::clone(&search));
+        erasures.on_erased(Arc::new(move |committed| {
+            touched.committed(committed);
+            searched.forget(committed.touched.iter().flat_map(|(_, tenants)| tenants));
+        }));
         let erasing = Erasing::start(&store, lake.flusher(), config, Arc::clone(&domain))?;
         let publishing: Vec<PublisherProbe> =
             publishers.iter().map(PublisherHandle::probe).collect();
@@ -144,6 +149,7 @@ impl Node {
         let state = AppState {
             domain,
             cache: cache.clone(),
+            search,
             readers: readers.clone(),
             ingress,
             pipeline: monitor.clone(),

@@ -14,6 +14,7 @@ mod json;
 pub mod metric;
 pub mod personal;
 pub mod question;
+pub mod search;
 pub mod store;
 pub mod telemetry;
 pub mod value;

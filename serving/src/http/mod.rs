@@ -46,7 +46,7 @@ pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures};
-use routes::{events, health, lake, lineage, metrics, scrape, timeline};
+use routes::{events, health, lake, lineage, metrics, scrape, search, timeline};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -72,6 +72,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(timeline::read))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(search::read))
         .routes(routes!(catalog::read))
         .routes(routes!(changelog::read))
         .routes(routes!(contracts::list))

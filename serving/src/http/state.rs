@@ -18,6 +18,7 @@ use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
 pub use crate::access::Caller;
 use crate::cache::Cache;
+use crate::search::Search;
 use crate::store::Readers;
 use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
@@ -68,6 +69,8 @@ pub struct AppState {
     pub domain: Arc<Domain>,
     /// Answers questions to metrics and entities.
     pub cache: Arc<Cache>,
+    /// Finds entities, fields and metrics by words.
+    pub search: Arc<Search>,
     /// Reads everything else from the store.
     pub readers: Readers,
     /// Takes events into the pipeline.

@@ -14,6 +14,7 @@ pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
 pub(super) mod scrape;
+pub(super) mod search;
 pub(super) mod timeline;
 
 use axum::extract::{OriginalUri, Path};

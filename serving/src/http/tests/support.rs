@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
+use crate::search::{Search, SearchOptions};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::telemetry::Telemetry;
@@ -65,14 +66,15 @@ impl World {
         let domain = Arc::new(domain);
         let store = Store::in_memory(domain.clone()).unwrap();
         let readers = store.readers();
-        let engine = MetricEngine::new(domain.clone(), readers.clone());
+        let engine = Arc::new(MetricEngine::new(domain.clone(), readers.clone()));
         let (ingress, mut source) = queue(limits);
         source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
         let state = AppState {
             domain,
-            cache: Arc::new(Cache::new(Arc::new(engine))),
+            cache: Arc::new(Cache::new(engine.clone())),
+            search: Arc::new(Search::new(engine, SearchOptions::default())),
             readers,
             ingress,
             pipeline: Arc::new(monitor),
@@ -210,7 +212,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 13] = [
+    const MASKED: [&str; 18] = [
         "hash",
         "request_id",
         "computed_at",
@@ -224,6 +226,11 @@ fn mask(value: &mut serde_json::Value) {
         "age_seconds",
         "applied_at",
         "last_event_at",
+        "in_stage_seconds",
+        "latency_ms",
+        "processed_at",
+        "arrived_at",
+        "occurred_at",
     ];
     match value {
         serde_json::Value::Object(members) => {

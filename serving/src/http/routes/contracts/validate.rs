@@ -184,7 +184,8 @@ fn shown(base: &Document, body: serde_json::Value) -> Result<Candidate, ApiError
     let mut fields: Vec<CandidateField> = Vec::with_capacity(body.fields.len());
     for field in body.fields {
         if fields.iter().any(|known| known.field.name == field.name) {
-            return Err(ApiError::invalid(format!("`fields` names `{}` twice", field.name)));
+            let detail = format!("`fields` names `{}` twice", field.name);
+            return Err(ApiError::invalid(detail).hint("leave one of them out"));
         }
         let CandidateFieldBody { name, ty, required, description, values, unit, default } = field;
         let field = DocumentField { name, ty, required, description, values, unit };
