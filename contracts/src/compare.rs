@@ -229,7 +229,12 @@ mod tests {
     #[test]
     fn every_change_has_its_name_in_both_tables() {
         check(&["a string"], &["a string"], &[], &[]);
-        check(&["a string", "b string"], &["a string"], &["!field_removed b"], &["!field_removed b"]);
+        check(
+            &["a string", "b string"],
+            &["a string"],
+            &["!field_removed b"],
+            &["!field_removed b"],
+        );
         check(&[], &["a string"], &["!field_added a"], &["!field_required_added a"]);
         check(&[], &["a string?"], &["field_added a"], &["field_added_optional a"]);
         check(
@@ -272,8 +277,7 @@ mod tests {
 
     #[test]
     fn a_default_makes_a_required_field_harmless() {
-        let candidate =
-            |text: &str| vec![CandidateField { field: field(text), has_default: true }];
+        let candidate = |text: &str| vec![CandidateField { field: field(text), has_default: true }];
         let new = validate(&[], &candidate("a string"));
         assert_eq!(told(&new), ["field_added_optional a"]);
         let known = validate(&fields(&["a string"]), &candidate("a string"));
@@ -284,9 +288,12 @@ mod tests {
     fn only_what_breaks_asks_for_a_higher_version() {
         let breaking = validate(&fields(&["a string"]), &[]);
         let safe = validate(&[], &[field("a string?").into()]);
-        for (changes, base, candidate, expected) in
-            [(&breaking, 1, 1, true), (&breaking, 2, 1, true), (&breaking, 1, 2, false), (&safe, 1, 1, false)]
-        {
+        for (changes, base, candidate, expected) in [
+            (&breaking, 1, 1, true),
+            (&breaking, 2, 1, true),
+            (&breaking, 1, 2, false),
+            (&safe, 1, 1, false),
+        ] {
             assert_eq!(requires_version_bump(changes, base, candidate), expected);
         }
     }

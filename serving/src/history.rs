@@ -244,10 +244,7 @@ fn column_of<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a dyn Array, Str
     Ok(found.as_ref())
 }
 
-fn numbers<'a>(
-    rows: &'a RecordBatch,
-    name: &str,
-) -> Result<&'a arrow::array::Int64Array, String> {
+fn numbers<'a>(rows: &'a RecordBatch, name: &str) -> Result<&'a arrow::array::Int64Array, String> {
     let found = column_of(rows, name)?.as_primitive_opt::<Int64Type>();
     found.ok_or_else(|| format!("column `{name}` holds no numbers"))
 }

@@ -26,9 +26,10 @@ pub fn candidate(domain: &Domain, text: &str) -> Result<Document, Vec<Diagnostic
     };
     let is_it = |d: &Document| d.kind == kind && d.entity == name && d.version == version;
     let others = domain.documents.iter().filter(|document| !is_it(document));
-    let others = others
-        .map(|d| (PathBuf::from(format!("{}.v{}", d.entity, d.version)), d.yaml.clone()));
-    let files: Vec<_> = [(PathBuf::from(FILE), text.to_owned())].into_iter().chain(others).collect();
+    let others =
+        others.map(|d| (PathBuf::from(format!("{}.v{}", d.entity, d.version)), d.yaml.clone()));
+    let files: Vec<_> =
+        [(PathBuf::from(FILE), text.to_owned())].into_iter().chain(others).collect();
     let documents = load(&files)?.documents;
     documents.into_iter().find(is_it).ok_or_else(|| {
         let mut report = Report::default();
@@ -139,7 +140,10 @@ moved_by: [sale.made]
             "{kind: entity, name: sale, from: [sale.made], key: id, fields: {town: last}}",
             Err("metric.takings.v1:"),
         );
-        check("kind: entity\nname: sale\nfrm: [sale.made]", Err("candidate:3:1: unknown key `frm`"));
+        check(
+            "kind: entity\nname: sale\nfrm: [sale.made]",
+            Err("candidate:3:1: unknown key `frm`"),
+        );
         check("kind: domain", Err("has no versions"));
         check("", Err("expected one contract, found 0"));
         check("kind: entity\n---\nkind: entity", Err("found 2"));

@@ -120,7 +120,8 @@ impl Parameters {
     /// there are none.
     pub(super) fn listed(&self, name: &str) -> Option<Vec<String>> {
         let parts = self.all(name).flat_map(|text| text.split(',')).map(str::trim);
-        let parts: std::collections::BTreeSet<&str> = parts.filter(|part| !part.is_empty()).collect();
+        let parts: std::collections::BTreeSet<&str> =
+            parts.filter(|part| !part.is_empty()).collect();
         (!parts.is_empty()).then(|| parts.into_iter().map(str::to_owned).collect())
     }
 

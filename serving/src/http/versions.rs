@@ -83,7 +83,9 @@ impl ApiVersion {
         let old = day(LATEST.date).zip(day(self.date));
         match old {
             _ if self.is_latest() => "latest",
-            Some((latest, own)) if (latest - own).num_days() > DEPRECATED_AFTER_DAYS => "deprecated",
+            Some((latest, own)) if (latest - own).num_days() > DEPRECATED_AFTER_DAYS => {
+                "deprecated"
+            }
             _ => "stable",
         }
     }
@@ -154,12 +156,16 @@ mod tests {
         check(
             "2026-01-01",
             body,
-            Some(r#"{"value":12345678901234567.890,"meta":{"as_of":null,"freshness_seconds":1e-7}}"#),
+            Some(
+                r#"{"value":12345678901234567.890,"meta":{"as_of":null,"freshness_seconds":1e-7}}"#,
+            ),
         );
         check(
             "2026-04-11",
             body,
-            Some(r#"{"value":12345678901234567.890,"meta":{"as_of":null,"is_historical":false,"freshness_seconds":1e-7}}"#),
+            Some(
+                r#"{"value":12345678901234567.890,"meta":{"as_of":null,"is_historical":false,"freshness_seconds":1e-7}}"#,
+            ),
         );
         check("2026-11-21", body, None);
         check("2026-01-01", r#"{"value":1}"#, None);

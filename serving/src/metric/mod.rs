@@ -44,9 +44,7 @@ pub(crate) use check::{Resolved, check_time};
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
-pub(crate) use past::{
-    Keys, Scope, columns_to_fold, fold, keys_for_one, lowest, rows_to_fold,
-};
+pub(crate) use past::{Keys, Scope, columns_to_fold, fold, keys_for_one, lowest, rows_to_fold};
 use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;

@@ -340,8 +340,9 @@ mod tests {
     fn index() -> (Index, usize, usize) {
         let mut index = Index::default();
         let (parcels, hubs) = (index.class(1.0), index.class(1.0));
-        for (age, text) in
-            ["p1: red box at riga", "p2: blue box", "p3: red red barrel at tartu"].iter().enumerate()
+        for (age, text) in ["p1: red box at riga", "p2: blue box", "p3: red red barrel at tartu"]
+            .iter()
+            .enumerate()
         {
             put(&mut index, parcels, age as i64, text);
         }

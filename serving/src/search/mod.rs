@@ -196,7 +196,8 @@ impl Search {
     /// Drops the indices that were not asked for longest, until the rest is small enough.
     fn make_room(&self, asked: &str) {
         let mut tenants = lock(&self.tenants);
-        let count = |(_, tenant): (&Arc<str>, &Arc<Tenant>)| tenant.documents.load(Ordering::Relaxed);
+        let count =
+            |(_, tenant): (&Arc<str>, &Arc<Tenant>)| tenant.documents.load(Ordering::Relaxed);
         let mut all: usize = tenants.iter().map(count).sum();
         while all > self.options.most_documents && tenants.len() > 1 {
             let Some((name, tenant)) = tenants.pop_lru() else { return };
@@ -279,7 +280,8 @@ impl State {
             state.classes.push(Class::Fields { entity: entity.name.clone() });
             state.put_fields(class, entity);
         }
-        let names: BTreeMap<&str, ()> = domain.metrics.iter().map(|m| (m.name.as_str(), ())).collect();
+        let names: BTreeMap<&str, ()> =
+            domain.metrics.iter().map(|m| (m.name.as_str(), ())).collect();
         for metric in names.keys().filter_map(|name| engine.answering(name)) {
             let class = state.index.class(METRIC);
             state.classes.push(Class::Metric { name: metric.name.clone() });
@@ -293,7 +295,8 @@ impl State {
         let fields = entity.fields.iter().map(|field| (&field.name, field.description.as_deref()));
         for (name, description) in std::iter::once(key).chain(fields) {
             let texts = [&entity.name, name, description.unwrap_or_default()];
-            let words: Vec<String> = texts.into_iter().flat_map(|text| tokens::words(text)).collect();
+            let words: Vec<String> =
+                texts.into_iter().flat_map(|text| tokens::words(text)).collect();
             self.index.put(class, name, 0, words);
         }
     }

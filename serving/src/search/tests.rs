@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-
 use pipeline::runner::{Runner, RunnerOptions, Stop};
 use pipeline::source::http::{Ingress, QueueLimits, queue};
 use serde_json::json;
@@ -59,8 +58,6 @@ moved_by: [parcel.seen]
 ";
 
 struct World {
-
-
     search: Search,
     ingress: Ingress,
     store: Store,

@@ -124,11 +124,8 @@ fn find(
     limit: usize,
     types: Option<Vec<String>>,
 ) -> Result<SearchBody, ApiError> {
-    let question = SearchQuestion {
-        text: &text,
-        entity_types: types.as_deref(),
-        most: limit + SPARE,
-    };
+    let question =
+        SearchQuestion { text: &text, entity_types: types.as_deref(), most: limit + SPARE };
     let answer = state.search.ask(caller, &question)?;
     let mut results = Vec::with_capacity(limit);
     for (hit, score) in answer.hits {
@@ -194,9 +191,10 @@ fn snippet_of_row(state: &AppState, answer: &EntityAnswer) -> String {
     let entity = versions.into_iter().find(|entity| entity.version == answer.contract_version);
     let Some(entity) = entity else { return String::new() };
     let personal = personal::of_entity(&state.domain, entity);
-    let shown = answer.data.iter().filter(|(name, _)| {
-        *name != entity.key && !personal.fields.contains(name)
-    });
+    let shown = answer
+        .data
+        .iter()
+        .filter(|(name, _)| *name != entity.key && !personal.fields.contains(name));
     let shown = shown.filter_map(|(name, value)| Some(format!("{name} {}", plain(value)?)));
     cut(format!("{}: {}", answer.entity, shown.collect::<Vec<_>>().join(", ")))
 }

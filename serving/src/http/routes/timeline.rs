@@ -437,12 +437,7 @@ mod tests {
 
     #[test]
     fn the_clock_tells_whether_the_entry_was_seen() {
-        let stage = |sla, terminal| Stage {
-            name: "a".into(),
-            sla,
-            terminal,
-            description: None,
-        };
+        let stage = |sla, terminal| Stage { name: "a".into(), sla, terminal, description: None };
         let minute = 60_000_000;
         for (events, is_whole, clock, breached) in [
             (&[(0, Some("a"))][..], true, "journal", true),

@@ -210,7 +210,8 @@ async fn a_body_is_as_old_as_the_version_that_is_asked_for() {
             let body = reply.json();
             assert_eq!(reply.header("content-length"), reply.text.len().to_string());
             assert_eq!(reply.header("vary"), "x-agentflow-version");
-            members.push((body["meta"].get("is_historical").is_some(), body.get("proof").is_some()));
+            members
+                .push((body["meta"].get("is_historical").is_some(), body.get("proof").is_some()));
             assert!(reply.text.contains("12345678901234567.89") || path.contains("metrics"));
         }
         assert_eq!(members, [(false, false), (true, false), (true, true)], "{path}");
@@ -241,7 +242,10 @@ async fn what_the_caller_has_already_is_not_sent_again() {
         assert_eq!(first.header("cache-control"), "private, no-cache", "{path}");
         let second = again(path, &tag).await;
         assert_eq!((second.status.as_u16(), &*second.text), (304, ""), "{path}");
-        assert_eq!((second.header("etag"), second.header("cache-control")), (&*tag, "private, no-cache"));
+        assert_eq!(
+            (second.header("etag"), second.header("cache-control")),
+            (&*tag, "private, no-cache")
+        );
         assert_eq!(again(path, "W/\"0\"").await.status, 200, "{path}");
     }
     let metric = world.get("/v1/metrics/takings?window=now").await.header("etag").to_owned();
@@ -277,7 +281,8 @@ async fn a_contract_that_may_come_is_judged_in_both_forms() {
     ], "anything": 1}"#;
     let reply = send("visit", json, fields).await;
     check_golden("contract_validated.json", &masked(reply.json()));
-    for (version, bump) in [("", true), ("\"version\": \"v2\",", true), ("\"version\": 3,", false)] {
+    for (version, bump) in [("", true), ("\"version\": \"v2\",", true), ("\"version\": 3,", false)]
+    {
         let body = fields.replacen('{', &format!("{{{version}"), 1);
         let body = send("visit", json, &body).await.json();
         assert_eq!(body["requires_version_bump"], bump, "{version}: {body}");
@@ -291,7 +296,11 @@ async fn a_contract_that_may_come_is_judged_in_both_forms() {
     // As it stands in a file: checked in full, beside the others.
     let yaml = "kind: event\nname: visit\nnames: [visit.seen]\nversion: 3\nfields: {visit_id: string, page: string, device: string}\n";
     let reply = send("visit", "application/yaml", yaml).await.json();
-    assert_eq!((&reply["candidate_version"], &reply["is_breaking"]), (&"3".into(), &true.into()), "{reply}");
+    assert_eq!(
+        (&reply["candidate_version"], &reply["is_breaking"]),
+        (&"3".into(), &true.into()),
+        "{reply}"
+    );
     let whole = r#"{"kind": "entity", "name": "sale", "from": ["sale.made"], "key": "sale_id", "fields": {"town": "last"}}"#;
     let (detail, _) = send("sale", json, whole).await.error(422, "invalid_parameter");
     assert!(detail.contains("would not load") && detail.contains("takings"), "{detail}");
@@ -303,7 +312,13 @@ async fn a_contract_that_may_come_is_judged_in_both_forms() {
         ("visit", "{}", 422, "invalid_parameter", "fields"),
         ("visit", r#"{"fields": [{"name": "a"}]}"#, 422, "invalid_parameter", "type"),
         ("visit", r#"{"fields": [], "version": "x"}"#, 422, "invalid_parameter", "version"),
-        ("visit", r#"{"fields": [{"name":"a","type":"b"},{"name":"a","type":"b"}]}"#, 422, "invalid_parameter", "twice"),
+        (
+            "visit",
+            r#"{"fields": [{"name":"a","type":"b"},{"name":"a","type":"b"}]}"#,
+            422,
+            "invalid_parameter",
+            "twice",
+        ),
         ("visit", r#"{"entity": "sale", "fields": []}"#, 400, "invalid_body", "`sale`"),
         ("visit", r#"{"kind": "entty"}"#, 422, "invalid_parameter", "entty"),
         ("visits", "{}", 404, "not_found", "visits"),

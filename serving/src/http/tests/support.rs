@@ -212,7 +212,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 18] = [
+    const MASKED: [&str; 17] = [
         "hash",
         "request_id",
         "computed_at",
@@ -228,14 +228,16 @@ fn mask(value: &mut serde_json::Value) {
         "last_event_at",
         "in_stage_seconds",
         "latency_ms",
-        "processed_at",
         "arrived_at",
         "occurred_at",
     ];
     match value {
         serde_json::Value::Object(members) => {
+            // Of an event the time at which it was applied; of a metric's lineage an event time.
+            let is_event = members.contains_key("latency_ms");
             for (name, value) in members {
-                if MASKED.contains(&name.as_str()) && !value.is_null() {
+                let applied = is_event && name == "processed_at";
+                if (applied || MASKED.contains(&name.as_str())) && !value.is_null() {
                     *value = "<masked>".into();
                 } else {
                     mask(value);

@@ -147,8 +147,8 @@ fn candidate(
     is_yaml: bool,
 ) -> Result<Candidate, ApiError> {
     let no_contract = |why: String| ApiError::new(Code::InvalidBody, why).hint(FORM);
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| no_contract("the body is not UTF-8".to_owned()))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| no_contract("the body is not UTF-8".to_owned()))?;
     if is_yaml {
         return written(domain, base, text);
     }
