@@ -3,6 +3,7 @@
 //! What always holds: stdout is data, stderr is talk; exit code 0 is fine, 1 is your input, 2 is
 //! our failure. Start at [`command`], where each subcommand has its file.
 
+mod access_args;
 mod command;
 mod domain;
 mod erasing;

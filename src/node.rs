@@ -28,7 +28,9 @@ use pipeline::sink::kafka::{Content, PublisherConfig, PublisherHandle, Publisher
 use pipeline::source::Source;
 use pipeline::source::http::{QueueLimits, queue};
 use pipeline::store::Journal;
+use serving::access::digest::new_secret;
 use serving::cache::{Cache, CacheMode};
+use serving::http::tls::Tls;
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
 use serving::search::{Search, SearchOptions};
@@ -39,6 +41,7 @@ use serving::store::{
 use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
+use crate::access_args::Access;
 use crate::erasing::Erasing;
 use crate::failure::{Context, Failure, chain};
 use crate::source_spec::Opened;
@@ -68,6 +71,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) retention: RetentionPolicy,
     /// MiB that stay free on the disk of the data directory.
     pub(crate) min_free_mib: u32,
+    /// Who may ask.
+    pub(crate) access: Access,
 }
 
 /// A running node.
@@ -92,10 +97,13 @@ impl Node {
     /// Opens everything and starts the threads; returns once questions are answered.
     pub(crate) fn start(plan: Plan<'_>) -> Result<Self, Failure> {
         let Plan { role, domain, data, listener, opened: from, publish, cache, .. } = plan;
+        let Access { gate, tls, options: limits } = plan.access;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
         let mut directory =
             DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
+        let token = new_secret();
+        directory.put_token(&token).map_err(|error| opened::refused(&error))?;
         let config = LakeConfig {
             maintenance: plan.maintain_every.map(|every| (every, Maintenance::default())),
             ..lake_args::config(&directory, plan.lake)?
@@ -160,7 +168,8 @@ impl Node {
             publishers: publishing,
             registry,
             telemetry,
-            options: Arc::default(),
+            options: Arc::new(limits),
+            gate: Arc::new(gate.with_operator_token(&token)),
         };
         let ending = CancellationToken::new();
         let stop = Stop::default();
@@ -178,11 +187,12 @@ impl Node {
                 result
             }
         })?;
+        let is_tls = tls.is_some();
         let api = spawn("http", {
             let ending = ending.clone();
-            move || serve(listener, state, ending)
+            move || serve(listener, state, tls, ending)
         })?;
-        directory.set_listen(address).map_err(|error| opened::refused(&error))?;
+        directory.set_listen(address, is_tls).map_err(|error| opened::refused(&error))?;
         Ok(Self {
             address,
             cache,
@@ -343,7 +353,12 @@ fn spawn<T: Send + 'static>(
 }
 
 /// The API on a runtime of its own, until `ending`.
-fn serve(listener: TcpListener, state: AppState, ending: CancellationToken) -> std::io::Result<()> {
+fn serve(
+    listener: TcpListener,
+    state: AppState,
+    tls: Option<Tls>,
+    ending: CancellationToken,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -352,7 +367,7 @@ fn serve(listener: TcpListener, state: AppState, ending: CancellationToken) -> s
     let ended = ending.clone();
     let result = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        http::serve(listener, state, ending.cancelled_owned()).await
+        http::serve(listener, state, tls, ending.cancelled_owned()).await
     });
     ended.cancel();
     // A blocking read that outlives the drain is not waited for.

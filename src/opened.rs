@@ -1,7 +1,7 @@
 //! Access to a data directory for commands that only read: through the server that holds it, or
 //! by opening it for a moment.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ pub(crate) fn access(data: &Path, role: &str) -> Result<Access, Failure> {
             Err(error) => return Err(refused(&error)),
         };
         if let Some(address) = holder.listen {
-            return Ok(Access::Server(Server::new(address)?));
+            return Ok(Access::Server(Server::new(address, holder.tls, DataDir::token(data))?));
         }
         if started.elapsed() > PATIENCE || !is_passing(&holder) {
             let held = OpenError::Held { dir: data.to_path_buf(), holder };
@@ -80,16 +80,25 @@ pub(crate) fn refused(error: &OpenError) -> Failure {
 pub(crate) struct Server {
     url: String,
     http: reqwest::blocking::Client,
+    token: Option<String>,
 }
 
 impl Server {
-    fn new(address: SocketAddr) -> Result<Self, Failure> {
+    fn new(address: SocketAddr, tls: bool, token: Option<String>) -> Result<Self, Failure> {
+        let scheme = if tls { "https" } else { "http" };
+        // A server that listens everywhere listens here as well.
+        let address = match address.ip().is_unspecified() {
+            true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+            false => address,
+        };
         let http = reqwest::blocking::Client::builder()
             .no_proxy()
+            // Its own file says where it is: the name in its certificate is one for others.
+            .danger_accept_invalid_certs(tls)
             .timeout(Duration::from_secs(60))
             .build()
             .map_err(|error| Failure::ours(chain(&error)))?;
-        Ok(Self { url: format!("http://{address}"), http })
+        Ok(Self { url: format!("{scheme}://{address}"), http, token })
     }
 
     /// Status and body of a GET; the path may carry any text in its segments.
@@ -129,7 +138,11 @@ impl Server {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
         }
-        Ok(self.http.request(method, url))
+        let request = self.http.request(method, url);
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        })
     }
 
     fn answer(&self, request: RequestBuilder) -> Result<(u16, String), Failure> {

@@ -19,6 +19,11 @@ fn the_demo_says_what_to_try_moves_its_metrics_and_stops() {
     for line in text.lines().filter(|line| line.trim_start().starts_with("curl ")) {
         assert!(line.contains(&demo.url), "{line}");
     }
+    let key =
+        text.split_once("X-API-Key: ").and_then(|(_, rest)| rest.split_once('\'')).map(|k| k.0);
+    let key = key.expect("the demo prints its key");
+    assert_eq!(demo.get("/v1/metrics/revenue").0, 401, "without a key");
+    let demo = demo.with_key(key);
     let revenue = || {
         let (status, answer) = demo.get("/v1/metrics/revenue?window=1h");
         (status == 200).then(|| answer["value"].as_f64()).flatten()

@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout)]
 
 pub mod kafka;
+pub mod load;
 pub mod planning;
 pub mod plot;
 
@@ -118,9 +119,22 @@ impl Server {
         Self::start_under(&shop(), data, more)
     }
 
-    /// The same under other contracts.
+    /// The same with keys, as `AGENTFLOW_API_KEYS` has them.
+    pub fn start_with_keys(data: &Path, more: &[&str], keys: &str) -> Self {
+        let mut command = agentflow();
+        command.env("AGENTFLOW_API_KEYS", keys);
+        Self::start_as(command, &shop(), data, more)
+    }
+
+    /// Without keys, under other contracts.
     pub fn start_under(contracts: &Path, data: &Path, more: &[&str]) -> Self {
-        let mut child = agentflow()
+        let mut command = agentflow();
+        command.env("AGENTFLOW_AUTH_DISABLED", "true");
+        Self::start_as(command, contracts, data, more)
+    }
+
+    fn start_as(mut command: Command, contracts: &Path, data: &Path, more: &[&str]) -> Self {
+        let mut child = command
             .args(["serve", "--listen", "127.0.0.1:0", "--contracts"])
             .arg(contracts)
             .arg("--data")

@@ -4,7 +4,7 @@
 #   infra/setup/tools.sh build    C and C++ compilers, cmake, pkg-config, certificates, npm, Rust
 #   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake), Java 17 or
 #                                 newer with Maven (the tests' Kafka broker, schema registry and
-#                                 Iceberg catalog), and Go (their S3 server)
+#                                 Iceberg catalog), Go (their S3 server), Redis and OpenSSL
 #
 # Installs with apt-get where that needs no password (root, or sudo without one). Otherwise it
 # prints the command to run and fails, except for what can be done without: without npm DuckDB is
@@ -37,6 +37,8 @@ if ! command -v npm >/dev/null 2>&1 && [ -z "${DUCKDB_LIB_DIR:-}" ] \
 fi
 
 if [ "$scope" = test ]; then
+    command -v openssl >/dev/null 2>&1 || wanted+=(openssl)
+    command -v redis-server >/dev/null 2>&1 || command -v valkey-server >/dev/null 2>&1 || wanted+=(redis-server)
     python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || wanted+=(python3 python3-venv)
     command -v mvn >/dev/null 2>&1 || wanted+=(maven)
     # infra/s3/go.mod says which Go; an older one (from 1.21) fetches that by itself where it may.

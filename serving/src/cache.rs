@@ -23,7 +23,7 @@ use moka::ops::compute::Op;
 use pipeline::store::Committed;
 
 use crate::entity::relations_below;
-use crate::metric::MetricEngine;
+use crate::metric::{MetricEngine, Resolved};
 use crate::question::{
     EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion, Proof, ReadError,
 };
@@ -133,9 +133,26 @@ impl Cache {
         &self.engine
     }
 
-    /// Answers a question to a metric, from an entry where one is good.
+    /// Answers a question to a metric, from an entry where one is good. May block.
     pub fn read(&self, question: &MetricQuestion) -> Result<MetricAnswer, ReadError> {
         let resolved = self.engine.resolve(question)?;
+        let good = self.good(&resolved);
+        let fill = || {
+            let answer = self.engine.answer(&resolved)?;
+            Ok((answer.computed_at, answer))
+        };
+        let (entry, cached) = self.find(&self.metrics, resolved.canonical(), &good, fill)?;
+        Ok(self.told(&entry, cached))
+    }
+
+    /// The same, if an entry is good; `None` if the store has to be asked. Never blocks.
+    pub fn read_kept(&self, question: &MetricQuestion) -> Result<Option<MetricAnswer>, ReadError> {
+        let resolved = self.engine.resolve(question)?;
+        let entry = self.kept(&self.metrics, &resolved.canonical(), &self.good(&resolved));
+        Ok(entry.map(|entry| self.told(&entry, true)))
+    }
+
+    fn good(&self, resolved: &Resolved<'_>) -> Good<'_> {
         let relations = &self.engine.domain().graph.relations_of;
         let relations = relations.get(resolved.metric.index).map_or(&[][..], Vec::as_slice);
         let max_age = match resolved.as_of.or(resolved.known_at) {
@@ -143,15 +160,13 @@ impl Cache {
             Some(_) => None,
         };
         let epochs = self.epochs.of(resolved.tenant);
-        let good = Good { mode: self.mode, epochs, relations, max_age };
-        let fill = || {
-            let answer = self.engine.answer(&resolved)?;
-            Ok((answer.computed_at, answer))
-        };
-        let (entry, cached) = self.find(&self.metrics, resolved.canonical(), &good, fill)?;
+        Good { mode: self.mode, epochs, relations, max_age }
+    }
+
+    fn told(&self, entry: &Entry<MetricAnswer>, cached: bool) -> MetricAnswer {
         let answer = &*entry.answer;
         let age = if cached { (self.engine.now() - entry.computed_at).max(0) } else { 0 };
-        Ok(MetricAnswer { proof: Proof { cached, age, ..answer.proof.clone() }, ..answer.clone() })
+        MetricAnswer { proof: Proof { cached, age, ..answer.proof.clone() }, ..answer.clone() }
     }
 
     /// Answers a question to an entity, from an entry where one is good.
@@ -202,6 +217,22 @@ impl Cache {
         }
     }
 
+    /// An entry for `key`, if there is a good one.
+    fn kept<K, A>(
+        &self,
+        entries: &moka::sync::Cache<K, Entry<A>>,
+        key: &K,
+        good: &Good<'_>,
+    ) -> Option<Entry<A>>
+    where
+        K: std::hash::Hash + Eq + Send + Sync + 'static,
+        A: Send + Sync + 'static,
+    {
+        let entry = entries.get(key).filter(|entry| good.holds(entry, self.engine.now()))?;
+        self.counters.hits.fetch_add(1, Ordering::Relaxed);
+        Some(entry)
+    }
+
     /// A good entry for `key`, filled if there is none; and whether another one filled it.
     fn find<K, A>(
         &self,
@@ -214,10 +245,7 @@ impl Cache {
         K: std::hash::Hash + Eq + Send + Sync + 'static,
         A: Send + Sync + 'static,
     {
-        if let Some(entry) = entries.get(&key)
-            && good.holds(&entry, self.engine.now())
-        {
-            self.counters.hits.fetch_add(1, Ordering::Relaxed);
+        if let Some(entry) = self.kept(entries, &key, good) {
             return Ok((entry, true));
         }
         self.counters.misses.fetch_add(1, Ordering::Relaxed);

@@ -5,6 +5,7 @@ mod contracts;
 mod deadletters;
 mod demo;
 mod erase;
+mod keys;
 mod lake;
 mod produce;
 mod read;
@@ -54,6 +55,8 @@ enum Command {
     Lake(lake::Lake),
     /// Erase what belongs to one key of an entity, from every answer and from the lake.
     Erase(erase::Erase),
+    /// Make, list and end API keys.
+    Keys(keys::Keys),
     /// Make the serving store anew from the lake.
     Rebuild(rebuild::Rebuild),
     /// Copy a data directory, lake included, while a server works on it.
@@ -116,6 +119,7 @@ impl Command {
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
             Self::Erase(erase) => erase.run(),
+            Self::Keys(keys) => keys.run(),
             Self::Rebuild(rebuild) => rebuild.run(),
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),

@@ -10,6 +10,7 @@ use serving::http::check_listen_addr;
 use serving::store::RetentionPolicy;
 
 use super::{ContractsArg, DataArg};
+use crate::access_args::{Access, AccessArgs};
 use crate::failure::{Failure, chain};
 use crate::lake_args::LakeArgs;
 use crate::node::{Node, Plan};
@@ -18,8 +19,12 @@ use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, signals};
 
 #[derive(Debug, Args)]
-#[command(after_help = "There are no API keys yet, so only loopback addresses are listened on. \
-Ctrl-C or SIGTERM ends it cleanly: open requests are answered, what was read is committed.")]
+#[command(
+    after_help = "Make a key first: agentflow keys create --data DIR --name NAME. Secrets come \
+from the environment: AGENTFLOW_API_KEYS (key:name, joined by commas), AGENTFLOW_ADMIN_KEY, \
+AGENTFLOW_KEY_LOOKUP_PEPPER, REDIS_URL (request counts that replicas share).\n\
+Ctrl-C or SIGTERM ends it cleanly: open requests are answered, what was read is committed."
+)]
 pub(super) struct Serve {
     #[command(flatten)]
     contracts: ContractsArg,
@@ -28,6 +33,8 @@ pub(super) struct Serve {
     /// Where to listen; port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    #[command(flatten)]
+    access: AccessArgs,
     /// Where else events come from, besides POST /v1/events: `kafka:HOST:PORT`, or `file:PATH`, which
     /// is followed as it grows. May be repeated.
     #[arg(long, value_name = "SOURCE")]
@@ -68,7 +75,8 @@ pub(super) const MIN_FREE_MIB: u32 = 512;
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
         logging::start("info");
-        let listener = listen(self.listen)?;
+        let access = self.access.open(&self.data.data)?;
+        let listener = listen(self.listen, &access)?;
         let domain = domain::load(&self.contracts.contracts)?;
         let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
         let now = chrono::Utc::now().timestamp_micros();
@@ -93,12 +101,17 @@ impl Serve {
                 grace: Duration::from_secs(self.trim_grace_minutes * 60),
             },
             min_free_mib: self.min_free_mib,
+            access,
         };
+        let notes = notes(&plan.access, self.listen);
+        let scheme = if plan.access.tls.is_some() { "https" } else { "http" };
         let node = Node::start(plan)?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;
-        eprintln!("listening on http://{}", node.address());
-        eprintln!("loopback only: there are no API keys yet; Ctrl-C ends it");
+        eprintln!("listening on {scheme}://{}", node.address());
+        for note in notes {
+            eprintln!("{note}");
+        }
         node.wait()
     }
 }
@@ -120,9 +133,31 @@ fn amount(text: &str) -> Result<f64, String> {
     }
 }
 
+/// What to know about who may ask.
+fn notes(access: &Access, address: SocketAddr) -> Vec<String> {
+    let mut notes = Vec::new();
+    match access.gate.ring() {
+        None => notes.push("everybody on this machine is let in without a key; Ctrl-C ends it".into()),
+        Some(ring) if ring.is_empty() => notes.push(
+            "there are no API keys yet, so nobody is let in; make one: agentflow keys create --data \
+             DIR --name NAME"
+                .to_owned(),
+        ),
+        Some(ring) => notes.push(format!("{} API keys; Ctrl-C ends it", ring.keys().len())),
+    }
+    if access.tls.is_none() && !address.ip().to_canonical().is_loopback() {
+        notes.push(
+            "note: keys go over the network in the clear; put a proxy with TLS in front, or use \
+             --tls-cert and --tls-key"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
 /// Binds the socket of the API.
-pub(super) fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    check_listen_addr(address)
+pub(super) fn listen(address: SocketAddr, access: &Access) -> Result<TcpListener, Failure> {
+    check_listen_addr(address, &access.gate)
         .map_err(|refused| Failure::input(refused.to_string()).hint(refused.hint()))?;
     TcpListener::bind(address).map_err(|error| {
         Failure::input(format!("cannot listen on {address}: {}", chain(&error)))

@@ -13,6 +13,7 @@ pub mod kafka;
 pub mod lake_readers;
 pub mod lake_services;
 pub mod proxy;
+pub mod redis;
 pub mod rest_lake;
 pub mod schedule;
 pub mod server;
@@ -94,6 +95,8 @@ fn without_settings<S: AsRef<OsStr>>(
             command.env_remove(name);
         }
     }
+    // Keys have a suite of their own.
+    command.env("AGENTFLOW_AUTH_DISABLED", "true");
     command.args(arguments).stdin(Stdio::null());
     command
 }

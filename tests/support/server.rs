@@ -18,6 +18,7 @@ pub struct Server {
     stderr: Arc<Mutex<String>>,
     stdout: Arc<Mutex<String>>,
     http: reqwest::blocking::Client,
+    key: Option<String>,
 }
 
 impl Server {
@@ -41,6 +42,12 @@ impl Server {
     #[track_caller]
     pub fn spawn_in(place: &Place, arguments: Vec<String>) -> Self {
         Self::wait_until_listening(place.command(&arguments), &arguments)
+    }
+
+    /// The same with any settings of the process.
+    #[track_caller]
+    pub fn spawn_command(program: std::process::Command, arguments: &[String]) -> Self {
+        Self::wait_until_listening(program, arguments)
     }
 
     /// The same, with a fail point armed.
@@ -77,13 +84,32 @@ impl Server {
             .no_proxy()
             .build()
             .expect("an HTTP client");
-        Self { child, url, stderr, stdout, http }
+        Self { child, url, stderr, stdout, http, key: None }
+    }
+
+    /// From now on every request shows this key.
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// A request for a path, with the key if there is one.
+    pub fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+    ) -> reqwest::blocking::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.key {
+            Some(key) => request.header("x-api-key", key),
+            None => request,
+        }
     }
 
     /// Status and body of a GET.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, Value) {
-        let response = self.http.get(format!("{}{path}", self.url)).send().expect("an answer");
+        let response = self.request(reqwest::Method::GET, path).send().expect("an answer");
         let status = response.status().as_u16();
         let text = response.text().expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
@@ -92,7 +118,7 @@ impl Server {
     /// Status and body of a GET with query parameters.
     #[track_caller]
     pub fn query(&self, path: &str, parameters: &[(String, String)]) -> (u16, Value) {
-        let request = self.http.get(format!("{}{path}", self.url)).query(parameters);
+        let request = self.request(reqwest::Method::GET, path).query(parameters);
         let response = request.send().expect("an answer");
         let status = response.status().as_u16();
         (status, response.json().expect("a JSON body"))
@@ -102,8 +128,7 @@ impl Server {
     #[track_caller]
     pub fn post(&self, path: &str, content_type: &str, body: impl Into<Vec<u8>>) -> (u16, Value) {
         let response = self
-            .http
-            .post(format!("{}{path}", self.url))
+            .request(reqwest::Method::POST, path)
             .header("content-type", content_type)
             .body(body.into())
             .send()

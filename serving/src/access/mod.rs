@@ -4,13 +4,24 @@
 //! the tenant from [`Caller::tenant`]; whoever answers by name asks [`Caller::sees_entity`],
 //! [`Caller::sees_metric`] or [`Caller::sees_events`] first.
 
+pub mod digest;
+pub mod file;
+pub mod gate;
+pub mod login;
+pub mod rate;
+pub mod record;
+pub mod ring;
 mod scope;
+mod usage;
 
 use std::sync::Arc;
 
 use contracts::model::{Domain, Metric};
 
 pub use scope::Scope;
+
+/// The tenant of those who have no key.
+pub const DEFAULT_TENANT: &str = "default";
 
 /// Who asks. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,17 +31,24 @@ pub struct Caller {
     /// Identifier of the key that was shown; `None` where there are no keys.
     pub key: Option<Arc<str>>,
     scope: Arc<Scope>,
+    /// May they do what concerns the server as a whole: backups, keys, what all tenants have together?
+    pub is_operator: bool,
 }
 
 impl Caller {
     /// Somebody with a key.
     pub fn with_key(tenant: Arc<str>, key: Arc<str>, scope: Arc<Scope>) -> Self {
-        Self { tenant, key: Some(key), scope }
+        Self { tenant, key: Some(key), scope, is_operator: false }
     }
 
-    /// Everybody, while there are no keys.
-    pub fn anonymous() -> Self {
-        Self { tenant: Arc::from("default"), key: None, scope: Arc::new(Scope::default()) }
+    /// Whoever runs the server, or everybody where that is said of this machine.
+    pub fn operator() -> Self {
+        Self {
+            tenant: Arc::from(DEFAULT_TENANT),
+            key: None,
+            scope: Arc::new(Scope::default()),
+            is_operator: true,
+        }
     }
 
     /// What the key is limited to.

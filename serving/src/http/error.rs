@@ -50,6 +50,12 @@ pub enum Code {
     MethodNotAllowed,
     /// The body is larger than the limit, or holds too many events.
     BodyTooLarge,
+    /// Path and query are longer than the limit.
+    TargetTooLong,
+    /// The headers are larger than the limit.
+    HeadersTooLarge,
+    /// An `Idempotency-Key` was used for another request before.
+    KeyReused,
     /// The route has no such query parameter.
     UnknownParameter,
     /// A parameter's value does not fit the contract.
@@ -78,6 +84,9 @@ impl Code {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownParameter | Self::InvalidParameter => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Busy | Self::Unavailable | Self::Backfilling | Self::Timeout => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -1,7 +1,7 @@
 //! The HTTP API.
 //!
 //! ```text
-//! request → name it → count it → guard → version → limits → route → cache, store or pipeline
+//! request → name it → count it → guard → version → key → limits → route → cache, store or pipeline
 //! ```
 //!
 //! Every answer is a JSON object, errors included ([`error`]); values keep all their digits;
@@ -19,34 +19,33 @@ mod ledger;
 mod monitor;
 mod query;
 mod routes;
+mod server;
 mod split;
 pub mod state;
 pub mod time;
+pub mod tls;
 mod versions;
 
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::io;
-use std::net::SocketAddr;
-
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use axum::http::HeaderValue;
 pub use monitor::{PipelineMonitor, PipelineState};
 pub use routes::backup::BackupBody;
 pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
+pub use server::{NotLoopback, check_listen_addr, serve};
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures};
-use routes::{events, health, lake, lineage, metrics, scrape, search, timeline};
+use routes::{
+    admin, backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures, events,
+};
+use routes::{health, lake, lineage, metrics, scrape, search, timeline};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -86,64 +85,14 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(erasures::read))
         .routes(routes!(backup::begin))
         .routes(routes!(backup::renew, backup::end))
+        .routes(routes!(admin::list, admin::create))
+        .routes(routes!(admin::revoke))
+        .routes(routes!(admin::rotate))
+        .routes(routes!(admin::rotation))
+        .routes(routes!(admin::revoke_old))
+        .routes(routes!(admin::usage))
         .routes(routes!(health::read))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))
         .routes(routes!(scrape::read))
-}
-
-/// Why the server does not listen there.
-#[derive(Debug, thiserror::Error)]
-#[error("refusing to listen on `{addr}`: the API has no keys yet, so it listens on loopback only")]
-pub struct NotLoopback {
-    /// The address.
-    pub addr: SocketAddr,
-}
-
-impl NotLoopback {
-    /// The next step.
-    pub fn hint(&self) -> String {
-        format!("listen on 127.0.0.1:{} or [::1]:{}", self.addr.port(), self.addr.port())
-    }
-}
-
-/// Without keys, only this machine may ask.
-pub fn check_listen_addr(addr: SocketAddr) -> Result<(), NotLoopback> {
-    if addr.ip().to_canonical().is_loopback() { Ok(()) } else { Err(NotLoopback { addr }) }
-}
-
-/// Answers requests on `listener` until `shutdown` resolves; then takes no new ones, lets open ones
-/// end within `drain_timeout`, and returns.
-pub async fn serve(
-    listener: TcpListener,
-    state: AppState,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let addr = listener.local_addr()?;
-    check_listen_addr(addr).map_err(io::Error::other)?;
-    let drain = state.options.drain_timeout;
-    let (ending, mut ended) = watch::channel(false);
-    // An answer is one small write: waiting for more to send would only delay it.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
-        shutdown.await;
-        // Nobody listens any more only when the server has returned already.
-        let _ = ending.send(true);
-    });
-    let deadline = async move {
-        if ended.wait_for(|ended| *ended).await.is_err() {
-            // The server went away by itself; its own result counts.
-            std::future::pending::<()>().await;
-        }
-        tokio::time::sleep(drain).await;
-    };
-    tokio::select! {
-        result = server.into_future() => result,
-        () = deadline => {
-            tracing::warn!(seconds = drain.as_secs(), "open requests were cut off at shutdown");
-            Ok(())
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 use contracts::model::{Domain, Metric};
 use pipeline::registry::RegistryProbe;
@@ -17,7 +18,10 @@ use pipeline::source::kafka::KafkaProbe;
 use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
 pub use crate::access::Caller;
+use crate::access::gate::Gate;
+use crate::access::rate::Budget;
 use crate::cache::Cache;
+use crate::question::{MetricAnswer, MetricQuestion};
 use crate::search::Search;
 use crate::store::Readers;
 use crate::store::backup::Backups;
@@ -93,6 +97,8 @@ pub struct AppState {
     pub telemetry: Arc<Telemetry>,
     /// Limits.
     pub options: Arc<HttpOptions>,
+    /// Who is let in.
+    pub gate: Arc<Gate>,
 }
 
 /// Limits of the API.
@@ -106,6 +112,10 @@ pub struct HttpOptions {
     pub request_timeout: Duration,
     /// Most requests under way at once; more are answered 503. Health and `/metrics` are free.
     pub max_concurrent_requests: usize,
+    /// Most connections at once; more wait until one ends.
+    pub max_connections: usize,
+    /// Sites whose pages may use the API from a browser, as `https://HOST`.
+    pub cors_origins: Vec<HeaderValue>,
     /// How long open requests may take to end once shutdown began.
     pub drain_timeout: Duration,
     /// Newest event at most this old: `freshness` is healthy.
@@ -121,6 +131,8 @@ impl Default for HttpOptions {
             max_events_per_request: 10_000,
             request_timeout: Duration::from_secs(30),
             max_concurrent_requests: 512,
+            max_connections: 20_000,
+            cors_origins: vec![HeaderValue::from_static("http://localhost:3000")],
             drain_timeout: Duration::from_secs(10),
             fresh_within: Duration::from_secs(30),
             stale_after: Duration::from_secs(90),
@@ -129,6 +141,14 @@ impl Default for HttpOptions {
 }
 
 impl AppState {
+    /// Answers a question to a metric: at once where an answer is kept, else on a thread that may block.
+    pub(super) async fn metric(&self, question: MetricQuestion) -> Result<MetricAnswer, ApiError> {
+        if let Some(answer) = self.cache.read_kept(&question)? {
+            return Ok(answer);
+        }
+        self.blocking(move |state| state.cache.read(&question)).await
+    }
+
     /// Runs a blocking call (all of DuckDB's are) where it holds up no other request.
     pub(super) async fn blocking<T, E>(
         &self,
@@ -150,18 +170,23 @@ impl AppState {
 impl Caller {
     /// Refuses who may not read entities of this type.
     pub(super) fn entity(&self, name: &str) -> Result<(), ApiError> {
-        self.allow(self.sees_entity(name), format_args!("entity type `{name}`"))
+        self.allow(self.sees_entity(name), format_args!("read entity type `{name}`"))
     }
 
     /// Refuses who may not read this metric.
     pub(super) fn metric(&self, domain: &Domain, metric: &Metric) -> Result<(), ApiError> {
         let name = &metric.name;
-        self.allow(self.sees_metric(domain, metric), format_args!("metric `{name}`"))
+        self.allow(self.sees_metric(domain, metric), format_args!("read metric `{name}`"))
     }
 
     /// Refuses who may not read all events of their tenant. `what` is the object, for the message.
     pub(super) fn events(&self, what: &str) -> Result<(), ApiError> {
-        self.allow(self.sees_events(), format_args!("{what}"))
+        self.allow(self.sees_events(), format_args!("read {what}"))
+    }
+
+    /// Refuses who may not send events.
+    pub(super) fn send(&self) -> Result<(), ApiError> {
+        self.allow(self.sees_events(), format_args!("send events"))
     }
 
     fn allow(&self, may: bool, what: std::fmt::Arguments<'_>) -> Result<(), ApiError> {
@@ -169,15 +194,27 @@ impl Caller {
             return Ok(());
         }
         let key = self.key.as_deref().unwrap_or("none");
-        Err(ApiError::new(Code::Forbidden, format!("key `{key}` may not read {what}"))
+        Err(ApiError::new(Code::Forbidden, format!("key `{key}` may not {what}"))
             .hint("ask whoever made the key for a wider scope"))
     }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        // Only a route that nobody guards comes here without one: closed all the same.
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+            ApiError::new(Code::Unauthorized, "API key is missing")
+                .hint("send it as header `X-API-Key`")
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Budget {
     type Rejection = Infallible;
 
-    async fn from_request_parts(_parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self::anonymous())
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
 }

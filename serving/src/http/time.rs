@@ -11,6 +11,11 @@ pub(super) fn seconds_between(earlier: i64, later: i64) -> f64 {
     later.saturating_sub(earlier) as f64 / 1e6
 }
 
+/// Seconds since 1970.
+pub(super) fn seconds() -> i64 {
+    now().div_euclid(1_000_000)
+}
+
 pub use crate::value::parse_moment as parse;
 
 /// A time in a body.

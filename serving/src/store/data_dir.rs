@@ -16,9 +16,13 @@ use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
+use crate::access::digest::write_private;
 
 /// Name of the lock file.
 const LOCK: &str = "LOCK";
+
+/// Name of the file with the token of the process that serves.
+const TOKEN: &str = "operator.token";
 
 /// Name of the file that a directory has while a backup is put back into it.
 pub(super) const RESTORING: &str = "RESTORING";
@@ -38,6 +42,9 @@ pub struct Holder {
     /// Where it answers HTTP, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub listen: Option<SocketAddr>,
+    /// Is that HTTPS?
+    #[serde(default)]
+    pub tls: bool,
 }
 
 impl fmt::Display for Holder {
@@ -96,16 +103,32 @@ impl DataDir {
             role: role.to_owned(),
             started_at: Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true),
             listen,
+            tls: false,
         };
         let mut held = Self { path: dir.to_path_buf(), holder, lock };
         held.write().map_err(not_writable)?;
         Ok(held)
     }
 
-    /// Notes where this process answers HTTP, once the socket is bound.
-    pub fn set_listen(&mut self, address: SocketAddr) -> Result<(), OpenError> {
+    /// Notes where this process answers HTTP, or HTTPS, once the socket is bound.
+    pub fn set_listen(&mut self, address: SocketAddr, tls: bool) -> Result<(), OpenError> {
         self.holder.listen = Some(address);
+        self.holder.tls = tls;
         self.write().map_err(|source| OpenError::NotWritable { dir: self.path.clone(), source })
+    }
+
+    /// Leaves a token by which commands of whoever may read the directory are known to this process.
+    pub fn put_token(&self, token: &str) -> Result<(), OpenError> {
+        let path = self.path.join(TOKEN);
+        // With the rights of a new file, whatever those of the old one were.
+        let _ = fs::remove_file(&path);
+        write_private(&path, token.as_bytes(), false)
+            .map_err(|source| OpenError::NotWritable { dir: self.path.clone(), source })
+    }
+
+    /// The token of the process that holds `dir`, for those who may read it.
+    pub fn token(dir: &Path) -> Option<String> {
+        fs::read_to_string(dir.join(TOKEN)).ok()
     }
 
     /// The directory.
@@ -183,7 +206,7 @@ mod tests {
         assert_eq!(DataDir::holder(dir.path()), None);
 
         let mut held = DataDir::lock(dir.path(), "serve", None).unwrap();
-        held.set_listen("127.0.0.1:8080".parse().unwrap()).unwrap();
+        held.set_listen("127.0.0.1:8080".parse().unwrap(), false).unwrap();
 
         let holder = DataDir::holder(dir.path()).unwrap();
         assert_eq!(holder.pid, std::process::id());

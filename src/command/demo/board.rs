@@ -24,6 +24,7 @@ const LINE: Duration = Duration::from_secs(5);
 /// Shows the metrics of a node.
 pub(super) struct Board {
     url: String,
+    key: String,
     rate: u32,
     domain: Arc<Domain>,
     cache: Arc<Cache>,
@@ -31,9 +32,10 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(node: &Node, rate: u32) -> Self {
+    pub(super) fn new(node: &Node, rate: u32, key: String) -> Self {
         Self {
             url: format!("http://{}", node.address()),
+            key,
             rate,
             domain: node.cache().engine().domain().clone(),
             cache: node.cache().clone(),
@@ -46,24 +48,27 @@ impl Board {
         let url = &self.url;
         let mut text = format!(
             "The shop of `contracts/domains/{}`: {} generated events a second.\n\
-             Data in {}{}.\n\nTry, in another terminal:\n",
+             Data in {}{}.\n\nTry, in another terminal:\n  KEY='X-API-Key: {}'\n",
             self.domain.name,
             self.rate,
             data.display(),
             if temporary { ", gone when the demo ends" } else { "" },
+            self.key,
         );
         // An amount that can be taken apart says most.
         let telling =
             |metric: &&&Metric| (matches!(metric.measure, Measure::Sum), metric.dimensions.len());
         if let Some(metric) = self.shown().iter().max_by_key(telling) {
             let name = &metric.name;
-            text.push_str(&format!("  curl -s '{url}/v1/metrics/{name}'\n"));
+            text.push_str(&format!("  curl -s -H \"$KEY\" '{url}/v1/metrics/{name}'\n"));
             if let Some(dimension) = metric.dimensions.first() {
                 let by = &dimension.name;
-                text.push_str(&format!("  curl -s '{url}/v1/metrics/{name}?group_by={by}'\n"));
+                text.push_str(&format!(
+                    "  curl -s -H \"$KEY\" '{url}/v1/metrics/{name}?group_by={by}'\n"
+                ));
             }
         }
-        text.push_str(&format!("  curl -s '{url}/v1/deadletter?page_size=3'\n"));
+        text.push_str(&format!("  curl -s -H \"$KEY\" '{url}/v1/deadletter?page_size=3'\n"));
         text.push_str(&format!("\nEverything there is: {url}/docs. Ctrl-C ends it.\n"));
         text
     }

@@ -16,16 +16,26 @@ use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 use serving::cache::CacheMode;
 use serving::store::RetentionPolicy;
 
+use crate::access_args::Access;
+use crate::failure::chain;
 use crate::failure::{Context, Failure};
 use crate::node::{Node, Plan};
 use crate::source_spec::{Opened, TENANT};
 use crate::{domain, logging, output, signals};
 use pipeline::sink::iceberg::LakeCatalog;
+use serving::access::digest::{Pepper, new_secret};
+use serving::access::gate::Gate;
+use serving::access::record::KeyRecord;
+use serving::access::ring::KeyRing;
+use serving::http::HttpOptions;
 
 use board::Board;
 
 /// What the shop did before the demo began: without it an hour's revenue would begin with nothing.
 const HISTORY: Duration = Duration::from_secs(15 * 60);
+
+/// Nobody should meet the limit who tries things out.
+const REQUESTS_PER_MINUTE: u32 = 6_000;
 
 /// Where the demo listens if it may choose.
 const USUAL: &str = "127.0.0.1:8080";
@@ -64,7 +74,8 @@ impl Demo {
             (None, Some(temporary)) => temporary.path().to_path_buf(),
             (None, None) => return Err(Failure::ours("no place for the data")),
         };
-        let listener = self.listener()?;
+        let (access, key) = access()?;
+        let listener = self.listener(&access)?;
         let node = Node::start(Plan {
             role: "demo",
             domain: Arc::new(domain),
@@ -77,22 +88,24 @@ impl Demo {
             maintain_every: None,
             retention: RetentionPolicy::default(),
             min_free_mib: super::serve::MIN_FREE_MIB,
+            access,
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;
         eprintln!("listening on http://{}", node.address());
-        let board = Board::new(&node, self.rate);
+        let board = Board::new(&node, self.rate, key);
         output::line(&board.introduction(&data, temporary.is_some()))?;
         board.run(&node.ending())?;
         node.wait()
     }
 
-    fn listener(&self) -> Result<TcpListener, Failure> {
+    fn listener(&self, access: &Access) -> Result<TcpListener, Failure> {
         if let Some(address) = self.listen {
-            return super::serve::listen(address);
+            return super::serve::listen(address, access);
         }
         let usual: SocketAddr = USUAL.parse().ours(|| format!("read `{USUAL}`"))?;
-        TcpListener::bind(usual).or_else(|_| super::serve::listen(SocketAddr::new(usual.ip(), 0)))
+        TcpListener::bind(usual)
+            .or_else(|_| super::serve::listen(SocketAddr::new(usual.ip(), 0), access))
     }
 
     fn generator(&self) -> GeneratorSource {
@@ -105,4 +118,19 @@ impl Demo {
         };
         GeneratorSource::new(options, Arc::from(TENANT), now).with_history(HISTORY)
     }
+}
+
+/// The demo has a key of its own, which is good while it runs.
+fn access() -> Result<(Access, String), Failure> {
+    let secret = format!("demo-{}", new_secret());
+    let record = KeyRecord {
+        key: Some(secret.clone()),
+        rate_limit_rpm: Some(REQUESTS_PER_MINUTE),
+        ..KeyRecord::new("demo", TENANT)
+    };
+    let ring = KeyRing::open(None, vec![record], Pepper::random(), None)
+        .map_err(|error| Failure::ours(chain(&error)))?;
+    let access =
+        Access { gate: Gate::locked(Arc::new(ring)), tls: None, options: HttpOptions::default() };
+    Ok((access, secret))
 }

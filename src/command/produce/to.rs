@@ -15,6 +15,9 @@ use crate::kafka_client::are_brokers;
 /// Bytes per request to a server; well under the API's limit for a body.
 const REQUEST_BYTES: usize = 256 << 10;
 
+/// Where the key for a server is.
+const API_KEY: &str = "AGENTFLOW_API_KEY";
+
 /// How often a server that has no room is asked again.
 const MAX_TRIES: u32 = 60;
 
@@ -162,9 +165,11 @@ impl Server {
         let mut tries = 0;
         loop {
             tries += 1;
-            let response = self
-                .http
-                .post(&self.url)
+            let mut request = self.http.post(&self.url);
+            if let Ok(key) = std::env::var(API_KEY) {
+                request = request.header("x-api-key", key);
+            }
+            let response = request
                 .header("content-type", "application/x-ndjson")
                 .body(body.clone())
                 .send()
@@ -176,7 +181,11 @@ impl Server {
             if status == 200 {
                 return Ok(());
             }
-            if status != 503 || tries >= MAX_TRIES {
+            if status == 401 {
+                return Err(Failure::input(format!("{} wants an API key", self.url))
+                    .hint(format!("set {API_KEY} to one: agentflow keys create")));
+            }
+            if !matches!(status, 429 | 503) || tries >= MAX_TRIES {
                 let said = response.text().unwrap_or_default();
                 return Err(Failure::input(format!("{} answered {status}: {said}", self.url)));
             }

@@ -1,12 +1,18 @@
 //! What wraps every route, outermost first:
 //!
-//! 1. [`request_id`]: names the request, logs causes under that name, writes error bodies.
-//! 2. [`observe`]: counts and times by route template.
-//! 3. [`security`]: headers for browsers; refuses other sites while there are no keys.
-//! 4. [`version`]: dated API versions.
-//! 5. [`limits`]: how many requests at once, and for how long.
-//! 6. panics become a 500.
+//! 1. CORS: what pages of other sites may do; compression of what is long.
+//! 2. [`request_id`]: names the request, logs causes under that name, writes error bodies.
+//! 3. [`observe`]: counts and times by route template.
+//! 4. [`security`]: headers for browsers; refuses what is too long, and other sites where no key is
+//!    needed.
+//! 5. [`version`]: dated API versions.
+//! 6. [`auth`]: who asks, and the budget of their key.
+//! 7. [`limits`]: how many requests at once, and for how long.
+//! 8. [`idempotency`]: a write that is sent again gets the answer of the first time.
+//! 9. panics become a 500.
 
+pub(super) mod auth;
+pub(super) mod idempotency;
 pub(super) mod limits;
 pub(super) mod observe;
 pub(super) mod request_id;
@@ -14,11 +20,16 @@ pub(super) mod security;
 pub(super) mod version;
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
 use super::state::AppState;
@@ -26,13 +37,61 @@ use super::state::AppState;
 /// Wraps the routes. The last layer added is the outermost.
 pub(super) fn apply(router: Router, state: &AppState) -> Router {
     let limits = limits::Limits::new(&state.options);
+    let answers = idempotency::Answers::new(state.options.max_body_bytes);
     router
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(answers, idempotency::replay))
         .layer(from_fn_with_state(limits, limits::limit))
+        .layer(from_fn_with_state(state.clone(), auth::admit))
         .layer(from_fn(version::negotiate))
-        .layer(from_fn(security::protect))
+        .layer(from_fn_with_state(state.gate.clone(), security::protect))
         .layer(from_fn_with_state(state.telemetry.clone(), observe::observe))
         .layer(from_fn(request_id::name))
+        .layer(CompressionLayer::new().compress_when(worth_it()))
+        .layer(cors(&state.options.cors_origins))
+}
+
+/// Short answers gain nothing, and an event of a stream must not wait for the next one.
+fn worth_it() -> impl Predicate {
+    SizeAbove::new(1_024).and(NotForContentType::SSE).and(NotForContentType::IMAGES)
+}
+
+/// What pages of these sites may do.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let named = |names: &[&'static str]| -> Vec<HeaderName> {
+        names.iter().map(|name| HeaderName::from_static(name)).collect()
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_credentials(true)
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers(named(&[
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "if-none-match",
+            "last-event-id",
+            "x-agentflow-version",
+            "x-api-key",
+            "x-correlation-id",
+            "x-request-id",
+        ]))
+        .expose_headers(named(&[
+            "etag",
+            "retry-after",
+            "x-agentflow-deprecated",
+            "x-agentflow-deprecation-warning",
+            "x-agentflow-latest-version",
+            "x-agentflow-version",
+            "x-cache",
+            "x-correlation-id",
+            "x-process-time",
+            "x-ratelimit-limit",
+            "x-ratelimit-remaining",
+            "x-ratelimit-reset",
+            "x-request-id",
+        ]))
+        .max_age(Duration::from_secs(600))
 }
 
 fn panicked(panic: Box<dyn Any + Send>) -> Response {

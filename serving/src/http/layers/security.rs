@@ -1,16 +1,19 @@
-//! Headers for browsers, and the guard of a server without keys.
+//! Headers for browsers, and the guard of a server that lets everybody in.
 //!
-//! A server on loopback can be reached by every web page that its user opens. So, until there are
-//! keys, a request must name this machine as its host (which stops a foreign name that was pointed
+//! A server on loopback can be reached by every web page that its user opens. So, where no key is
+//! needed, a request must name this machine as its host (which stops a foreign name that was pointed
 //! at 127.0.0.1) and must not come from another site's page.
 
-use axum::extract::Request;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::super::error::{ApiError, Code};
+use crate::access::gate::Gate;
 
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -22,6 +25,12 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::CACHE_CONTROL, "no-store"),
 ];
 
+/// Longest path and query.
+const MAX_TARGET_BYTES: usize = 8 << 10;
+
+/// Most bytes of all names and values of headers.
+const MAX_HEADER_BYTES: usize = 32 << 10;
+
 /// Nothing may be loaded on behalf of a JSON body.
 const CSP_API: &str = "default-src 'none'; frame-ancestors 'none'";
 /// The vendored page loads its own files and sets styles from script.
@@ -29,10 +38,15 @@ const CSP_DOCS: &str = "default-src 'none'; script-src 'self'; style-src 'self' 
                         img-src 'self' data:; font-src 'self'; connect-src 'self'; \
                         frame-ancestors 'none'";
 
-/// Adds the headers; refuses what does not come from this machine.
-pub(in super::super) async fn protect(request: Request, next: Next) -> Response {
+/// Adds the headers; where no key is needed, refuses what does not come from this machine.
+pub(in super::super) async fn protect(
+    State(gate): State<Arc<Gate>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let docs = request.uri().path().starts_with("/docs");
-    let mut response = match foreign(&request) {
+    let refused = too_long(&request).or_else(|| gate.is_open().then(|| foreign(&request))?);
+    let mut response = match refused {
         Some(error) => error.into_response(),
         None => next.run(request).await,
     };
@@ -45,6 +59,26 @@ pub(in super::super) async fn protect(request: Request, next: Next) -> Response 
     response
 }
 
+/// Refuses addresses and headers that no client needs; what is much larger yet the HTTP library refuses.
+fn too_long(request: &Request) -> Option<ApiError> {
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET_BYTES {
+        let detail =
+            format!("the path and query have {target} bytes, more than {MAX_TARGET_BYTES}");
+        return Some(
+            ApiError::new(Code::TargetTooLong, detail).hint(
+                "put long lists into a body: `POST /v1/query` and `POST /v1/batch` take them",
+            ),
+        );
+    }
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    (bytes > MAX_HEADER_BYTES).then(|| {
+        let detail = format!("the headers have {bytes} bytes, more than {MAX_HEADER_BYTES}");
+        ApiError::new(Code::HeadersTooLarge, detail)
+    })
+}
+
 fn foreign(request: &Request) -> Option<ApiError> {
     let text = |name: HeaderName| Some(request.headers().get(name)?.to_str().unwrap_or("?"));
     // HTTP/2 has the host in the request's target.
@@ -52,7 +86,7 @@ fn foreign(request: &Request) -> Option<ApiError> {
     let refuse = |what: &str, value: &str| {
         let detail = format!("`{what}: {value}` is not this machine");
         ApiError::new(Code::ForeignOrigin, detail)
-            .hint("this server has no keys and answers requests from its own machine only")
+            .hint("this server needs no key and answers requests from its own machine only")
     };
     if let Some(host) = host
         && !host.parse::<Authority>().is_ok_and(|authority| is_loopback(authority.host()))

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::super::error::{ApiError, Code};
 use super::super::query::listed;
 use super::super::versions::{self, ApiVersion, LATEST, VERSIONS};
+use super::auth::VersionPin;
 
 const VERSION: HeaderName = HeaderName::from_static("x-agentflow-version");
 const LATEST_VERSION: HeaderName = HeaderName::from_static("x-agentflow-latest-version");
@@ -25,7 +26,8 @@ pub(in super::super) async fn negotiate(request: Request, next: Next) -> Respons
     if !request.uri().path().starts_with("/v1/") {
         return next.run(request).await;
     }
-    let used = match request.headers().get(&VERSION) {
+    let asked = request.headers().get(&VERSION).cloned();
+    let used = match &asked {
         None => LATEST,
         Some(asked) => match versions::find(asked.as_bytes()) {
             Some(known) => known,
@@ -43,6 +45,10 @@ pub(in super::super) async fn negotiate(request: Request, next: Next) -> Respons
     let route = request.extensions().get::<MatchedPath>();
     let is_dated = route.is_some_and(|route| DATED.contains(&route.as_str()));
     let mut response = next.run(request).await;
+    // Whose tenant it is, is known only now.
+    let pin = response.extensions_mut().remove::<VersionPin>();
+    let pinned = pin.and_then(|pin| versions::find(pin.0.as_bytes()));
+    let used = if asked.is_some() { used } else { pinned.unwrap_or(used) };
     if is_dated && !used.is_latest() && response.status() == StatusCode::OK {
         response = older(response, used).await;
     }

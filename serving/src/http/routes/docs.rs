@@ -6,7 +6,8 @@ use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 /// The head of the description; paths come from the routes themselves.
@@ -19,6 +20,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
                        Every answer is a JSON object. Every error is \
                        `{detail, code, hint, request_id}`.",
     ),
+    modifiers(&Schemes),
+    security(("api_key" = []), ("bearer" = [])),
     tags(
         (name = "metrics", description = "Read metrics."),
         (name = "entities", description = "Read the state of things."),
@@ -26,9 +29,31 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
         (name = "contracts", description = "What metrics mean and where they come from."),
         (name = "health", description = "How the server is."),
         (name = "operations", description = "For those who run the server."),
+        (name = "admin", description = "API keys, for those who run the server."),
     ),
 )]
 pub(in super::super) struct Head;
+
+/// How requests say who they are from.
+struct Schemes;
+
+impl Modify for Schemes {
+    fn modify(&self, api: &mut utoipa::openapi::OpenApi) {
+        let components = api.components.get_or_insert_default();
+        let header = |name: &str, text: &str| {
+            SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(name, text)))
+        };
+        components.add_security_scheme("api_key", header("X-API-Key", "A key of a tenant."));
+        components.add_security_scheme(
+            "bearer",
+            SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build()),
+        );
+        components.add_security_scheme(
+            "admin_key",
+            header("X-Admin-Key", "The key of whoever runs the server."),
+        );
+    }
+}
 
 /// The description as text, as it is committed in `docs/openapi.json`.
 pub(in super::super) fn text(api: &utoipa::openapi::OpenApi) -> String {

@@ -75,6 +75,7 @@ struct EventResult {
     responses(
         (status = 200, description = "An answer per event.", body = EventsBody),
         (status = 400, description = "The body holds no events.", body = ErrorBody),
+        (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
         (status = 503, description = "The pipeline is full, or the store refuses; nothing was taken.", body = ErrorBody,
             headers(("Retry-After" = u64, description = "Seconds to wait"))),
@@ -88,6 +89,7 @@ pub(in super::super) async fn post(
     body: Body,
 ) -> Result<Json<EventsBody>, ApiError> {
     parameters.only(&[])?;
+    caller.send()?;
     let bytes = read(body, &headers, state.options.max_body_bytes).await?;
     let records = split(&bytes, says_lines(&headers), state.options.max_events_per_request)?;
     // They would wait behind a batch that the store does not take, for nobody knows how long.

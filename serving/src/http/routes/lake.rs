@@ -6,9 +6,9 @@ use pipeline::sink::iceberg::TableInfo;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorBody};
 use crate::http::query::Parameters;
-use crate::http::state::{AppState, LakePlace};
+use crate::http::state::{AppState, Caller, LakePlace};
 
 /// The lake.
 #[derive(Debug, Serialize, ToSchema)]
@@ -48,12 +48,13 @@ struct TableBody {
     snapshot: Option<String>,
     /// The table holds all its events up to this journal position (dead letters: up to this id).
     position: Option<i64>,
-    /// Rows in the current snapshot.
-    rows: u64,
+    /// Rows in the current snapshot. Null for keys of a tenant, as `files` and `bytes`: a table holds all
+    /// tenants.
+    rows: Option<u64>,
     /// Live data files.
-    files: u64,
+    files: Option<u64>,
     /// Bytes in them.
-    bytes: u64,
+    bytes: Option<u64>,
     /// Snapshots that readers can go back to.
     snapshots: u64,
     /// How rows are spread over files.
@@ -98,18 +99,23 @@ struct OpenWith {
     get,
     path = "/v1/lake",
     tag = "lake",
-    responses((status = 200, description = "The tables, and how to open them.", body = LakeBody)),
+    responses(
+        (status = 200, description = "The tables, and how to open them.", body = LakeBody),
+        (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
+    ),
 )]
 pub(in super::super) async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     parameters: Parameters,
 ) -> Result<Json<LakeBody>, ApiError> {
     parameters.only(&[])?;
+    caller.events("the lake")?;
     let Some(lake) = &state.lake else {
         return Ok(Json(LakeBody { catalog: None, tables: Vec::new() }));
     };
     let place = lake.place();
-    let tables = lake.tables().into_iter().map(|table| body(table, &place)).collect();
+    let tables = lake.tables().into_iter().map(|table| body(table, &place, &caller)).collect();
     Ok(Json(LakeBody { catalog: Some(catalog(&place)), tables }))
 }
 
@@ -130,7 +136,7 @@ fn catalog(place: &LakePlace) -> CatalogBody {
     }
 }
 
-fn body(table: TableInfo, place: &LakePlace) -> TableBody {
+fn body(table: TableInfo, place: &LakePlace, caller: &Caller) -> TableBody {
     TableBody {
         open_with: open_with(&table, place),
         name: table.name,
@@ -140,9 +146,9 @@ fn body(table: TableInfo, place: &LakePlace) -> TableBody {
         // 64 bits are more than a number in JSON is sure to keep.
         snapshot: table.snapshot.map(|id| id.to_string()),
         position: table.position,
-        rows: table.rows,
-        files: table.files,
-        bytes: table.bytes,
+        rows: caller.is_operator.then_some(table.rows),
+        files: caller.is_operator.then_some(table.files),
+        bytes: caller.is_operator.then_some(table.bytes),
         snapshots: table.snapshots,
         partition: table.partition,
         sort: table.sort,

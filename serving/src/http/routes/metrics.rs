@@ -81,7 +81,7 @@ pub(in super::super) async fn read(
         filters: parameters.filters("filter")?,
         group_by: parameters.names("group_by")?,
     };
-    let answer = state.blocking(move |state| state.cache.read(&question)).await?;
+    let answer = state.metric(question).await?;
     let cached = answer.proof.cached;
     let body = MetricBody::new(answer);
     let mut response = conditional.tagged(tag(&body), &body);

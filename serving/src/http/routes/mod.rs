@@ -1,5 +1,6 @@
 //! The routes, one file per resource. Each handler reads parameters, asks one port, shapes a body.
 
+pub(super) mod admin;
 pub(super) mod backup;
 pub(super) mod catalog;
 pub(super) mod changelog;

@@ -1,5 +1,7 @@
-//! `GET /metrics`: counters for Prometheus, and every metric whose contract says `gauge: true`.
+//! `GET /metrics`: counters for Prometheus, and every metric whose contract says `gauge: true` for the
+//! tenant whose key the scraper shows.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -28,11 +30,11 @@ use crate::telemetry::{
 )]
 pub(in super::super) async fn read(
     State(state): State<AppState>,
-    caller: Caller,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, ApiError> {
     let text = state
         .blocking(move |state| {
-            let gauges = gauges(state, &caller);
+            let gauges = gauges(state, caller.as_deref());
             state.telemetry.render(&gauges).map_err(|error| ApiError::internal(error.to_string()))
         })
         .await?;
@@ -41,7 +43,7 @@ pub(in super::super) async fn read(
 
 /// What the store, the lake and the metrics say now. What cannot be read is left out: a scrape
 /// that fails as a whole would hide everything else.
-fn gauges(state: &AppState, caller: &Caller) -> Gauges {
+fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
     let gauges = Gauges::new();
     let now = time::now();
     if let Ok(last_seq) = state.readers.last_seq() {
@@ -99,7 +101,12 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
         gauges.component(component.name, component.status == Health::Healthy);
     }
     let is_whole = |metric: &Metric| backfilling.metric(metric.index).is_none();
-    for metric in freshness::answering(state).filter(|metric| metric.gauge && is_whole(metric)) {
+    // Numbers of a tenant are for those who have a key of it.
+    let Some(caller) = caller else { return gauges };
+    let is_shown = |metric: &&Metric| {
+        metric.gauge && is_whole(metric) && caller.sees_metric(&state.domain, metric)
+    };
+    for metric in freshness::answering(state).filter(is_shown) {
         values(state, caller, metric, &gauges);
     }
     gauges

@@ -3,6 +3,7 @@
 //! Bodies are compared with the files under `golden/`, times and ids masked;
 //! `UPDATE_GOLDEN=1 cargo test` writes them anew.
 
+mod access;
 mod backup;
 mod bodies;
 mod docs;
@@ -17,11 +18,12 @@ mod support;
 use std::net::SocketAddr;
 
 use super::check_listen_addr;
+use crate::access::gate::Gate;
 
 #[track_caller]
 fn check_listen(addr: &str, allowed: bool) {
     let addr: SocketAddr = addr.parse().unwrap();
-    let result = check_listen_addr(addr);
+    let result = check_listen_addr(addr, &Gate::open());
     assert_eq!(result.is_ok(), allowed, "{addr}");
     if let Err(error) = result {
         assert!(error.to_string().contains("loopback"), "{error}");

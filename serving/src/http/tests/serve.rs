@@ -26,7 +26,7 @@ async fn start(world: &World) -> Served {
     let shutdown = async {
         let _ = told.await;
     };
-    let ended = tokio::spawn(serve(listener, world.state.clone(), shutdown));
+    let ended = tokio::spawn(serve(listener, world.state.clone(), None, shutdown));
     Served { addr, end, ended }
 }
 
@@ -98,6 +98,6 @@ async fn a_request_that_never_ends_is_cut_off() {
 async fn it_does_not_listen_beyond_loopback() {
     let (world, _source) = World::empty();
     let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-    let error = serve(listener, world.state, std::future::pending()).await.unwrap_err();
+    let error = serve(listener, world.state, None, std::future::pending()).await.unwrap_err();
     assert!(error.to_string().contains("loopback"), "{error}");
 }

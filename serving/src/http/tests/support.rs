@@ -15,6 +15,7 @@ use pipeline::source::http::{HttpSource, QueueLimits, queue};
 use pipeline::source::{Limits, Next, Source};
 use tower::ServiceExt;
 
+use crate::access::gate::Gate;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
@@ -86,6 +87,7 @@ impl World {
             registry: None,
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::new(options),
+            gate: Arc::new(Gate::open()),
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)

@@ -1,0 +1,477 @@
+//! The keys that open doors: loaded from where they are kept, looked up in one step, changed in place.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::Caller;
+use super::digest::{self, Digest, Pepper};
+use super::file::{KeyFile, KeyFileError};
+use super::record::{DEFAULT_RPM, KeyFileContents, KeyRecord, is_name};
+use super::scope::Scope;
+use super::usage::Usage;
+
+/// How long the key before a rotation is still good, unless said otherwise.
+pub const GRACE: Duration = Duration::from_secs(86_400);
+
+/// A key that was loaded.
+#[derive(Debug)]
+pub struct Key {
+    /// The entry.
+    pub record: KeyRecord,
+    /// Who shows it.
+    pub caller: Caller,
+    /// Requests a minute.
+    pub rpm: u32,
+    /// The API version of requests that name none.
+    pub api_version_pin: Option<Arc<str>>,
+    /// How often it was used.
+    pub usage: Arc<Usage>,
+}
+
+/// One secret that opens as a key: the newest one, or the one before it.
+#[derive(Debug)]
+struct Lock {
+    key: Arc<Key>,
+    /// For a secret that was rotated out: until when it is good.
+    until: Option<DateTime<Utc>>,
+    proof: Proof,
+}
+
+/// What vouches for a secret whose digest was found.
+#[derive(Debug)]
+enum Proof {
+    /// The secret itself stands in the settings, and its digest was made from it.
+    Given,
+    /// An Argon2id hash, once; then it is remembered.
+    Hash { hash: String, is_proven: AtomicBool },
+}
+
+#[derive(Debug, Default)]
+struct Loaded {
+    by_digest: HashMap<Digest, Arc<Lock>>,
+    /// Entries without a digest: found by trying each.
+    unindexed: Vec<Arc<Lock>>,
+    keys: Vec<Arc<Key>>,
+}
+
+/// All keys. Shared by all requests.
+#[derive(Debug)]
+pub struct KeyRing {
+    pepper: Pepper,
+    file: Option<KeyFile>,
+    /// Keys from the environment.
+    given: Vec<KeyRecord>,
+    default_rpm: u32,
+    loaded: RwLock<Arc<Loaded>>,
+    /// Digests of entries without one, learnt when the key was shown first.
+    seen: Mutex<Option<FileState>>,
+    /// Use of each key by identifier; outlives loading.
+    usage: Mutex<HashMap<String, Arc<Usage>>>,
+    problem: Mutex<Option<String>>,
+}
+
+/// By what a changed file is told.
+type FileState = (SystemTime, u64);
+
+/// What became of a key that was shown.
+#[derive(Debug)]
+pub enum Shown {
+    /// It opens; `true`: it was rotated out and is good for a while only.
+    Opens(Arc<Key>, bool),
+    /// It may open: [`Unproven::prove`] takes tens of milliseconds.
+    Unproven(Unproven),
+    /// It does not.
+    Wrong,
+}
+
+/// A key whose hash has not been checked yet.
+#[derive(Debug)]
+pub struct Unproven {
+    candidates: Vec<Arc<Lock>>,
+    digest: Digest,
+    /// Was it found by its digest? Otherwise all entries without one have to be tried.
+    pub is_found: bool,
+}
+
+/// Why keys cannot be changed like that.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such key.
+    #[error("there is no key `{0}`")]
+    Unknown(String),
+    /// It is there already.
+    #[error("there is a key `{0}` already")]
+    Exists(String),
+    /// The name of something does not do.
+    #[error(
+        "`{field}` is `{value}`: it must be 1 to 64 letters, digits, `_`, `.` or `-`, and begin with a letter or digit"
+    )]
+    Name {
+        /// The field.
+        field: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// A limit of 0.
+    #[error("`rate_limit_rpm` must be at least 1")]
+    NoRequests,
+    /// Its last rotation is not over.
+    #[error("key `{0}` has been rotated already, and the key before it is still good")]
+    Rotating(String),
+    /// No rotation to end.
+    #[error("key `{0}` has no older key that is still good")]
+    NotRotating(String),
+    /// The tenant may have no more.
+    #[error("tenant `{tenant}` has {max} keys and may have no more")]
+    TooMany {
+        /// The tenant.
+        tenant: String,
+        /// How many it may have.
+        max: usize,
+    },
+    /// They come from the environment.
+    #[error("keys from the environment cannot be changed here")]
+    NoFile,
+    /// Argon2 failed.
+    #[error("the key cannot be hashed: {0}")]
+    Hash(String),
+}
+
+impl KeyRing {
+    /// Loads the keys of `file` and those that were `given`.
+    pub fn open(
+        file: Option<KeyFile>,
+        given: Vec<KeyRecord>,
+        pepper: Pepper,
+        default_rpm: Option<u32>,
+    ) -> Result<Self, KeyFileError> {
+        let ring = Self {
+            pepper,
+            file,
+            given,
+            default_rpm: default_rpm.unwrap_or(DEFAULT_RPM),
+            loaded: RwLock::default(),
+            seen: Mutex::default(),
+            usage: Mutex::default(),
+            problem: Mutex::default(),
+        };
+        ring.load()?;
+        Ok(ring)
+    }
+
+    /// Where keys are kept.
+    pub fn file(&self) -> Option<&KeyFile> {
+        self.file.as_ref()
+    }
+
+    /// Is there any key?
+    pub fn is_empty(&self) -> bool {
+        self.now().keys.is_empty()
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> Vec<Arc<Key>> {
+        self.now().keys.clone()
+    }
+
+    /// Why the file could not be loaded the last time; the keys before that are in use.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks a key up: microseconds.
+    pub fn show(&self, key: &str, now: DateTime<Utc>) -> Shown {
+        let digest = self.pepper.digest(key);
+        let loaded = self.now();
+        if let Some(lock) = loaded.by_digest.get(&digest) {
+            return match &lock.proof {
+                _ if lock.until.is_some_and(|until| until <= now) => Shown::Wrong,
+                Proof::Hash { is_proven, .. } if !is_proven.load(Ordering::Acquire) => {
+                    let candidates = vec![Arc::clone(lock)];
+                    Shown::Unproven(Unproven { candidates, digest, is_found: true })
+                }
+                _ => Shown::Opens(Arc::clone(&lock.key), lock.until.is_some()),
+            };
+        }
+        let good = |lock: &&Arc<Lock>| lock.until.is_none_or(|until| until > now);
+        let candidates: Vec<_> = loaded.unindexed.iter().filter(good).cloned().collect();
+        match candidates.is_empty() {
+            true => Shown::Wrong,
+            false => Shown::Unproven(Unproven { candidates, digest, is_found: false }),
+        }
+    }
+
+    /// Checks the hash of a key that was shown, and remembers that it is right. Takes tens of
+    /// milliseconds for each entry that may be meant: call it where that holds nobody up.
+    pub fn prove(&self, unproven: &Unproven, key: &str) -> Shown {
+        for lock in &unproven.candidates {
+            let Proof::Hash { hash, is_proven } = &lock.proof else { continue };
+            if !digest::proves(hash, key) {
+                continue;
+            }
+            is_proven.store(true, Ordering::Release);
+            if !unproven.is_found {
+                self.learn(unproven.digest, lock);
+            }
+            return Shown::Opens(Arc::clone(&lock.key), lock.until.is_some());
+        }
+        Shown::Wrong
+    }
+
+    /// From now on the entry is found by its digest.
+    fn learn(&self, digest: Digest, lock: &Arc<Lock>) {
+        let mut loaded = self.loaded.write().unwrap_or_else(PoisonError::into_inner);
+        // It may have been removed meanwhile.
+        if !loaded.unindexed.iter().any(|known| Arc::ptr_eq(known, lock)) {
+            return;
+        }
+        let mut by_digest = loaded.by_digest.clone();
+        by_digest.insert(digest, Arc::clone(lock));
+        let unindexed =
+            loaded.unindexed.iter().filter(|known| !Arc::ptr_eq(known, lock)).cloned().collect();
+        *loaded = Arc::new(Loaded { by_digest, unindexed, keys: loaded.keys.clone() });
+    }
+
+    /// Loads the file again if it has changed. One that cannot be read changes nothing: the keys that
+    /// were good stay, and [`Self::problem`] says why. Gives `true` if there are new keys.
+    pub fn refresh(&self) -> bool {
+        let state = self.file.as_ref().and_then(state_of);
+        if *self.seen.lock().unwrap_or_else(PoisonError::into_inner) == state {
+            return false;
+        }
+        match self.load() {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the keys that were loaded before stay in use");
+                *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = state;
+                *self.problem.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(error.to_string());
+                false
+            }
+        }
+    }
+
+    fn now(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn load(&self) -> Result<(), KeyFileError> {
+        // Before it is read: what is written after that is noticed the next time.
+        let state = self.file.as_ref().and_then(state_of);
+        let contents = match &self.file {
+            Some(file) => file.read()?,
+            None => KeyFileContents::default(),
+        };
+        let before = self.now();
+        let mut loaded = Loaded::default();
+        for record in self.given.iter().chain(&contents.keys) {
+            self.add(&mut loaded, record, &contents, &before);
+        }
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+
+    fn add(
+        &self,
+        loaded: &mut Loaded,
+        record: &KeyRecord,
+        contents: &KeyFileContents,
+        before: &Loaded,
+    ) {
+        let id: Arc<str> = record.id().into();
+        let tenant = contents.tenant(&record.tenant);
+        let of_tenant = tenant.and_then(|tenant| tenant.allowed_entity_types.clone());
+        let entities = match (record.allowed_entity_types.clone(), of_tenant) {
+            (Some(own), Some(all)) => Some(own.intersection(&all).cloned().collect()),
+            (own, all) => own.or(all),
+        };
+        let scope = Scope { entities, metrics: record.allowed_metrics.clone() };
+        let usage = {
+            let mut all = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(all.entry(id.to_string()).or_default())
+        };
+        let key = Arc::new(Key {
+            record: KeyRecord { key: None, ..record.clone() },
+            caller: Caller::with_key(record.tenant.as_str().into(), id, Arc::new(scope)),
+            rpm: record.rate_limit_rpm.unwrap_or(self.default_rpm),
+            api_version_pin: tenant.and_then(|t| t.api_version_pin.as_deref()).map(Arc::from),
+            usage,
+        });
+        if let Some(secret) = &record.key {
+            let lock = Lock { key: Arc::clone(&key), until: None, proof: Proof::Given };
+            loaded.by_digest.insert(self.pepper.digest(secret), Arc::new(lock));
+        }
+        let secrets = [
+            (&record.key_hash, &record.key_lookup, None),
+            (
+                &record.previous_key_hash,
+                &record.previous_key_lookup,
+                Some(record.previous_key_active_until.unwrap_or_default()),
+            ),
+        ];
+        for (hash, lookup, until) in secrets {
+            let Some(hash) = hash else { continue };
+            // What was proven stays so while the hash is the same.
+            let is_known = before.by_digest.iter().find(|(_, lock)| lock.is_proven_by(hash));
+            let proof = Proof::Hash { hash: hash.clone(), is_proven: is_known.is_some().into() };
+            let lock = Arc::new(Lock { key: Arc::clone(&key), until, proof });
+            let known = is_known.map(|(digest, _)| *digest);
+            match known.or_else(|| Digest::from_hex(lookup.as_deref()?)) {
+                Some(digest) => _ = loaded.by_digest.insert(digest, lock),
+                None => loaded.unindexed.push(lock),
+            }
+        }
+        loaded.keys.push(key);
+    }
+
+    /// Makes a key of the entry, which has none yet, and gives its secret: the only time that it is
+    /// shown.
+    pub fn create(&self, mut record: KeyRecord) -> Result<(KeyRecord, String), KeyFileError> {
+        for (field, value) in [("name", &record.name), ("tenant", &record.tenant)] {
+            if !is_name(value) {
+                return Err(Refusal::Name { field, value: value.clone() }.into());
+            }
+        }
+        if record.rate_limit_rpm == Some(0) {
+            return Err(Refusal::NoRequests.into());
+        }
+        let secret = format!("af-{}-{}-{}", record.tenant, record.name, digest::new_secret());
+        self.put_secret(&mut record, &secret)?;
+        record.created_at = Some(Utc::now());
+        record.key_id = Some(record.id());
+        let id = record.id();
+        let new = record.clone();
+        self.change(move |contents| {
+            let taken = contents.keys.iter().chain(&self.given).any(|key| key.id() == id);
+            if taken {
+                return Err(Refusal::Exists(id));
+            }
+            let tenant = &new.tenant;
+            let max = contents.tenant(tenant).and_then(|tenant| tenant.max_api_keys);
+            let count = contents.keys.iter().filter(|key| key.tenant == *tenant).count();
+            if let Some(max) = max.filter(|max| count >= *max) {
+                return Err(Refusal::TooMany { tenant: tenant.clone(), max });
+            }
+            contents.keys.push(new);
+            Ok(())
+        })?;
+        Ok((record, secret))
+    }
+
+    /// Gives a key a new secret; the old one is good for `grace` more.
+    pub fn rotate(
+        &self,
+        id: &str,
+        grace: Duration,
+    ) -> Result<(String, DateTime<Utc>), KeyFileError> {
+        let now = Utc::now();
+        let until = now + TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX);
+        self.edit(id, |ring, key| {
+            if key.previous_key_active_until.is_some_and(|until| until > now) {
+                return Err(Refusal::Rotating(id.to_owned()));
+            }
+            // One that was written in plain text is kept as all others are.
+            if let Some(secret) = key.key.take() {
+                ring.put_secret(key, &secret)?;
+            }
+            let secret = format!("af-{}-{}-{}", key.tenant, key.name, digest::new_secret());
+            key.previous_key_hash = key.key_hash.take();
+            key.previous_key_lookup = key.key_lookup.take();
+            key.previous_key_active_until = Some(until);
+            ring.put_secret(key, &secret)?;
+            Ok((secret, until))
+        })
+    }
+
+    /// Ends the time of the key before the last rotation.
+    pub fn revoke_old(&self, id: &str) -> Result<(), KeyFileError> {
+        let now = Utc::now();
+        self.edit(id, |_, key| {
+            let is_good = key.previous_key_active_until.is_some_and(|until| until > now);
+            key.previous_key_hash = None;
+            key.previous_key_lookup = None;
+            key.previous_key_active_until = None;
+            if is_good { Ok(()) } else { Err(Refusal::NotRotating(id.to_owned())) }
+        })
+    }
+
+    /// Removes a key.
+    pub fn revoke(&self, id: &str) -> Result<(), KeyFileError> {
+        self.known(id)?;
+        self.change(|contents| {
+            let before = contents.keys.len();
+            contents.keys.retain(|key| key.id() != id);
+            match contents.keys.len() < before {
+                true => Ok(()),
+                false => Err(Refusal::Unknown(id.to_owned())),
+            }
+        })
+    }
+
+    /// The key of that identifier, or whose hash that is.
+    pub fn find(&self, id_or_hash: &str) -> Option<Arc<Key>> {
+        let is_meant = |key: &&Arc<Key>| {
+            *key.record.id() == *id_or_hash || key.record.key_hash.as_deref() == Some(id_or_hash)
+        };
+        self.now().keys.iter().find(is_meant).cloned()
+    }
+
+    fn edit<T>(
+        &self,
+        id: &str,
+        edit: impl FnOnce(&Self, &mut KeyRecord) -> Result<T, Refusal>,
+    ) -> Result<T, KeyFileError> {
+        self.known(id)?;
+        self.change(|contents| {
+            let key = contents.keys.iter_mut().find(|key| key.id() == id);
+            edit(self, key.ok_or_else(|| Refusal::Unknown(id.to_owned()))?)
+        })
+    }
+
+    /// Refuses keys that stand in no file.
+    fn known(&self, id: &str) -> Result<(), Refusal> {
+        match self.given.iter().any(|key| key.id() == id) {
+            true => Err(Refusal::NoFile),
+            false => Ok(()),
+        }
+    }
+
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut KeyFileContents) -> Result<T, Refusal>,
+    ) -> Result<T, KeyFileError> {
+        let value = self.file.as_ref().ok_or(Refusal::NoFile)?.change(change)?;
+        self.load()?;
+        Ok(value)
+    }
+
+    fn put_secret(&self, record: &mut KeyRecord, secret: &str) -> Result<(), Refusal> {
+        record.key_hash = Some(digest::hash(secret).map_err(Refusal::Hash)?);
+        record.key_lookup = Some(self.pepper.digest(secret).to_hex());
+        Ok(())
+    }
+}
+
+impl Lock {
+    fn is_proven_by(&self, wanted: &str) -> bool {
+        matches!(&self.proof, Proof::Hash { hash, is_proven }
+            if hash == wanted && is_proven.load(Ordering::Acquire))
+    }
+}
+
+fn state_of(file: &KeyFile) -> Option<FileState> {
+    let metadata = std::fs::metadata(file.path()).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+impl From<Refusal> for std::io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::other(refusal)
+    }
+}
