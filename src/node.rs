@@ -33,6 +33,7 @@ use serving::cache::{Cache, CacheMode};
 use serving::http::tls::Tls;
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
+use serving::search::{Search, SearchOptions};
 use serving::store::data_dir::DataDir;
 use serving::store::{
     Followed, LakeArchive, Readers, Retention, RetentionPolicy, Store, StoreOptions, Writer,
@@ -119,8 +120,9 @@ impl Node {
         };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
-        let engine = MetricEngine::new(Arc::clone(&domain), readers.clone());
-        let cache = Arc::new(Cache::with_mode(Arc::new(engine), cache));
+        let engine = Arc::new(MetricEngine::new(Arc::clone(&domain), readers.clone()));
+        let search = Arc::new(Search::new(Arc::clone(&engine), SearchOptions::default()));
+        let cache = Arc::new(Cache::with_mode(engine, cache));
         let streams = Streams::start(readers.clone(), Arc::clone(&cache), &plan.streams)
             .ours(|| "start streams".to_owned())?;
         let monitor = Arc::new(PipelineMonitor::default());
@@ -152,10 +154,11 @@ impl Node {
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
         let erasures = store.erasures();
-        let touched = (Arc::clone(&cache), streams.clone());
+        let touched = (Arc::clone(&cache), streams.clone(), Arc::clone(&search));
         erasures.on_erased(Arc::new(move |committed| {
             touched.0.committed(committed);
             touched.1.committed(committed);
+            touched.2.forget(committed.touched.iter().flat_map(|(_, tenants)| tenants));
         }));
         let erasing = Erasing::start(&store, lake.flusher(), config, Arc::clone(&domain))?;
         let publishing: Vec<PublisherProbe> =
@@ -166,6 +169,7 @@ impl Node {
         let state = AppState {
             domain,
             cache: cache.clone(),
+            search,
             readers: readers.clone(),
             streams,
             ingress,

@@ -8,6 +8,7 @@
 //! [`model`]. `docs/contracts.md` is the reference for people who write contracts.
 
 mod check;
+pub mod compare;
 pub mod diagnostic;
 pub mod export;
 pub mod expr;
@@ -15,6 +16,7 @@ pub mod files;
 pub mod graph;
 pub mod infer;
 pub mod model;
+pub mod personal;
 mod plain;
 mod raw;
 pub mod schema;
@@ -22,7 +24,7 @@ pub mod type_text;
 pub mod types;
 mod yaml;
 
-pub use check::load;
+pub use check::{candidate, load};
 pub use diagnostic::Diagnostic;
 pub use files::load_dir;
 pub use infer::infer;

@@ -135,6 +135,18 @@ fn describe(domain: &Domain) -> String {
             "entity {} v{} by {} closes {:?}",
             entity.name, entity.version, entity.key, entity.closes_after
         );
+        if let Some(stages) = &entity.stages {
+            for stage in &stages.ladder {
+                let _ = writeln!(
+                    out,
+                    "  stage {} of {}, sla {:?}, terminal {}",
+                    stage.name, stages.field, stage.sla, stage.terminal
+                );
+            }
+        }
+        for other in &entity.relationships {
+            let _ = writeln!(out, "  {} is {} by {}", other.name, other.entity, other.key);
+        }
         for input in &entity.inputs {
             let _ = writeln!(
                 out,

@@ -59,7 +59,7 @@ impl MetricEngine {
             let position = progress(conn, now)?.position;
             Ok((rows, known.map_or(position, |known| known.position.min(position))))
         })?;
-        let found = batches.iter().find_map(|batch| Some((batch, find_row(batch, question)?)));
+        let found = batches.iter().find_map(|batch| Some((batch, find_row(batch, &question.id)?)));
         let (batch, row) = found.ok_or_else(|| not_found(question))?;
         let (data, last_updated) = show(entity, batch, row, as_of.or(known_at).unwrap_or(now))?;
         Ok(EntityAnswer {
@@ -118,9 +118,10 @@ fn current(
     Ok(vec![rows.map_err(unavailable(&context))?])
 }
 
-fn find_row(batch: &RecordBatch, question: &EntityQuestion) -> Option<usize> {
+/// The row of that key.
+pub(crate) fn find_row(batch: &RecordBatch, id: &str) -> Option<usize> {
     let keys = batch.column_by_name(column::KEY)?.as_string_opt::<i32>()?;
-    (0..batch.num_rows()).find(|row| keys.value(*row) == question.id)
+    (0..batch.num_rows()).find(|row| keys.value(*row) == id)
 }
 
 type Shown = (Vec<(String, Box<serde_json::value::RawValue>)>, Option<i64>);

@@ -1,9 +1,14 @@
-//! Columns as JSON: one value of an Arrow column as JSON text, with all its digits.
+//! Columns as JSON: one value of an Arrow column as JSON text, with all its digits; and JSON objects whose
+//! values stay as they are written.
+
+use std::fmt;
 
 use arrow::array::Array;
 use contracts::model::TimeForm;
 use contracts::types::Type;
 use pipeline::encode::json;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The value in `row` of a column that holds values of `ty`; times are RFC 3339.
@@ -23,6 +28,41 @@ fn raw(write: impl FnOnce(&mut Vec<u8>)) -> Box<RawValue> {
         .ok()
         .and_then(|text| RawValue::from_string(text).ok())
         .unwrap_or_else(|| RawValue::NULL.to_owned())
+}
+
+/// All members of an object in their order, values as they are written: a name that stands there twice
+/// too.
+#[derive(Debug)]
+pub(crate) struct Members<'a>(pub(crate) Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Each)
+    }
+}
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@
 //! contract that may have been meant declares personal data, nothing is hidden.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use contracts::model::Domain;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::json::Members;
 use crate::store::StoredDeadLetter;
 
 /// Stands for a value that is hidden.
@@ -176,33 +175,6 @@ fn find<'a>(value: &'a RawValue, is_personal: &dyn Fn(&str) -> bool, places: &mu
                 places.push(value.get());
             }
         }
-    }
-}
-
-/// All members of an object: a name that stands there twice too.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Each;
-
-        impl<'de> Visitor<'de> for Each {
-            type Value = Members<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Each)
     }
 }
 

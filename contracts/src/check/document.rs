@@ -156,7 +156,7 @@ fn always_there(relations: &Relations, entity: &crate::model::Entity, name: &str
 }
 
 /// The allowed texts of the newest version of the field that is folded.
-fn values_of(
+pub(crate) fn values_of(
     relations: &Relations,
     entity: &crate::model::Entity,
     name: &str,

@@ -88,7 +88,7 @@ fn place(source: &Source) -> String {
 }
 
 /// The name that is written, or what all event types begin with.
-fn name_of(raw: &raw::Event, report: &mut Report) -> Option<String> {
+pub(crate) fn name_of(raw: &raw::Event, report: &mut Report) -> Option<String> {
     let types = &raw.names.0;
     if types.is_empty() {
         report.error(raw.at, "`names` is empty", "name at least one event type");

@@ -6,6 +6,7 @@
 //! an error of its own. Start at [`load`].
 
 mod call;
+mod candidate;
 mod document;
 mod entity;
 mod envelope;
@@ -41,6 +42,7 @@ use names::{Item, Names, Source, head};
 use relations::Relations;
 use values::contract_name;
 
+pub use candidate::candidate;
 pub(crate) use values::{is_column_name, parse_decimal};
 
 /// The contracts of a folder as written, by kind.

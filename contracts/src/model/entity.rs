@@ -33,12 +33,49 @@ pub struct Entity {
     pub fields: Vec<EntityField>,
     /// Closed when no event came for this long (µs).
     pub closes_after: Option<i64>,
+    /// The stages that it goes through.
+    pub stages: Option<Stages>,
+    /// Other entities that belong to it, in the order of the file.
+    pub relationships: Vec<Relationship>,
     /// Expressions over its fields that metrics and dependent entities need.
     pub computed: Vec<Computed>,
     /// Hash over everything that changes its state.
     pub hash: u64,
     /// The file it was read from.
     pub file: PathBuf,
+}
+
+/// The stages that an entity goes through. They change neither its state nor its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stages {
+    /// Field that says in which stage it is.
+    pub field: String,
+    /// The stages in their usual order.
+    pub ladder: Vec<Stage>,
+}
+
+/// A stage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stage {
+    /// Value of [`Stages::field`].
+    pub name: String,
+    /// Longest time (µs) that an entity should stay in it.
+    pub sla: Option<i64>,
+    /// Is it the end?
+    pub terminal: bool,
+    /// What it means, for people.
+    pub description: Option<String>,
+}
+
+/// Another entity that belongs to this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relationship {
+    /// What the other one is to this one.
+    pub name: String,
+    /// Name of the other entity; its newest stable version is meant.
+    pub entity: String,
+    /// Field of this entity with the other's key.
+    pub key: String,
 }
 
 /// One source of an entity: which rows, with which key, feeding which folds.
@@ -118,6 +155,13 @@ pub enum FoldOp {
     ArgMax,
     /// Value of the row where `by` is smallest; ties go to the earlier row.
     ArgMin,
+}
+
+impl Stages {
+    /// The stage of that name.
+    pub fn stage(&self, name: &str) -> Option<&Stage> {
+        self.ladder.iter().find(|stage| stage.name == name)
+    }
 }
 
 impl Entity {

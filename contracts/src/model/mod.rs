@@ -24,7 +24,9 @@ use crate::expr::Expr;
 use crate::types::Type;
 
 pub use self::document::{Document, DocumentField, Kind};
-pub use self::entity::{Entity, EntityField, EntityFieldKind, EntityInput, FoldArg, FoldOp};
+pub use self::entity::{
+    Entity, EntityField, EntityFieldKind, EntityInput, FoldArg, FoldOp, Relationship, Stage, Stages,
+};
 pub use self::event::{
     Constraints, Dedup, Enrich, EnrichValue, Envelope, EventContract, Family, Field, FieldPath,
     Format, Late, OnConflict, Place, Rule, Severity, TimeForm, TimePolicy,

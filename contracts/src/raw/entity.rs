@@ -42,6 +42,64 @@ record! {
         fields: Named<EntityField>,
         /// The entity is closed when no event came for this long.
         closes_after: Option<Text>,
+        /// The stages that it goes through, for those who watch over it.
+        stages: Option<Stages>,
+        /// Other entities that belong to it: name of the relationship → a field of this entity with the
+        /// other's key, or `{entity: name, key: field}`.
+        relationships: Option<Named<Relationship>>,
+    }
+}
+
+record! {
+    /// The stages that an entity goes through.
+    Stages, "stages", {
+        /// Field that says in which stage it is; a string.
+        field: Text,
+        /// The stages in their usual order.
+        ladder: Vec<Stage>,
+    }
+}
+
+record! {
+    /// A stage.
+    Stage, "a stage", {
+        /// Value of the field.
+        name: Text,
+        /// Longest time that an entity should stay in it.
+        sla: Option<Text>,
+        /// Is it the end? Default no.
+        terminal: Option<bool>,
+        /// What it means, for people.
+        description: Option<Text>,
+    }
+}
+
+record! {
+    /// Another entity that belongs to this one.
+    RelationshipDetails, "a relationship", {
+        /// Name of the other entity.
+        entity: Text,
+        /// Field of this entity with the other's key.
+        key: Text,
+    }
+}
+
+/// A field with the key of the entity that the relationship is named after, or a mapping.
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
+pub(crate) enum Relationship {
+    /// A field of this entity with the other's key.
+    Short(Text),
+    /// With the name of the other entity.
+    Long(RelationshipDetails),
+}
+
+impl Decode for Relationship {
+    fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => Decode::decode(node, report).map(Self::Long),
+            _ => Decode::decode(node, report).map(Self::Short),
+        }
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod body;
 pub mod error;
+mod etag;
 mod freshness;
 mod graph;
 mod layers;
@@ -23,6 +24,7 @@ mod split;
 pub mod state;
 pub mod time;
 pub mod tls;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -41,9 +43,9 @@ pub use server::{NotLoopback, check_listen_addr, serve};
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{
-    admin, backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health,
+    admin, backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures, events,
 };
-use routes::{lake, lineage, metrics, scrape, stream};
+use routes::{health, lake, lineage, metrics, scrape, search, stream, timeline};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -68,12 +70,17 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(stream::metric))
         .routes(routes!(stream::events))
         .routes(routes!(entity::read))
+        .routes(routes!(timeline::read))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
+        .routes(routes!(search::read))
         .routes(routes!(catalog::read))
+        .routes(routes!(changelog::read))
         .routes(routes!(contracts::list))
         .routes(routes!(contracts::newest))
         .routes(routes!(contracts::version))
+        .routes(routes!(contracts::diff::read))
+        .routes(routes!(contracts::validate::post))
         .routes(routes!(lineage::read))
         .routes(routes!(lake::list))
         .routes(routes!(erasures::list, erasures::post))

@@ -116,6 +116,15 @@ impl Parameters {
         Ok(filters)
     }
 
+    /// The same for those who do not care about order: each name once, empty ones passed over; `None` when
+    /// there are none.
+    pub(super) fn listed(&self, name: &str) -> Option<Vec<String>> {
+        let parts = self.all(name).flat_map(|text| text.split(',')).map(str::trim);
+        let parts: std::collections::BTreeSet<&str> =
+            parts.filter(|part| !part.is_empty()).collect();
+        (!parts.is_empty()).then(|| parts.into_iter().map(str::to_owned).collect())
+    }
+
     /// Names joined by commas, in one parameter or several.
     pub(super) fn names(&self, name: &str) -> Result<Vec<String>, ApiError> {
         let mut names: Vec<String> = Vec::new();
@@ -206,6 +215,14 @@ mod tests {
         for wrong in ["g=", "g=a,,b", "g=a,a"] {
             assert!(parameters(wrong).names("g").is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn lists_come_joined_and_repeated() {
+        assert_eq!(parameters("").listed("t"), None);
+        assert_eq!(parameters("t=&t=,").listed("t"), None);
+        assert_eq!(parameters("t=b,a&t=c&t=a").listed("t").unwrap(), ["a", "b", "c"]);
+        assert_eq!(parameters("t=%20a%20,").listed("t").unwrap(), ["a"]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::access::gate::Gate;
 use crate::access::rate::Budget;
 use crate::cache::Cache;
 use crate::question::{MetricAnswer, MetricQuestion};
+use crate::search::Search;
 use crate::store::Readers;
 use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
@@ -73,6 +74,8 @@ pub struct AppState {
     pub domain: Arc<Domain>,
     /// Answers questions to metrics and entities.
     pub cache: Arc<Cache>,
+    /// Finds entities, fields and metrics by words.
+    pub search: Arc<Search>,
     /// Reads everything else from the store.
     pub readers: Readers,
     /// Sends events and metrics as they come.

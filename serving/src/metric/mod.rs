@@ -44,7 +44,7 @@ pub(crate) use check::{Resolved, check_time};
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
-pub(crate) use past::{Scope, columns_to_fold, fold, keys_for_one};
+pub(crate) use past::{Keys, Scope, columns_to_fold, fold, keys_for_one, lowest, rows_to_fold};
 use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
@@ -86,6 +86,11 @@ impl MetricEngine {
     /// The contracts that it answers by.
     pub fn domain(&self) -> &Arc<Domain> {
         &self.domain
+    }
+
+    /// The store that it reads.
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
     }
 
     /// Which metrics and entities are not whole yet.

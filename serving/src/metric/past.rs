@@ -84,7 +84,7 @@ pub(crate) fn fold(
     let mut replay = Replay::new(domain.clone(), entity);
     let lowest = lowest(domain, entity);
     for family in replay.wants() {
-        let (query, schema) = rows_to_fold(domain, lowest, family, scope)?;
+        let (query, schema) = rows_to_fold(domain, lowest, family, scope, &[])?;
         let mut folded = Ok(());
         let values = params_from_iter(query.values);
         store::rows::stream(conn, &query.text, values, &schema, |rows| {
@@ -99,7 +99,7 @@ pub(crate) fn fold(
 }
 
 /// The entity at the bottom of the chain, which is folded from events.
-pub(super) fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
+pub(crate) fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
     loop {
         let inputs = &domain.entities[entity].inputs;
         match inputs.iter().find_map(|input| match input.relation {
@@ -112,17 +112,20 @@ pub(super) fn lowest(domain: &Domain, mut entity: usize) -> &Entity {
     }
 }
 
-/// The rows of `family` that `entity` is folded from, with only the columns that the fold reads.
-fn rows_to_fold(
+/// The rows of `family` that `entity` is folded from, with only the columns that the fold reads, and
+/// `more` of those that every journal row has.
+pub(crate) fn rows_to_fold(
     domain: &Domain,
     entity: &Entity,
     family: usize,
     scope: &Scope<'_>,
+    more: &[&'static str],
 ) -> Result<(Query, SchemaRef), ReadError> {
     let relation = Relation::Family(family);
     let inputs: Vec<&EntityInput> =
         entity.inputs.iter().filter(|input| input.relation == relation).collect();
-    let columns = columns_to_fold(entity, family);
+    let mut columns = columns_to_fold(entity, family);
+    columns.extend(more);
     let stored = domain.families[family].schema();
     let indices: Vec<usize> = columns
         .iter()

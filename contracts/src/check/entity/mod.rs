@@ -6,6 +6,7 @@
 mod currency;
 mod folds;
 mod source;
+mod stages;
 
 use crate::check::call::names_in;
 use crate::check::fold::{self, FieldText};
@@ -55,6 +56,8 @@ pub(crate) fn check(
         inputs: Vec::new(),
         fields: Vec::new(),
         closes_after,
+        stages: None,
+        relationships: Vec::new(),
         computed: Vec::new(),
         hash: 0,
         file: item.source.file.clone(),
@@ -134,11 +137,6 @@ pub(crate) fn check(
         relations.amounts.insert((Relation::Entity(index), column), amount);
     }
     derive(&mut entity, fields, &derived, index, relations, &mut facts, report);
-    if report.count() != before {
-        relations.amounts.retain(|(relation, _), _| *relation != Relation::Entity(index));
-        return;
-    }
-    entity.hash = facts.hash_unordered();
     entity.inputs = inputs
         .into_iter()
         .map(|input| EntityInput {
@@ -149,6 +147,16 @@ pub(crate) fn check(
             args: input.args,
         })
         .collect();
+    if report.count() == before {
+        let stages = raw.stages.as_ref();
+        entity.stages = stages.and_then(|raw| stages::stages(raw, &entity, relations, report));
+        entity.relationships = stages::relationships(raw, &entity, names, report);
+    }
+    if report.count() != before {
+        relations.amounts.retain(|(relation, _), _| *relation != Relation::Entity(index));
+        return;
+    }
+    entity.hash = facts.hash_unordered();
     relations.entities.push(entity);
 }
 

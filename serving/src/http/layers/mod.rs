@@ -80,6 +80,7 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             "etag",
             "retry-after",
             "x-agentflow-deprecated",
+            "x-agentflow-deprecation-warning",
             "x-agentflow-latest-version",
             "x-agentflow-version",
             "x-cache",

@@ -1,12 +1,13 @@
 //! `GET /v1/catalog`: entities and metrics with what they mean, for agents that look for a number.
 
-use axum::Json;
 use axum::extract::State;
-use contracts::model::{Domain, Entity, Metric};
+use axum::response::Response;
+use contracts::model::{Domain, Entity, Metric, Relationship, Stage, Stages};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::http::error::ApiError;
+use crate::http::etag::Conditional;
 use crate::http::graph::tables;
 use crate::http::query::Parameters;
 use crate::http::state::AppState;
@@ -48,6 +49,47 @@ struct CatalogEntity {
     primary_key: String,
     /// Version that answers.
     contract_version: String,
+    /// What belongs to it → the other entity and the field with its key.
+    #[serde(serialize_with = "entries")]
+    #[schema(value_type = std::collections::BTreeMap<String, CatalogRelationship>)]
+    relationships: Vec<(String, CatalogRelationship)>,
+    /// The stages that it goes through; null when the contract knows none.
+    stages: Option<CatalogStages>,
+    /// Where to read one.
+    path: String,
+    /// Where to see how one came to be what it is.
+    timeline: String,
+}
+
+/// What belongs to an entity.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogRelationship {
+    /// The other entity type.
+    entity: String,
+    /// The field with its key.
+    key: String,
+}
+
+/// The stages that an entity goes through.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogStages {
+    /// The field that says in which stage it is.
+    field: String,
+    /// In their usual order.
+    ladder: Vec<CatalogStage>,
+}
+
+/// A stage.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogStage {
+    /// Name.
+    name: String,
+    /// Minutes that an entity should stay in it at most.
+    sla_minutes: Option<f64>,
+    /// Is it the end?
+    terminal: bool,
+    /// What it means.
+    description: Option<String>,
 }
 
 /// A metric.
@@ -67,6 +109,8 @@ struct CatalogMetric {
     source_table: String,
     /// Dimensions for `filter` and `group_by`.
     dimensions: Vec<String>,
+    /// Where to read it.
+    path: String,
 }
 
 /// A place to read from.
@@ -100,15 +144,19 @@ struct CatalogFilters {
     get,
     path = "/v1/catalog",
     tag = "contracts",
-    responses((status = 200, description = "Entities and metrics.", body = Catalog)),
+    responses(
+        (status = 200, description = "Entities and metrics.", body = Catalog),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
+    ),
 )]
 pub(in super::super) async fn read(
     State(state): State<AppState>,
+    conditional: Conditional,
     parameters: Parameters,
-) -> Result<Json<Catalog>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.only(&[])?;
     let (domain, engine) = (&state.domain, state.cache.engine());
-    Ok(Json(Catalog {
+    Ok(conditional.json(&Catalog {
         domain: domain.name.clone(),
         entities: named(domain.entities.iter().map(|entity| entity.name.as_str()), |name| {
             engine.answering_entity(name).map(CatalogEntity::from)
@@ -167,7 +215,30 @@ impl From<&Entity> for CatalogEntity {
             fields: std::iter::once(key).chain(fields).collect(),
             primary_key: entity.key.clone(),
             contract_version: entity.version.to_string(),
+            relationships: entity
+                .relationships
+                .iter()
+                .map(|other| {
+                    let Relationship { name, entity, key } = other.clone();
+                    (name, CatalogRelationship { entity, key })
+                })
+                .collect(),
+            stages: entity.stages.as_ref().map(CatalogStages::from),
+            path: format!("/v1/entity/{}/{{id}}", entity.name),
+            timeline: format!("/v1/entity/{}/{{id}}/timeline", entity.name),
         }
+    }
+}
+
+impl From<&Stages> for CatalogStages {
+    fn from(stages: &Stages) -> Self {
+        let stage = |stage: &Stage| CatalogStage {
+            name: stage.name.clone(),
+            sla_minutes: stage.sla.map(|micros| micros as f64 / 60e6),
+            terminal: stage.terminal,
+            description: stage.description.clone(),
+        };
+        Self { field: stages.field.clone(), ladder: stages.ladder.iter().map(stage).collect() }
     }
 }
 
@@ -181,6 +252,7 @@ impl CatalogMetric {
             source_events: metric.moved_by.clone(),
             source_table: tables(domain, metric).join(","),
             dimensions: metric.dimensions.iter().map(|d| d.name.clone()).collect(),
+            path: format!("/v1/metrics/{}", metric.name),
         }
     }
 }

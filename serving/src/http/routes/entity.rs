@@ -1,13 +1,13 @@
 //! `GET /v1/entity/{type}/{id}`: the state of one thing, now or as of a time.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use super::Segments;
 use super::metrics::{CACHE, hit_or_miss};
 use crate::http::body::EntityBody;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::etag::{Conditional, Tag};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
@@ -32,6 +32,7 @@ use crate::question::EntityQuestion;
     ),
     responses(
         (status = 200, description = "The state.", body = EntityBody),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such entity type or version, or no such entity.",
             body = ErrorBody),
@@ -43,6 +44,7 @@ use crate::question::EntityQuestion;
 pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
+    conditional: Conditional,
     Segments((entity, id)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -58,7 +60,18 @@ pub(in super::super) async fn read(
     };
     let answer = state.blocking(move |state| state.cache.entity(&question)).await?;
     let cached = answer.cached;
-    let mut response = Json(EntityBody::new(answer, time::now())).into_response();
+    let body = EntityBody::new(answer, time::now());
+    let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
     Ok(response)
+}
+
+/// A state is another one when something of it is; not when events of other entities were applied.
+fn tag(body: &EntityBody) -> Tag {
+    let data: Vec<(&str, &str)> =
+        body.data.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+    Tag::of(&(
+        (&body.entity_type, &body.entity_id, &body.meta.as_of, &body.meta.known_at),
+        (data, &body.last_updated, &body.proof.contract.hash),
+    ))
 }

@@ -1,16 +1,16 @@
 //! `GET /v1/metrics/{name}`: a metric's value. `GET /v1/metrics`: which metrics there are.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use contracts::model::{Metric, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Segments;
-use crate::http::body::MetricBody;
+use crate::http::body::{MetricBody, ProofBody};
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::etag::{Conditional, Tag};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::question::MetricQuestion;
@@ -47,7 +47,11 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
     ),
     responses(
         (status = 200, description = "The value.", body = MetricBody,
-            headers(("X-Cache" = String, description = "`HIT` or `MISS`"))),
+            headers(
+                ("X-Cache" = String, description = "`HIT` or `MISS`"),
+                ("ETag" = String, description = "For `If-None-Match`"),
+            )),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such metric or version.", body = ErrorBody),
         (status = 422, description = "A parameter does not fit the contract.", body = ErrorBody),
@@ -58,6 +62,7 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
 pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
+    conditional: Conditional,
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -78,9 +83,21 @@ pub(in super::super) async fn read(
     };
     let answer = state.metric(question).await?;
     let cached = answer.proof.cached;
-    let mut response = Json(MetricBody::new(answer)).into_response();
+    let body = MetricBody::new(answer);
+    let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
     Ok(response)
+}
+
+/// An answer is another one when its value is, or what it stands on; not when it is only older.
+fn tag(body: &MetricBody) -> Tag {
+    let ProofBody { contract, data_through, position, .. } = &body.proof;
+    Tag::of(&(
+        (&body.metric_name, &body.window, &body.meta.as_of, &body.meta.known_at),
+        (&body.value, &body.components, &body.groups, body.groups_truncated),
+        (&contract.hash, data_through, position),
+        (body.proof.rejected_in_window, body.proof.late_in_window),
+    ))
 }
 
 /// All metrics.
@@ -150,12 +167,16 @@ struct DimensionSummary {
     get,
     path = "/v1/metrics",
     tag = "metrics",
-    responses((status = 200, description = "All metrics.", body = MetricList)),
+    responses(
+        (status = 200, description = "All metrics.", body = MetricList),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
+    ),
 )]
 pub(in super::super) async fn list(
     State(state): State<AppState>,
+    conditional: Conditional,
     parameters: Parameters,
-) -> Result<Json<MetricList>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.only(&[])?;
     let mut names: Vec<&str> = state.domain.metrics.iter().map(|m| m.name.as_str()).collect();
     names.sort_unstable();
@@ -168,7 +189,7 @@ pub(in super::super) async fn list(
             ..MetricSummary::from(metric)
         })
         .collect();
-    Ok(Json(MetricList { metrics }))
+    Ok(conditional.json(&MetricList { metrics }))
 }
 
 /// The versions of a metric that are being backfilled, oldest first.

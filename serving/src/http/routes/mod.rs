@@ -3,6 +3,7 @@
 pub(super) mod admin;
 pub(super) mod backup;
 pub(super) mod catalog;
+pub(super) mod changelog;
 pub(super) mod contracts;
 pub(super) mod dead_letters;
 pub(super) mod docs;
@@ -14,7 +15,9 @@ pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
 pub(super) mod scrape;
+pub(super) mod search;
 pub(super) mod stream;
+pub(super) mod timeline;
 
 use axum::extract::{OriginalUri, Path};
 use axum::http::{Method, StatusCode};

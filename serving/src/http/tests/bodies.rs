@@ -146,6 +146,190 @@ async fn entities_are_read_now_and_as_of_a_time() {
 }
 
 #[tokio::test]
+async fn a_timeline_tells_stages_events_what_belongs_to_it_and_what_went_wrong() {
+    let (running, _) = Running::filled().await;
+    running.check("timeline.json", "/v1/entity/sale/s3/timeline").await;
+    running.check("timeline_with_place.json", "/v1/entity/sale/s1/timeline").await;
+    // Its only record was rejected, so it is not there; a sale that was rejected once is.
+    running.check("timeline_missing.json", "/v1/entity/sale/s4/timeline").await;
+    let event = r#"{"event_type":"sale.made","event_id":"e4b","timestamp":"2026-01-31T09:41:00Z","sale_id":"s4","amount":1,"channel":"shop"}"#;
+    running.world.post("application/json", event).await;
+    let body = running.world.get("/v1/entity/sale/s4/timeline").await.json();
+    assert_eq!(body["exceptions"].as_array().unwrap().len(), 1, "{body}");
+    assert_eq!(body["exceptions"][0]["event_id"], "e4");
+    assert_eq!(body["exceptions"][0]["failure_reason"], "out_of_range");
+    // An entity over an entity: the events of the sales that ever were there.
+    let body = running.world.get("/v1/entity/town/Tartu/timeline").await.json();
+    assert_eq!((&body["town"]["sales"], &body["stage"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!(body["pipeline_trail"][0]["event_id"], "e2", "{body}");
+}
+
+#[tokio::test]
+async fn entities_fields_and_metrics_are_found_by_words() {
+    let (running, _) = Running::filled().await;
+    running.check("search.json", "/v1/search?q=takings%20of%20riga").await;
+    let first = running.world.get("/v1/search?q=tartu&limit=1&entity_types=sale").await.json();
+    assert_eq!(first["results"][0]["endpoint"], "/v1/entity/sale/s%2F2%20%C3%A9", "{first}");
+    assert_eq!(first["results"].as_array().unwrap().len(), 1);
+    // Both forms of a list.
+    for types in ["entity_types=sale,town", "entity_types=sale&entity_types=town"] {
+        let found = running.world.get(&format!("/v1/search?q=tartu&{types}")).await.json();
+        let kinds: Vec<&str> = found["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|result| result["entity_type"].as_str().unwrap())
+            .collect();
+        assert_eq!(kinds, ["town", "sale"], "{found}");
+    }
+    // A row that has gone is not shown.
+    let event = r#"{"event_type":"sale.undone","event_id":"e8","timestamp":"2026-01-31T09:59:00Z","sale_id":"s1","amount":1,"channel":"web","town":"Tartu"}"#;
+    running.world.post("application/json", event).await;
+    let found = running.world.get("/v1/search?q=riga").await.json();
+    assert_eq!(found["results"], serde_json::json!([]), "{found}");
+    for (query, detail) in [
+        ("", "`q` is missing"),
+        ("?q=a", "`q` must have from 2 to 256 characters, not 1"),
+        ("?q=ab&limit=0", "`limit` must be a whole number from 1 to 50, not `0`"),
+        ("?q=ab&limit=51", "`limit` must be a whole number from 1 to 50, not `51`"),
+        ("?q=ab&entity_types=sail", "`entity_types` names no entity type: `sail`"),
+        ("?q=ab&q=cd", "`q` is given more than once"),
+    ] {
+        let reply = running.world.get(&format!("/v1/search{query}")).await;
+        assert_eq!(reply.error(422, "invalid_parameter").0, detail);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_as_old_as_the_version_that_is_asked_for() {
+    let (running, _) = Running::filled().await;
+    for path in ["/v1/metrics/takings?window=now", "/v1/entity/sale/s1"] {
+        let mut members = Vec::new();
+        for version in ["2026-01-01", "2026-04-11", "2026-11-21"] {
+            let headers = [("x-agentflow-version", version)];
+            let reply = running.world.send(Method::GET, path, &headers, "").await;
+            let body = reply.json();
+            assert_eq!(reply.header("content-length"), reply.text.len().to_string());
+            assert_eq!(reply.header("vary"), "x-agentflow-version");
+            members
+                .push((body["meta"].get("is_historical").is_some(), body.get("proof").is_some()));
+            assert!(reply.text.contains("12345678901234567.89") || path.contains("metrics"));
+        }
+        assert_eq!(members, [(false, false), (true, false), (true, true)], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_caller_has_already_is_not_sent_again() {
+    let (running, _) = Running::filled().await;
+    let world = &running.world;
+    let again = async |path: &str, tag: &str| {
+        world.send(Method::GET, path, &[("if-none-match", tag)], "").await
+    };
+    for path in [
+        "/v1/metrics/takings?window=now",
+        "/v1/entity/sale/s1",
+        "/v1/metrics",
+        "/v1/catalog",
+        "/v1/changelog",
+        "/v1/contracts",
+        "/v1/contracts/sale",
+        "/v1/contracts/visit/1",
+        "/v1/contracts/visit/diff/1/2",
+    ] {
+        let first = world.get(path).await;
+        let tag = first.header("etag").to_owned();
+        assert!(tag.starts_with("W/\""), "{tag}");
+        assert_eq!(first.header("cache-control"), "private, no-cache", "{path}");
+        let second = again(path, &tag).await;
+        assert_eq!((second.status.as_u16(), &*second.text), (304, ""), "{path}");
+        assert_eq!(
+            (second.header("etag"), second.header("cache-control")),
+            (&*tag, "private, no-cache")
+        );
+        assert_eq!(again(path, "W/\"0\"").await.status, 200, "{path}");
+    }
+    let metric = world.get("/v1/metrics/takings?window=now").await.header("etag").to_owned();
+    let sale = world.get("/v1/entity/sale/s1").await.header("etag").to_owned();
+    let other = world.get("/v1/metrics/takings?window=24h").await;
+    assert_ne!(other.header("etag"), metric);
+
+    // Something happened, but not to this sale.
+    let event = r#"{"event_type":"sale.made","event_id":"e9","timestamp":"2026-01-31T09:55:00Z","sale_id":"s9","amount":1.5,"channel":"web"}"#;
+    world.post("application/json", event).await;
+    assert_eq!(again("/v1/metrics/takings?window=now", &metric).await.status, 200);
+    assert_eq!(again("/v1/entity/sale/s1", &sale).await.status, 304);
+    let event = r#"{"event_type":"sale.undone","event_id":"e10","timestamp":"2026-01-31T09:56:00Z","sale_id":"s1","amount":1.5,"channel":"web"}"#;
+    world.post("application/json", event).await;
+    assert_eq!(again("/v1/entity/sale/s1", &sale).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_contract_that_may_come_is_judged_in_both_forms() {
+    let (running, _) = Running::filled().await;
+    let send = async |name: &str, content_type: &str, body: &str| {
+        let path = format!("/v1/contracts/{name}/validate");
+        let headers = [("content-type", content_type)];
+        running.world.send(Method::POST, &path, &headers, body.to_owned()).await
+    };
+    let json = "application/json";
+    let fields = r#"{"fields": [
+        {"name": "visit_id", "type": "string", "required": true, "description": "new words"},
+        {"name": "page", "type": "float", "required": true},
+        {"name": "device", "type": "enum", "required": false, "values": ["phone"]},
+        {"name": "seen", "type": "string", "required": true, "default": "no"},
+        {"name": "at", "type": "datetime", "required": true}
+    ], "anything": 1}"#;
+    let reply = send("visit", json, fields).await;
+    check_golden("contract_validated.json", &masked(reply.json()));
+    for (version, bump) in [("", true), ("\"version\": \"v2\",", true), ("\"version\": 3,", false)]
+    {
+        let body = fields.replacen('{', &format!("{{{version}"), 1);
+        let body = send("visit", json, &body).await.json();
+        assert_eq!(body["requires_version_bump"], bump, "{version}: {body}");
+        assert_eq!(body["is_breaking"], true);
+    }
+    // A metric, and nothing that changes.
+    let body = r#"{"entity": "metric.takings", "fields": [{"name": "value", "type": "float", "required": true}]}"#;
+    let body = send("metric.takings", json, body).await.json();
+    assert_eq!(body["breaking_changes"].as_array().unwrap().len(), 3, "{body}");
+
+    // As it stands in a file: checked in full, beside the others.
+    let yaml = "kind: event\nname: visit\nnames: [visit.seen]\nversion: 3\nfields: {visit_id: string, page: string, device: string}\n";
+    let reply = send("visit", "application/yaml", yaml).await.json();
+    assert_eq!(
+        (&reply["candidate_version"], &reply["is_breaking"]),
+        (&"3".into(), &true.into()),
+        "{reply}"
+    );
+    let whole = r#"{"kind": "entity", "name": "sale", "from": ["sale.made"], "key": "sale_id", "fields": {"town": "last"}}"#;
+    let (detail, _) = send("sale", json, whole).await.error(422, "invalid_parameter");
+    assert!(detail.contains("would not load") && detail.contains("takings"), "{detail}");
+
+    for (name, body, status, code, says) in [
+        ("visit", "{broken", 400, "invalid_body", "no JSON"),
+        ("visit", "[]", 400, "invalid_body", "no object"),
+        ("visit", "\"x\"", 400, "invalid_body", "no object"),
+        ("visit", "{}", 422, "invalid_parameter", "fields"),
+        ("visit", r#"{"fields": [{"name": "a"}]}"#, 422, "invalid_parameter", "type"),
+        ("visit", r#"{"fields": [], "version": "x"}"#, 422, "invalid_parameter", "version"),
+        (
+            "visit",
+            r#"{"fields": [{"name":"a","type":"b"},{"name":"a","type":"b"}]}"#,
+            422,
+            "invalid_parameter",
+            "twice",
+        ),
+        ("visit", r#"{"entity": "sale", "fields": []}"#, 400, "invalid_body", "`sale`"),
+        ("visit", r#"{"kind": "entty"}"#, 422, "invalid_parameter", "entty"),
+        ("visits", "{}", 404, "not_found", "visits"),
+    ] {
+        let (detail, hint) = send(name, json, body).await.error(status, code);
+        assert!(detail.contains(says) && !hint.is_empty(), "{body}: {detail} ({hint})");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_the_contract_is_said_with_what_would() {
     let (running, _) = Running::filled().await;
     for (name, path) in [
@@ -170,6 +354,10 @@ async fn contracts_are_shown() {
         ("contracts", "/v1/contracts"),
         ("contract", "/v1/contracts/sale"),
         ("contract_metric", "/v1/contracts/metric.takings/v1"),
+        ("contract_diff", "/v1/contracts/visit/diff/1/v2"),
+        ("contract_diff_missing", "/v1/contracts/visit/diff/1/7"),
+        ("contract_visit", "/v1/contracts/visit"),
+        ("changelog", "/v1/changelog"),
         ("contract_missing", "/v1/contracts/sales"),
         ("contract_version_missing", "/v1/contracts/sale/7"),
         ("lineage", "/v1/lineage/metric/average_sale"),

@@ -129,7 +129,10 @@ async fn a_version_that_does_not_exist_is_400() {
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("x-agentflow-version"), version);
         assert_eq!(reply.header("x-agentflow-latest-version"), "2026-11-21");
-        assert_eq!(reply.header("x-agentflow-deprecated"), "false");
+        let is_deprecated = version != "2026-11-21";
+        assert_eq!(reply.header("x-agentflow-deprecated"), is_deprecated.to_string());
+        let warning = reply.headers.get("x-agentflow-deprecation-warning");
+        assert_eq!(warning.is_some_and(|w| w.to_str().unwrap().contains(version)), is_deprecated);
     }
     let reply = world.get("/v1/nothing").await;
     assert_eq!(reply.header("x-agentflow-version"), "2026-11-21");

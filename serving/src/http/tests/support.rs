@@ -20,6 +20,7 @@ use crate::access::gate::Gate;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
+use crate::search::{Search, SearchOptions};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::stream::{StreamOptions, Streams};
@@ -68,17 +69,18 @@ impl World {
         let domain = Arc::new(domain);
         let store = Store::in_memory(domain.clone()).unwrap();
         let readers = store.readers();
-        let engine = MetricEngine::new(domain.clone(), readers.clone());
+        let engine = Arc::new(MetricEngine::new(domain.clone(), readers.clone()));
         let (ingress, mut source) = queue(limits);
         source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
-        let cache = Arc::new(Cache::new(Arc::new(engine)));
+        let cache = Arc::new(Cache::new(engine.clone()));
         let streams =
             Streams::start(readers.clone(), cache.clone(), &StreamOptions::default()).unwrap();
         let state = AppState {
             domain,
             cache,
+            search: Arc::new(Search::new(engine, SearchOptions::default())),
             readers,
             streams,
             ingress,
@@ -227,7 +229,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 13] = [
+    const MASKED: [&str; 17] = [
         "hash",
         "request_id",
         "computed_at",
@@ -241,11 +243,18 @@ fn mask(value: &mut serde_json::Value) {
         "age_seconds",
         "applied_at",
         "last_event_at",
+        "in_stage_seconds",
+        "latency_ms",
+        "arrived_at",
+        "occurred_at",
     ];
     match value {
         serde_json::Value::Object(members) => {
+            // Of an event the time at which it was applied; of a metric's lineage an event time.
+            let is_event = members.contains_key("latency_ms");
             for (name, value) in members {
-                if MASKED.contains(&name.as_str()) && !value.is_null() {
+                let applied = is_event && name == "processed_at";
+                if (applied || MASKED.contains(&name.as_str())) && !value.is_null() {
                     *value = "<masked>".into();
                 } else {
                     mask(value);

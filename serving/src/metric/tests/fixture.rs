@@ -239,6 +239,8 @@ fn entity(
         inputs,
         fields: fields.collect(),
         closes_after: None,
+        stages: None,
+        relationships: Vec::new(),
         computed: Vec::new(),
         hash: 1,
         file: "entity.yaml".into(),

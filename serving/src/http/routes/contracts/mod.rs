@@ -1,15 +1,23 @@
 //! `GET /v1/contracts`, `/v1/contracts/{name}`, `/v1/contracts/{name}/{version}`: the contracts
-//! that this server runs on.
+//! that this server runs on. [`diff`] compares two versions, [`validate`] judges one that may come.
 
-use axum::Json;
+mod change;
+pub(in super::super) mod diff;
+pub(in super::super) mod validate;
+
 use axum::extract::State;
+use axum::response::Response;
+use contracts::compare;
 use contracts::model::{Document, DocumentField, Domain, Kind, Status};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use change::ChangeBody;
+
 use super::Segments;
 use super::metrics::status_text;
 use crate::http::error::{ApiError, ErrorBody};
+use crate::http::etag::Conditional;
 use crate::http::graph::tables;
 use crate::http::query::{Parameters, listed};
 use crate::http::state::AppState;
@@ -44,9 +52,8 @@ pub(in super::super) struct ContractBody {
     summary: ContractSummary,
     /// What clients read.
     fields: Vec<FieldBody>,
-    /// What a reader of the version before would miss: fields that went, changed their type, or
-    /// lost values.
-    breaking_changes: Vec<String>,
+    /// What clients of the version before cannot take.
+    breaking_changes: Vec<ChangeBody>,
     /// Event types that move it (metrics).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     source_events: Vec<String>,
@@ -97,16 +104,20 @@ struct FreshnessBody {
     get,
     path = "/v1/contracts",
     tag = "contracts",
-    responses((status = 200, description = "All contracts.", body = ContractList)),
+    responses(
+        (status = 200, description = "All contracts.", body = ContractList),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
+    ),
 )]
 pub(in super::super) async fn list(
     State(state): State<AppState>,
+    conditional: Conditional,
     parameters: Parameters,
-) -> Result<Json<ContractList>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.only(&[])?;
     let mut documents: Vec<&Document> = state.domain.documents.iter().collect();
     documents.sort_by_key(|document| (&document.entity, document.version, rank(document.kind)));
-    Ok(Json(ContractList { contracts: documents.into_iter().map(summary).collect() }))
+    Ok(conditional.json(&ContractList { contracts: documents.into_iter().map(summary).collect() }))
 }
 
 /// The newest stable version of a contract, else its newest.
@@ -117,20 +128,19 @@ pub(in super::super) async fn list(
     params(("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`.")),
     responses(
         (status = 200, description = "The contract.", body = ContractBody),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 404, description = "No such contract.", body = ErrorBody),
     ),
 )]
 pub(in super::super) async fn newest(
     State(state): State<AppState>,
+    conditional: Conditional,
     Segments(name): Segments<String>,
     parameters: Parameters,
-) -> Result<Json<ContractBody>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.only(&[])?;
-    let best = versions(&state.domain, &name)?
-        .into_iter()
-        .max_by_key(|document| (document.status == Status::Stable, document.version));
-    best.map(|document| Json(body(&state.domain, document)))
-        .ok_or_else(|| unknown(&state.domain, &name))
+    let documents = versions(&state.domain, &name)?;
+    Ok(conditional.json(&body(&state.domain, newest_of(&documents))))
 }
 
 /// One version of a contract.
@@ -144,23 +154,40 @@ pub(in super::super) async fn newest(
     ),
     responses(
         (status = 200, description = "The contract.", body = ContractBody),
+        (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 404, description = "No such contract or version.", body = ErrorBody),
     ),
 )]
 pub(in super::super) async fn version(
     State(state): State<AppState>,
+    conditional: Conditional,
     Segments((name, version)): Segments<(String, String)>,
     parameters: Parameters,
-) -> Result<Json<ContractBody>, ApiError> {
+) -> Result<Response, ApiError> {
     parameters.only(&[])?;
     let documents = versions(&state.domain, &name)?;
-    let number = version.strip_prefix('v').unwrap_or(&version);
+    Ok(conditional.json(&body(&state.domain, find(&documents, &name, &version)?)))
+}
+
+/// The version that a path names: `1` or `v1`.
+fn find<'a>(
+    documents: &[&'a Document],
+    name: &str,
+    version: &str,
+) -> Result<&'a Document, ApiError> {
+    let number = version.strip_prefix('v').unwrap_or(version);
     let found = documents.iter().find(|document| document.version.to_string() == number);
-    found.map(|document| Json(body(&state.domain, document))).ok_or_else(|| {
+    found.copied().ok_or_else(|| {
         let known: Vec<String> = documents.iter().map(|d| d.version.to_string()).collect();
         ApiError::not_found(format!("contract `{name}` has no version `{version}`"))
             .hint(format!("there is {}", listed(&known)))
     })
+}
+
+/// The newest stable one, else the newest. There is one: [`versions`] gives no empty list.
+fn newest_of<'a>(documents: &[&'a Document]) -> &'a Document {
+    let best = documents.iter().max_by_key(|d| (d.status == Status::Stable, d.version));
+    best.expect("`versions` gives at least one")
 }
 
 /// All versions under a name. An entity and an event contract may share one; then the entity, which
@@ -223,30 +250,15 @@ fn body(domain: &Domain, document: &Document) -> ContractBody {
 }
 
 /// Compared with the version before.
-fn breaking_changes(domain: &Domain, document: &Document) -> Vec<String> {
+fn breaking_changes(domain: &Domain, document: &Document) -> Vec<ChangeBody> {
     let before = domain
         .documents
         .iter()
         .filter(|d| d.entity == document.entity && rank(d.kind) == rank(document.kind))
         .filter(|d| d.version < document.version)
         .max_by_key(|d| d.version);
-    let Some(before) = before else { return Vec::new() };
-    let change = |old: &DocumentField| {
-        let name = &old.name;
-        let Some(new) = document.fields.iter().find(|field| field.name == *name) else {
-            return Some(format!("field `{name}` removed"));
-        };
-        if new.ty != old.ty {
-            return Some(format!("field `{name}` changed from {} to {}", old.ty, new.ty));
-        }
-        let kept = new.values.as_deref().unwrap_or_default();
-        let gone: Vec<&String> = match (&old.values, &new.values) {
-            (Some(values), Some(_)) => values.iter().filter(|v| !kept.contains(v)).collect(),
-            _ => Vec::new(),
-        };
-        (!gone.is_empty()).then(|| format!("field `{name}` lost the values {}", listed(&gone)))
-    };
-    before.fields.iter().filter_map(change).collect()
+    let changes = before.map(|before| compare::diff(&before.fields, &document.fields));
+    change::split(changes.unwrap_or_default(), "non_breaking").0
 }
 
 impl From<&DocumentField> for FieldBody {
