@@ -12,6 +12,7 @@ pub mod http;
 mod json;
 pub mod metric;
 pub mod personal;
+pub mod query;
 pub mod question;
 pub mod store;
 pub mod telemetry;

@@ -173,6 +173,11 @@ fn project(
         let start = query.bind(timestamp(start));
         text.push_str(&format!(" and {time} >= {start}"));
     }
+    if let Some((_, end)) = question.span {
+        let time = source.column(query, &input.time);
+        let end = query.bind(timestamp(end));
+        text.push_str(&format!(" and {time} < {end}"));
+    }
     if let Some(end) = question.as_of {
         if question.window.length.is_some() {
             let time = source.column(query, &input.time);

@@ -67,6 +67,7 @@ pub(in super::super) async fn read(
         caller.metric(&state.domain, metric)?;
     }
     let question = MetricQuestion {
+        span: None,
         metric,
         version: parameters.version("version")?,
         tenant: caller.tenant.to_string(),

@@ -108,6 +108,7 @@ fn gauges(state: &AppState, caller: &Caller) -> Gauges {
 fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
     for window in &metric.windows {
         let question = MetricQuestion {
+            span: None,
             metric: metric.name.clone(),
             version: Some(metric.version),
             tenant: caller.tenant.to_string(),
