@@ -31,6 +31,7 @@ use pipeline::store::Journal;
 use serving::cache::{Cache, CacheMode};
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
+use serving::query::{Queries, QueryLimits};
 use serving::store::data_dir::DataDir;
 use serving::store::{
     Followed, LakeArchive, Readers, Retention, RetentionPolicy, Store, StoreOptions, Writer,
@@ -67,6 +68,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) retention: RetentionPolicy,
     /// MiB that stay free on the disk of the data directory.
     pub(crate) min_free_mib: u32,
+    /// Limits of callers' SQL.
+    pub(crate) queries: QueryLimits,
 }
 
 /// A running node.
@@ -145,6 +148,7 @@ impl Node {
             domain,
             cache: cache.clone(),
             readers: readers.clone(),
+            queries: Queries::new(readers.clone(), plan.queries),
             ingress,
             pipeline: monitor.clone(),
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),

@@ -21,7 +21,7 @@ pub mod type_text;
 pub mod types;
 mod yaml;
 
-pub use check::load;
+pub use check::{load, parse_duration};
 pub use diagnostic::Diagnostic;
 pub use files::load_dir;
 pub use infer::infer;

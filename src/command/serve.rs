@@ -7,6 +7,7 @@ use clap::Args;
 use pipeline::source::file::AtEnd;
 use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
+use serving::query::QueryLimits;
 use serving::store::RetentionPolicy;
 
 use super::{ContractsArg, DataArg};
@@ -60,6 +61,12 @@ pub(super) struct Serve {
     /// events are refused, until there is room again. 0: write until the disk is full.
     #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
     min_free_mib: u32,
+    /// Seconds after which a caller's SQL is stopped.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=25))]
+    query_seconds: u64,
+    /// Statements of callers' SQL that run at once; more are answered 503.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
+    queries_at_once: u8,
 }
 
 /// Space for the lake to catch up, and for others on the disk.
@@ -93,6 +100,11 @@ impl Serve {
                 grace: Duration::from_secs(self.trim_grace_minutes * 60),
             },
             min_free_mib: self.min_free_mib,
+            queries: QueryLimits {
+                time: Duration::from_secs(self.query_seconds),
+                at_once: usize::from(self.queries_at_once),
+                ..QueryLimits::default()
+            },
         };
         let node = Node::start(plan)?;
         let ending = node.ending();

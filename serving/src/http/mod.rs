@@ -9,8 +9,10 @@
 //! and come back as outcomes. Start at [`router`]; [`serve`] runs it on a socket until it is told to
 //! end.
 
+mod ask;
 pub mod body;
 pub mod error;
+mod fields;
 mod freshness;
 mod graph;
 mod layers;
@@ -43,8 +45,8 @@ pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
-use routes::{lake, lineage, metrics, scrape};
+use routes::{backup, batch, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
+use routes::{lake, lineage, metrics, query as queries, scrape};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -67,6 +69,9 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(metrics::list))
         .routes(routes!(metrics::read))
         .routes(routes!(entity::read))
+        .routes(routes!(queries::post))
+        .routes(routes!(queries::explain))
+        .routes(routes!(batch::post))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
         .routes(routes!(catalog::read))

@@ -18,6 +18,7 @@ use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
 pub use crate::access::Caller;
 use crate::cache::Cache;
+use crate::query::Queries;
 use crate::store::Readers;
 use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
@@ -70,6 +71,8 @@ pub struct AppState {
     pub cache: Arc<Cache>,
     /// Reads everything else from the store.
     pub readers: Readers,
+    /// Runs callers' SQL.
+    pub queries: Queries,
     /// Takes events into the pipeline.
     pub ingress: Ingress,
     /// How the pipeline is.

@@ -199,7 +199,9 @@ fn spanned((from, to): (i64, i64)) -> Result<Window, ReadError> {
             parameter: "from",
         });
     }
-    let text = format!("{}/{}", time_text(from), time_text(to));
+    // ISO 8601 writes an open end as two points.
+    let end = if to == LATEST { "..".to_owned() } else { time_text(to) };
+    let text = format!("{}/{end}", time_text(from));
     Ok(Window { text, length: Some(to.saturating_sub(from)) })
 }
 

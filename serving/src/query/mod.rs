@@ -8,6 +8,7 @@
 
 pub mod cursor;
 pub mod guard;
+pub mod metrics;
 mod rows;
 mod run;
 #[cfg(test)]

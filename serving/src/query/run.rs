@@ -110,8 +110,12 @@ impl Queries {
 
     /// How DuckDB would run it. Nothing is run.
     pub fn explain(&self, statement: &Guarded) -> Result<SqlPlan, QueryError> {
+        self.explain_ours(&statement.sql())
+    }
+
+    /// The same of a statement that this crate wrote itself.
+    pub(crate) fn explain_ours(&self, sql: &str) -> Result<SqlPlan, QueryError> {
         self.run(|conn| {
-            let sql = statement.sql();
             let text = plan_text(conn, &format!("explain {sql}"))?;
             let json = plan_text(conn, &format!("explain (format json) {sql}"))?;
             let (estimated_rows, scanned_rows) = estimates(&json);

@@ -77,6 +77,7 @@ impl Demo {
             maintain_every: None,
             retention: RetentionPolicy::default(),
             min_free_mib: super::serve::MIN_FREE_MIB,
+            queries: Default::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

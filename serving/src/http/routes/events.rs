@@ -107,7 +107,7 @@ pub(in super::super) async fn post(
     }
 }
 
-pub(super) async fn read(
+pub(in super::super) async fn read(
     body: Body,
     headers: &HeaderMap,
     limit: usize,

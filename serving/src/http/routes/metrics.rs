@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Segments;
+use crate::http::ask;
 use crate::http::body::MetricBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::query::Parameters;
@@ -63,9 +64,6 @@ pub(in super::super) async fn read(
 ) -> Result<Response, ApiError> {
     let parameters =
         parameters.only(&["version", "window", "as_of", "known_at", "filter", "group_by"])?;
-    if let Some(metric) = state.cache.engine().answering(&metric) {
-        caller.metric(&state.domain, metric)?;
-    }
     let question = MetricQuestion {
         span: None,
         metric,
@@ -77,7 +75,7 @@ pub(in super::super) async fn read(
         filters: parameters.filters("filter")?,
         group_by: parameters.names("group_by")?,
     };
-    let answer = state.blocking(move |state| state.cache.read(&question)).await?;
+    let answer = state.blocking(move |state| ask::metric(state, &caller, &question)).await?;
     let cached = answer.proof.cached;
     let mut response = Json(MetricBody::new(answer)).into_response();
     response.headers_mut().insert(CACHE, hit_or_miss(cached));

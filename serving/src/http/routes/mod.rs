@@ -1,6 +1,7 @@
 //! The routes, one file per resource. Each handler reads parameters, asks one port, shapes a body.
 
 pub(super) mod backup;
+pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod contracts;
 pub(super) mod dead_letters;
@@ -12,6 +13,7 @@ pub(super) mod health;
 pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
+pub(super) mod query;
 pub(super) mod scrape;
 
 use axum::extract::{OriginalUri, Path};

@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod queries;
 mod serve;
 mod support;
 

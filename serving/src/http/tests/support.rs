@@ -18,6 +18,7 @@ use tower::ServiceExt;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
+use crate::query::{Queries, QueryLimits};
 use crate::store::Store;
 use crate::store::backup::Backups;
 use crate::telemetry::Telemetry;
@@ -73,6 +74,7 @@ impl World {
         let state = AppState {
             domain,
             cache: Arc::new(Cache::new(Arc::new(engine))),
+            queries: Queries::new(readers.clone(), QueryLimits::default()),
             readers,
             ingress,
             pipeline: Arc::new(monitor),
@@ -104,6 +106,12 @@ impl World {
     pub(super) async fn post(&self, content_type: &str, body: impl Into<Body>) -> Reply {
         let headers = [("content-type", content_type)];
         self.send(Method::POST, "/v1/events", &headers, body).await
+    }
+
+    /// Posts JSON anywhere.
+    pub(super) async fn ask(&self, path: &str, body: impl ToString) -> Reply {
+        let headers = [("content-type", "application/json")];
+        self.send(Method::POST, path, &headers, body.to_string()).await
     }
 
     pub(super) async fn send(
@@ -210,7 +218,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 13] = [
+    const MASKED: [&str; 18] = [
         "hash",
         "request_id",
         "computed_at",
@@ -224,6 +232,11 @@ fn mask(value: &mut serde_json::Value) {
         "age_seconds",
         "applied_at",
         "last_event_at",
+        "execution_time_ms",
+        "duration_ms",
+        "data_freshness_seconds",
+        "next_cursor",
+        "plan",
     ];
     match value {
         serde_json::Value::Object(members) => {

@@ -2,6 +2,7 @@
 //! read.
 
 mod corpus;
+mod metrics;
 mod mutations;
 mod reads;
 pub(crate) mod world;
