@@ -33,6 +33,7 @@ use serving::cache::{Cache, CacheMode};
 use serving::http::tls::Tls;
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
+use serving::query::{Queries, QueryLimits};
 use serving::search::{Search, SearchOptions};
 use serving::store::data_dir::DataDir;
 use serving::store::{
@@ -76,6 +77,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) min_free_mib: u32,
     /// Who may ask.
     pub(crate) access: Access,
+    /// Limits of callers' SQL.
+    pub(crate) queries: QueryLimits,
 }
 
 /// A running node.
@@ -172,6 +175,7 @@ impl Node {
             search,
             readers: readers.clone(),
             streams,
+            queries: Queries::new(readers.clone(), plan.queries),
             ingress,
             pipeline: monitor.clone(),
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),

@@ -14,6 +14,7 @@ mod json;
 pub mod metric;
 mod origin;
 pub mod personal;
+pub mod query;
 pub mod question;
 pub mod search;
 pub mod store;

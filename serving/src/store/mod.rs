@@ -58,6 +58,7 @@ pub use self::archive::{Archive, ArchiveError, LakeArchive, Take};
 pub use self::backfill::{BackfillProgress, Backfilling};
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
+pub(crate) use self::error::{is_interrupted, message as duckdb_message};
 pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
 pub use self::identity::identity_of;
 pub use self::readers::Readers;

@@ -139,6 +139,7 @@ impl World {
             version: None,
             tenant: tenant.into(),
             window: Some(window.into()),
+            span: None,
             as_of: None,
             known_at: None,
             filters: Default::default(),

@@ -91,6 +91,7 @@ impl Demo {
             min_free_mib: super::serve::MIN_FREE_MIB,
             access,
             streams: StreamOptions::default(),
+            queries: Default::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

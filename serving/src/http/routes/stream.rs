@@ -123,6 +123,7 @@ pub(in super::super) async fn metric(
         version: parameters.version("version")?,
         tenant: caller.tenant.to_string(),
         window: parameters.one("window")?.map(str::to_owned),
+        span: None,
         as_of: None,
         known_at: None,
         filters: parameters.filters("filter")?,

@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod queries;
 mod serve;
 mod stream;
 mod support;

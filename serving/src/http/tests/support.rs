@@ -20,6 +20,7 @@ use crate::access::gate::Gate;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
+use crate::query::{Queries, QueryLimits};
 use crate::search::{Search, SearchOptions};
 use crate::store::Store;
 use crate::store::backup::Backups;
@@ -81,6 +82,7 @@ impl World {
             domain,
             cache,
             search: Arc::new(Search::new(engine, SearchOptions::default())),
+            queries: Queries::new(readers.clone(), QueryLimits::default()),
             readers,
             streams,
             ingress,
@@ -123,6 +125,12 @@ impl World {
     pub(super) async fn post(&self, content_type: &str, body: impl Into<Body>) -> Reply {
         let headers = [("content-type", content_type)];
         self.send(Method::POST, "/v1/events", &headers, body).await
+    }
+
+    /// Posts JSON anywhere.
+    pub(super) async fn ask(&self, path: &str, body: impl ToString) -> Reply {
+        let headers = [("content-type", "application/json")];
+        self.send(Method::POST, path, &headers, body.to_string()).await
     }
 
     pub(super) async fn send(
@@ -229,7 +237,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 17] = [
+    const MASKED: [&str; 22] = [
         "hash",
         "request_id",
         "computed_at",
@@ -247,6 +255,11 @@ fn mask(value: &mut serde_json::Value) {
         "latency_ms",
         "arrived_at",
         "occurred_at",
+        "execution_time_ms",
+        "duration_ms",
+        "data_freshness_seconds",
+        "next_cursor",
+        "plan",
     ];
     match value {
         serde_json::Value::Object(members) => {
