@@ -32,6 +32,15 @@ else
     python="note: without PyIceberg the lake was read by our own reader only"
 fi
 
+# Schemathesis sends the API what it does not expect.
+no_fuzzer=""
+if AGENTFLOW_API_FUZZER=$(infra/setup/python.sh "api fuzzer" tests/api_fuzzer/requirements.txt); then
+    export AGENTFLOW_API_FUZZER
+else
+    unset AGENTFLOW_API_FUZZER
+    no_fuzzer="note: without Schemathesis the API was not asked for what it does not expect"
+fi
+
 # The services: `kafka` holds how to reach them, as arguments for env(1); `no_kafka` why there are none.
 kafka=()
 no_kafka=""
@@ -126,6 +135,7 @@ printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0
 printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
+[ -z "$no_fuzzer" ] || printf '%s\n' "$no_fuzzer"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
 [ -z "$no_lake" ] || printf 'note: tests/lake_rest*.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
 printf '\n== results\n'
