@@ -32,6 +32,14 @@ else
     python="note: without PyIceberg the lake was read by our own reader only"
 fi
 
+if AGENTFLOW_CLIENTS_PYTHON=$(infra/setup/clients.sh); then
+    export AGENTFLOW_CLIENTS_PYTHON
+    no_client=""
+else
+    unset AGENTFLOW_CLIENTS_PYTHON
+    no_client="note: tests/clients.rs did not run, the published Python client could not be installed"
+fi
+
 # The services: `kafka` holds how to reach them, as arguments for env(1); `no_kafka` why there are none.
 kafka=()
 no_kafka=""
@@ -118,7 +126,7 @@ done
 with=()
 beside=()
 suite documentation --doc
-if [ -n "$no_kafka$no_lake" ] && [ "${CI:-}" = true ]; then
+if [ -n "$no_kafka$no_lake$no_client" ] && [ "${CI:-}" = true ]; then
     failed+=(services)
 fi
 printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0 ] && echo ok || echo FAILED)" >>"$times"
@@ -126,6 +134,7 @@ printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0
 printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
+[ -z "$no_client" ] || printf '%s\n' "$no_client"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
 [ -z "$no_lake" ] || printf 'note: tests/lake_rest*.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
 printf '\n== results\n'
