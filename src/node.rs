@@ -33,11 +33,13 @@ use serving::cache::{Cache, CacheMode};
 use serving::http::tls::Tls;
 use serving::http::{self, AppState, LakePlace, LakeView, PipelineMonitor};
 use serving::metric::MetricEngine;
+use serving::query::{Queries, QueryLimits};
 use serving::search::{Search, SearchOptions};
 use serving::store::data_dir::DataDir;
 use serving::store::{
     Followed, LakeArchive, Readers, Retention, RetentionPolicy, Store, StoreOptions, Writer,
 };
+use serving::stream::{StreamOptions, Streams};
 use serving::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
@@ -67,12 +69,16 @@ pub(crate) struct Plan<'a> {
     pub(crate) lake: LakeCatalog,
     /// How often the lake is maintained; `None`: never.
     pub(crate) maintain_every: Option<Duration>,
+    /// Limits of streams.
+    pub(crate) streams: StreamOptions,
     /// How long the journal keeps its rows.
     pub(crate) retention: RetentionPolicy,
     /// MiB that stay free on the disk of the data directory.
     pub(crate) min_free_mib: u32,
     /// Who may ask.
     pub(crate) access: Access,
+    /// Limits of callers' SQL.
+    pub(crate) queries: QueryLimits,
 }
 
 /// A running node.
@@ -120,6 +126,8 @@ impl Node {
         let engine = Arc::new(MetricEngine::new(Arc::clone(&domain), readers.clone()));
         let search = Arc::new(Search::new(Arc::clone(&engine), SearchOptions::default()));
         let cache = Arc::new(Cache::with_mode(engine, cache));
+        let streams = Streams::start(readers.clone(), Arc::clone(&cache), &plan.streams)
+            .ours(|| "start streams".to_owned())?;
         let monitor = Arc::new(PipelineMonitor::default());
 
         let (ingress, http_source) = queue(QueueLimits::default());
@@ -131,7 +139,13 @@ impl Node {
         let followed = move || asked.get().map(Followers::followed).unwrap_or_default();
         let mut writer = store.writer().ours(|| "open the store for writing".to_owned())?;
         writer.retain(Retention { policy: plan.retention, followed: Arc::new(followed) });
-        let mut runner = runner(writer, &domain, from.schemas, &cache, &monitor, &telemetry)?;
+        let told = Told {
+            cache: Arc::clone(&cache),
+            streams: streams.clone(),
+            monitor: Arc::clone(&monitor),
+            telemetry: Arc::clone(&telemetry),
+        };
+        let mut runner = runner(writer, &domain, from.schemas, told)?;
         let all = from.sources.into_iter().chain([Box::new(http_source) as Box<dyn Source>]);
         for source in all {
             runner.add_source(source).map_err(|error| Failure::input(chain(&error)))?;
@@ -143,10 +157,11 @@ impl Node {
             .ours(|| "start the lake".to_owned())?;
         let lake = Arc::new(lake);
         let erasures = store.erasures();
-        let (touched, searched) = (Arc::clone(&cache), Arc::clone(&search));
+        let touched = (Arc::clone(&cache), streams.clone(), Arc::clone(&search));
         erasures.on_erased(Arc::new(move |committed| {
-            touched.committed(committed);
-            searched.forget(committed.touched.iter().flat_map(|(_, tenants)| tenants));
+            touched.0.committed(committed);
+            touched.1.committed(committed);
+            touched.2.forget(committed.touched.iter().flat_map(|(_, tenants)| tenants));
         }));
         let erasing = Erasing::start(&store, lake.flusher(), config, Arc::clone(&domain))?;
         let publishing: Vec<PublisherProbe> =
@@ -159,6 +174,8 @@ impl Node {
             cache: cache.clone(),
             search,
             readers: readers.clone(),
+            streams,
+            queries: Queries::new(readers.clone(), plan.queries),
             ingress,
             pipeline: monitor.clone(),
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
@@ -251,17 +268,24 @@ impl Node {
     }
 }
 
-/// The pipeline over a store. A commit is first made known to the cache, then to whoever posted.
+/// Those whom a commit is made known to.
+struct Told {
+    cache: Arc<Cache>,
+    streams: Streams,
+    monitor: Arc<PipelineMonitor>,
+    telemetry: Arc<Telemetry>,
+}
+
+/// The pipeline over a store. A commit is first made known to the cache, then to streams and to whoever
+/// posted.
 fn runner(
     writer: Writer,
     domain: &Arc<Domain>,
     schemas: Option<Registry>,
-    cache: &Arc<Cache>,
-    monitor: &Arc<PipelineMonitor>,
-    telemetry: &Arc<Telemetry>,
+    told: Told,
 ) -> Result<Runner, Failure> {
-    let (cache, monitor) = (Arc::clone(cache), Arc::clone(monitor));
-    let (telemetry, contracts) = (Arc::clone(telemetry), Arc::clone(domain));
+    let Told { cache, streams, monitor, telemetry } = told;
+    let contracts = Arc::clone(domain);
     let (refused, ready) = (Arc::clone(&monitor), Arc::clone(&monitor));
     let options = RunnerOptions {
         schemas: schemas.map(|registry| Arc::new(registry) as _),
@@ -272,6 +296,7 @@ fn runner(
         on_ready: Some(Box::new(move || ready.ready())),
         on_commit: Some(Box::new(move |committed| {
             cache.committed(committed);
+            streams.committed(committed);
             monitor.committed(committed);
             telemetry.committed(&contracts, committed, pipeline::clock::now());
         })),

@@ -64,11 +64,12 @@ fn keys_are_made_while_the_server_runs() {
         assert_eq!(answer.status().as_u16(), expected, "{read}");
     }
 
-    let rotated = keys(&place, &["rotate", "default-board", "--grace-hours", "0"]).succeeded();
-    let new = rotated.stdout.trim();
+    let rotated = keys(&place, &["rotate", "default-board", "--grace-hours", "0"]);
+    let new = rotated.succeeded().stdout.trim();
     wait_for("the new key to open", || (status(&server, new) == 200).then_some(()));
     assert_eq!(status(&server, &key), 401);
-    let listed = keys(&place, &["list"]).succeeded().stdout;
+    let listed = keys(&place, &["list"]);
+    let listed = &listed.succeeded().stdout;
     assert!(listed.contains("default-bot") && !listed.contains(new), "{listed}");
 
     // A file that cannot be read changes nothing, and is taken up once it can.

@@ -24,7 +24,7 @@ pub mod type_text;
 pub mod types;
 mod yaml;
 
-pub use check::{candidate, load};
+pub use check::{candidate, load, parse_duration};
 pub use diagnostic::Diagnostic;
 pub use files::load_dir;
 pub use infer::infer;

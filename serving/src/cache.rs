@@ -13,6 +13,7 @@
 
 #[cfg(test)]
 mod tests;
+mod watched;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use contracts::model::{Domain, Relation};
 use moka::ops::compute::Op;
 use pipeline::store::Committed;
+
+pub use self::watched::Watched;
 
 use crate::entity::relations_below;
 use crate::metric::{MetricEngine, Resolved};

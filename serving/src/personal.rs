@@ -1,4 +1,4 @@
-//! Personal data in dead letters, hidden from those who only look at them.
+//! Personal data in dead letters and events, hidden from those who only look at them.
 //!
 //! A rejected record was not read as an event, so what is a field and what is not has to be told from its
 //! bytes. The rule errs on the side of hiding: in a record that is JSON the members that are called like
@@ -56,6 +56,30 @@ impl Personal {
             Contract { name: family.name.clone(), fields, in_key }
         });
         Self { contracts: contracts.filter(|contract| !contract.fields.is_empty()).collect() }
+    }
+
+    /// Does this contract declare personal data?
+    pub fn is_in(&self, contract: &str) -> bool {
+        self.of_contract(contract).is_some()
+    }
+
+    /// Is the key of this contract's events personal?
+    pub fn is_in_key(&self, contract: &str) -> bool {
+        self.of_contract(contract).is_some_and(|contract| contract.in_key)
+    }
+
+    /// What of an accepted event's record may be seen, by the rule for rejected ones: an event may have
+    /// members of a personal field's name that its contract does not know. `record` is a JSON object.
+    pub fn show_event(&self, contract: &str, record: &[u8]) -> Vec<u8> {
+        match self.of_contract(contract) {
+            None => record.to_vec(),
+            Some(contract) => hidden(record, &|name| contract.fields.contains(name))
+                .unwrap_or_else(|| format!("\"{HIDDEN}\"").into_bytes()),
+        }
+    }
+
+    fn of_contract(&self, name: &str) -> Option<&Contract> {
+        self.contracts.iter().find(|contract| contract.name == name)
     }
 
     /// What of a letter may be seen.
@@ -234,6 +258,19 @@ mod tests {
         check(Some("order"), r#"{"user": "U1", "cut"#, Some(r#"{"user": "U1", "cut"#), "k", false);
         // Any may have been meant.
         check(None, r#"{"user":1}"#, Some(r#"{"user":"***"}"#), "***", true);
+    }
+
+    #[test]
+    fn an_event_is_shown_by_the_same_rule() {
+        let shown = |contract: &str, record: &str| {
+            String::from_utf8(personal().show_event(contract, record.as_bytes())).unwrap()
+        };
+        let record = r#"{"a":1.50,"user":"U1","x":{"mail":"a@b"}}"#;
+        assert_eq!(shown("click", record), r#"{"a":1.50,"user":"***","x":{"mail":"***"}}"#);
+        assert_eq!(shown("login", record), r#"{"a":1.50,"user":"***","x":{"mail":"a@b"}}"#);
+        assert_eq!(shown("order", record), record);
+        assert!(personal().is_in("click") && !personal().is_in_key("click"));
+        assert!(personal().is_in_key("login") && !personal().is_in("order"));
     }
 
     #[test]

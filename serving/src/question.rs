@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 pub use crate::value::Value;
 
 /// A question to one metric.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct MetricQuestion {
     /// Metric name.
     pub metric: String,
@@ -19,6 +19,9 @@ pub struct MetricQuestion {
     pub tenant: String,
     /// Window as written in the contract. `None`: `1h` if declared, else the first declared.
     pub window: Option<String>,
+    /// From and to, µs, half open, in place of a window that the contract declares. What is known is
+    /// still all there is, or what `as_of` and `known_at` say.
+    pub span: Option<(i64, i64)>,
     /// Reference time, µs. `None`: now, and the window has no end.
     pub as_of: Option<i64>,
     /// Leave out what was applied after this time, µs: the answer that was true to what was known
@@ -54,7 +57,7 @@ pub struct MetricAnswer {
 }
 
 /// One group of an answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// dimension → value; `None` for rows without one. In the order asked.
     pub dimensions: Vec<(String, Option<String>)>,

@@ -20,6 +20,7 @@ use prometheus::{
 
 use crate::cache::CacheStats;
 use crate::store::BackfillProgress;
+use crate::stream::StreamStats;
 
 /// What happened in this process.
 pub struct Telemetry {
@@ -155,6 +156,9 @@ pub struct Gauges {
     metric_age: GaugeVec,
     backfill_done: IntGaugeVec,
     backfill_total: IntGaugeVec,
+    streams: IntGaugeVec,
+    stream_frames: IntCounterVec,
+    stream_ends: IntCounterVec,
     up: IntGaugeVec,
 }
 
@@ -280,6 +284,24 @@ impl Gauges {
                 "Positions of the journal that have to be done for a version that is being backfilled",
                 &["kind", "name", "version"],
             ),
+            streams: gauge_int(
+                &registry,
+                "agentflow_streams_open",
+                "Streams that are open, by what they carry",
+                &["kind"],
+            ),
+            stream_frames: counter(
+                &registry,
+                "agentflow_stream_frames_total",
+                "Frames handed to streams, by what they carry",
+                &["kind"],
+            ),
+            stream_ends: counter(
+                &registry,
+                "agentflow_streams_dropped_total",
+                "Streams that the server ended before their reader did, by reason",
+                &["reason"],
+            ),
             up: gauge_int(
                 &registry,
                 "agentflow_component_healthy",
@@ -364,6 +386,17 @@ impl Gauges {
         self.cache.with_label_values(&["hit"]).inc_by(stats.hits);
         self.cache.with_label_values(&["miss"]).inc_by(stats.misses);
         self.invalidations.inc_by(stats.invalidations);
+    }
+
+    /// Streams: what is open, and counts since the start.
+    pub fn streams(&self, stats: &StreamStats) {
+        for (kind, open, frames) in stats.kinds {
+            self.streams.with_label_values(&[kind]).set(open);
+            self.stream_frames.with_label_values(&[kind]).inc_by(frames);
+        }
+        for (reason, count) in stats.ended {
+            self.stream_ends.with_label_values(&[reason]).inc_by(count);
+        }
     }
 
     /// How far a lake table is.

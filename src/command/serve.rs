@@ -7,7 +7,9 @@ use clap::Args;
 use pipeline::source::file::AtEnd;
 use serving::cache::CacheMode;
 use serving::http::check_listen_addr;
+use serving::query::QueryLimits;
 use serving::store::RetentionPolicy;
+use serving::stream::StreamOptions;
 
 use super::{ContractsArg, DataArg};
 use crate::access_args::{Access, AccessArgs};
@@ -67,6 +69,18 @@ pub(super) struct Serve {
     /// events are refused, until there is room again. 0: write until the disk is full.
     #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
     min_free_mib: u32,
+    /// Streams that one tenant may have open at once, of events and of metrics together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS_PER_TENANT", default_value_t = StreamOptions::default().max_per_tenant)]
+    max_streams_per_tenant: usize,
+    /// Streams that may be open at once, of all tenants together.
+    #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS", default_value_t = StreamOptions::default().max_in_all)]
+    max_streams: usize,
+    /// Seconds after which a caller's SQL is stopped.
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=25))]
+    query_seconds: u64,
+    /// Statements of callers' SQL that run at once; more are answered 503.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=3))]
+    queries_at_once: u8,
 }
 
 /// Space for the lake to catch up, and for others on the disk.
@@ -102,6 +116,16 @@ impl Serve {
             },
             min_free_mib: self.min_free_mib,
             access,
+            streams: StreamOptions {
+                max_per_tenant: self.max_streams_per_tenant,
+                max_in_all: self.max_streams,
+                ..StreamOptions::default()
+            },
+            queries: QueryLimits {
+                time: Duration::from_secs(self.query_seconds),
+                at_once: usize::from(self.queries_at_once),
+                ..QueryLimits::default()
+            },
         };
         let notes = notes(&plan.access, self.listen);
         let scheme = if plan.access.tls.is_some() { "https" } else { "http" };

@@ -28,6 +28,8 @@ mod relations;
 mod topic;
 mod values;
 
+pub use values::parse_duration;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -18,7 +18,7 @@ const UNITS: &[(&str, i64)] = &[
 ];
 
 /// `5m` in microseconds; not more than 100 years.
-pub(crate) fn parse_duration(text: &str) -> Option<i64> {
+pub fn parse_duration(text: &str) -> Option<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let count: i64 = text[..digits].parse().ok()?;
     let (_, unit) = UNITS.iter().find(|(name, _)| *name == &text[digits..])?;

@@ -216,6 +216,7 @@ impl World {
 
     fn ask(&self, metric: &Metric, expectation: &Expectation) -> Result<Value, ReadError> {
         let answer = self.engine.read(&MetricQuestion {
+            span: None,
             metric: metric.name.clone(),
             version: Some(metric.version),
             tenant: TENANT.to_owned(),

@@ -11,6 +11,8 @@ use utoipa::ToSchema;
 
 use pipeline::store::StoreError;
 
+use crate::query::QueryError;
+use crate::query::guard::{Refusal, RefusalKind};
 use crate::question::ReadError;
 
 /// The body of every error.
@@ -32,6 +34,12 @@ pub struct ErrorBody {
 pub enum Code {
     /// The body as a whole cannot be split into events.
     InvalidBody,
+    /// A statement is no SQL, or does not fit its relations.
+    InvalidQuery,
+    /// A cursor is none, or one of another question.
+    InvalidCursor,
+    /// A question that the contracts give no meaning to.
+    NotUnderstood,
     /// `X-AgentFlow-Version` names a version that does not exist.
     UnsupportedVersion,
     /// The request comes from another site than this machine.
@@ -40,10 +48,14 @@ pub enum Code {
     Unauthorized,
     /// The key may not do this.
     Forbidden,
+    /// A statement of a kind that is not let through, or over relations that are not offered.
+    QueryRefused,
     /// Too many requests; try again after `Retry-After`.
     RateLimited,
     /// No such route, metric, entity type, entity, contract or version.
     NotFound,
+    /// It was there and is no more: begin anew.
+    Gone,
     /// Somebody else does the same at the moment, or what was begun holds no more.
     Conflict,
     /// The route has no such method.
@@ -60,6 +72,10 @@ pub enum Code {
     UnknownParameter,
     /// A parameter's value does not fit the contract.
     InvalidParameter,
+    /// A statement was stopped at its time limit.
+    QueryTimeout,
+    /// A statement needs more memory, or a row more room, than there is.
+    QueryTooLarge,
     /// The server could not do it; its log says why.
     Internal,
     /// The pipeline or the server has too much to do; try again after `Retry-After`.
@@ -75,16 +91,24 @@ pub enum Code {
 impl Code {
     fn status(self) -> StatusCode {
         match self {
-            Self::InvalidBody | Self::UnsupportedVersion => StatusCode::BAD_REQUEST,
+            Self::InvalidBody
+            | Self::UnsupportedVersion
+            | Self::InvalidQuery
+            | Self::InvalidCursor
+            | Self::NotUnderstood => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::ForeignOrigin | Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::ForeignOrigin | Self::Forbidden | Self::QueryRefused => StatusCode::FORBIDDEN,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Gone => StatusCode::GONE,
             Self::Conflict => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnknownParameter | Self::InvalidParameter => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::UnknownParameter
+            | Self::InvalidParameter
+            | Self::KeyReused
+            | Self::QueryTimeout
+            | Self::QueryTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -182,6 +206,37 @@ impl From<ReadError> for ApiError {
                 Self { retry_after: Some(5), ..Self::new(Code::Backfilling, message).hint(hint) }
             }
             ReadError::Unavailable { message } => Self::unavailable(message),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { kind, message, hint } = refusal;
+        let (code, retry_after) = match kind {
+            RefusalKind::Invalid => (Code::InvalidQuery, None),
+            RefusalKind::Refused => (Code::QueryRefused, None),
+            RefusalKind::Forbidden => (Code::Forbidden, None),
+            RefusalKind::Backfilling => (Code::Backfilling, Some(5)),
+        };
+        Self { hint, retry_after, ..Self::new(code, message) }
+    }
+}
+
+impl From<QueryError> for ApiError {
+    fn from(error: QueryError) -> Self {
+        let message = error.to_string();
+        match error {
+            QueryError::Refused(refusal) => refusal.into(),
+            QueryError::TimedOut { .. } => Self::new(Code::QueryTimeout, message)
+                .hint("ask for less: fewer joins, a shorter time, or a metric of the contracts"),
+            QueryError::TooLarge(_) => {
+                Self::new(Code::QueryTooLarge, message).hint("ask for fewer rows or fewer columns")
+            }
+            QueryError::Busy(_) => {
+                Self::busy(message).hint("try again after `Retry-After` seconds")
+            }
+            QueryError::Store(error) => error.into(),
         }
     }
 }

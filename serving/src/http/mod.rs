@@ -9,9 +9,11 @@
 //! and come back as outcomes. Start at [`router`]; [`serve`] runs it on a socket until it is told to
 //! end.
 
+mod ask;
 pub mod body;
 pub mod error;
 mod etag;
+mod fields;
 mod freshness;
 mod graph;
 mod layers;
@@ -43,9 +45,10 @@ pub use server::{NotLoopback, check_listen_addr, serve};
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{
-    admin, backup, catalog, changelog, contracts, dead_letters, docs, entity, erasures, events,
+    admin, backup, batch, catalog, changelog, contracts, dead_letters, docs, entity, erasures,
+    events,
 };
-use routes::{health, lake, lineage, metrics, scrape, search, timeline};
+use routes::{health, lake, lineage, metrics, query as queries, scrape, search, stream, timeline};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -67,8 +70,13 @@ fn described() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(docs::Head::openapi())
         .routes(routes!(metrics::list))
         .routes(routes!(metrics::read))
+        .routes(routes!(stream::metric))
+        .routes(routes!(stream::events))
         .routes(routes!(entity::read))
         .routes(routes!(timeline::read))
+        .routes(routes!(queries::post))
+        .routes(routes!(queries::explain))
+        .routes(routes!(batch::post))
         .routes(routes!(events::post))
         .routes(routes!(dead_letters::list))
         .routes(routes!(search::read))

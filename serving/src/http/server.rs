@@ -29,6 +29,11 @@ const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
+/// Longest time that a client may take nothing of what was sent to it. Streams are ended sooner, but
+/// what is in the system's buffers by then has to go, too, before the connection can.
+#[cfg(target_os = "linux")]
+const UNREAD_WITHIN: Duration = Duration::from_secs(30);
+
 /// Bytes that a connection buffers at most: the longest head, and a part of a body.
 const BUFFER_BYTES: usize = 64 << 10;
 
@@ -71,6 +76,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     check_listen_addr(listener.local_addr()?, &state.gate).map_err(io::Error::other)?;
     let watching = tokio::spawn(look_at_files(Arc::clone(&state.gate), tls.clone()));
+    let streams = state.streams.clone();
     let connections = Connections {
         router: router(state.clone()),
         http: http(),
@@ -89,6 +95,8 @@ pub async fn serve(
     // Nobody is let in any more.
     drop(listener);
     watching.abort();
+    // They would not end by themselves.
+    streams.close();
     let drain = state.options.drain_timeout;
     tokio::select! {
         () = connections.open.shutdown() => {}
@@ -123,8 +131,7 @@ impl Connections {
                 return;
             }
         };
-        // An answer is one small write: waiting for more to send would only delay it.
-        let _ = stream.set_nodelay(true);
+        prepare(&stream);
         let (router, http, watcher) = (self.router.clone(), self.http.clone(), self.open.watcher());
         let tls = self.tls.clone();
         tokio::spawn(async move {
@@ -182,6 +189,14 @@ async fn handshake(
         Ok(agreed) => agreed,
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake in time")),
     }
+}
+
+/// Options of a new connection. Where the system refuses one, the connection works without it.
+fn prepare(connection: &TcpStream) {
+    // An answer is one small write: waiting for more to send would only delay it.
+    let _ = connection.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(connection).set_tcp_user_timeout(Some(UNREAD_WITHIN));
 }
 
 fn is_of_the_connection(error: &io::Error) -> bool {

@@ -21,11 +21,12 @@ pub use crate::access::Caller;
 use crate::access::gate::Gate;
 use crate::access::rate::Budget;
 use crate::cache::Cache;
-use crate::question::{MetricAnswer, MetricQuestion};
+use crate::query::Queries;
 use crate::search::Search;
 use crate::store::Readers;
 use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
+use crate::stream::Streams;
 use crate::telemetry::Telemetry;
 
 /// Looks at the lake from outside.
@@ -77,6 +78,10 @@ pub struct AppState {
     pub search: Arc<Search>,
     /// Reads everything else from the store.
     pub readers: Readers,
+    /// Sends events and metrics as they come.
+    pub streams: Streams,
+    /// Runs callers' SQL.
+    pub queries: Queries,
     /// Takes events into the pipeline.
     pub ingress: Ingress,
     /// How the pipeline is.
@@ -141,14 +146,6 @@ impl Default for HttpOptions {
 }
 
 impl AppState {
-    /// Answers a question to a metric: at once where an answer is kept, else on a thread that may block.
-    pub(super) async fn metric(&self, question: MetricQuestion) -> Result<MetricAnswer, ApiError> {
-        if let Some(answer) = self.cache.read_kept(&question)? {
-            return Ok(answer);
-        }
-        self.blocking(move |state| state.cache.read(&question)).await
-    }
-
     /// Runs a blocking call (all of DuckDB's are) where it holds up no other request.
     pub(super) async fn blocking<T, E>(
         &self,

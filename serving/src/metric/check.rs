@@ -4,6 +4,8 @@
 //! and what would. It touches no store. Everything after it works on a [`Resolved`] and need not
 //! doubt it.
 
+use std::borrow::Cow;
+
 use contracts::model::{Dimension, Metric, Window};
 use contracts::types::Type;
 use duckdb::types::{TimeUnit, Value as SqlValue};
@@ -29,8 +31,10 @@ pub(crate) struct Resolved<'a> {
     pub(crate) metric: &'a Metric,
     /// Tenant that asks.
     pub(crate) tenant: &'a str,
-    /// The window.
-    pub(crate) window: &'a Window,
+    /// The window; of a span one that is called by its ends.
+    pub(crate) window: Cow<'a, Window>,
+    /// From and to, µs, in place of a declared window.
+    pub(crate) span: Option<(i64, i64)>,
     /// Reference time asked for, µs.
     pub(crate) as_of: Option<i64>,
     /// What was applied after this time does not count, µs.
@@ -86,6 +90,9 @@ impl FilterValue {
 impl Resolved<'_> {
     /// Start of the window, µs; `None` for `now`.
     pub(crate) fn start(&self) -> Option<i64> {
+        if let Some((from, _)) = self.span {
+            return Some(from);
+        }
         Some(self.reference.saturating_sub(self.window.length?).max(EARLIEST))
     }
 
@@ -96,7 +103,8 @@ impl Resolved<'_> {
             metric: self.metric.name.clone(),
             version: Some(self.metric.version),
             tenant: self.tenant.to_owned(),
-            window: Some(self.window.text.clone()),
+            window: self.span.is_none().then(|| self.window.text.clone()),
+            span: self.span,
             as_of: self.as_of,
             known_at: self.known_at,
             filters: filters
@@ -127,7 +135,10 @@ pub(crate) fn resolve<'a>(
     question: &'a MetricQuestion,
     now: i64,
 ) -> Result<Resolved<'a>, ReadError> {
-    let window = window(metric, question.window.as_deref())?;
+    let window = match question.span {
+        Some(span) => Cow::Owned(spanned(span)?),
+        None => Cow::Borrowed(window(metric, question.window.as_deref())?),
+    };
     let as_of = check_time("as_of", question.as_of, now)?;
     let known_at = check_time("known_at", question.known_at, now)?;
     let reference = as_of.or(known_at).unwrap_or(now);
@@ -148,8 +159,8 @@ pub(crate) fn resolve<'a>(
         }
         group_by.push(dimension);
     }
-    let tenant = &question.tenant;
-    Ok(Resolved { metric, tenant, window, as_of, known_at, reference, filters, group_by })
+    let (tenant, span) = (question.tenant.as_str(), question.span);
+    Ok(Resolved { metric, tenant, window, span, as_of, known_at, reference, filters, group_by })
 }
 
 /// Passes `as_of` or `known_at` on unless it lies further in the future than clocks differ, or outside
@@ -176,6 +187,22 @@ pub(crate) fn check_time(
         return Err(invalid(format!("{parameter} {at} is outside the range of times"), None));
     }
     Ok(Some(at))
+}
+
+/// The window between two times.
+fn spanned((from, to): (i64, i64)) -> Result<Window, ReadError> {
+    let fits = (EARLIEST..=LATEST).contains(&from) && (EARLIEST..=LATEST).contains(&to);
+    if !fits || from >= to {
+        return Err(ReadError::Invalid {
+            message: format!("from {} to {} is no span of time", time_text(from), time_text(to)),
+            hint: Some("`from` must lie before `to`".to_owned()),
+            parameter: "from",
+        });
+    }
+    // ISO 8601 writes an open end as two points.
+    let end = if to == LATEST { "..".to_owned() } else { time_text(to) };
+    let text = format!("{}/{end}", time_text(from));
+    Ok(Window { text, length: Some(to.saturating_sub(from)) })
 }
 
 fn window<'a>(metric: &'a Metric, asked: Option<&str>) -> Result<&'a Window, ReadError> {

@@ -41,6 +41,7 @@ use duckdb::{Connection, params_from_iter};
 pub(crate) use beyond::{Beyond, Plan};
 pub use check::parse_at;
 pub(crate) use check::{Resolved, check_time};
+pub(crate) use groups::empty_value;
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 pub(crate) use nearest::hint;
@@ -181,6 +182,29 @@ impl MetricEngine {
             computed_at,
             proof,
         })
+    }
+
+    /// The statements that a question runs, by the metric that reads the rows, with their values in the
+    /// text: for people to read. Of a past time they run over entities as they were folded then.
+    pub(crate) fn statements(
+        &self,
+        question: &MetricQuestion,
+    ) -> Result<Vec<(String, String)>, ReadError> {
+        let resolved = self.resolve(question)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, resolved.metric.index, &mut leaves);
+        let text = |leaf: usize| {
+            let metric = &self.domain.metrics[leaf];
+            let query = sql::aggregate(&self.domain, metric, &resolved, None, MAX_GROUPS);
+            (metric.name.clone(), query.inlined())
+        };
+        Ok(leaves.into_iter().map(text).collect())
+    }
+
+    /// Up to which event time every active source partition has delivered, µs.
+    pub(crate) fn data_through(&self) -> Result<Option<i64>, ReadError> {
+        let now = self.now();
+        self.in_snapshot("read source positions", |conn| Ok(progress(conn, now)?.data_through))
     }
 
     /// Waits until nothing more can become known at that time.

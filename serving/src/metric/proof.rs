@@ -148,7 +148,7 @@ fn within(query: &mut Query, time: &str, question: &Resolved<'_>) -> String {
     if let Some(start) = question.start() {
         text.push_str(&format!(" and {time} >= {}", query.bind(timestamp(start))));
     }
-    if let Some(end) = question.as_of {
+    for end in [question.span.map(|(_, to)| to), question.as_of].into_iter().flatten() {
         text.push_str(&format!(" and {time} < {}", query.bind(timestamp(end))));
     }
     text

@@ -15,6 +15,7 @@ use pipeline::store::INGEST_APPLIED_AT;
 
 use super::check::{Resolved, timestamp};
 use super::known::Known;
+use crate::value::{date_text, time_text};
 
 /// A statement with its bound values.
 #[derive(Debug, Default)]
@@ -30,6 +31,31 @@ impl Query {
     pub(crate) fn bind(&mut self, value: SqlValue) -> String {
         self.values.push(value);
         format!("${}", self.values.len())
+    }
+
+    /// The text with the values in it, for people. No literal of the text itself has a `$`.
+    pub(crate) fn inlined(&self) -> String {
+        let mut parts = self.text.split('$');
+        let mut shown = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+            let value = part[..digits].parse::<usize>().ok();
+            let value = value.and_then(|number| self.values.get(number.checked_sub(1)?));
+            shown.push_str(&value.map_or_else(|| "?".to_owned(), literal));
+            shown.push_str(&part[digits..]);
+        }
+        shown
+    }
+}
+
+fn literal(value: &SqlValue) -> String {
+    match value {
+        SqlValue::Boolean(value) => value.to_string(),
+        SqlValue::BigInt(value) => value.to_string(),
+        SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
+        SqlValue::Date32(days) => format!("date '{}'", date_text(*days)),
+        SqlValue::Timestamp(_, micros) => format!("timestamp '{}'", time_text(*micros)),
+        _ => "?".to_owned(),
     }
 }
 
@@ -172,6 +198,11 @@ fn project(
         let time = source.column(query, &input.time);
         let start = query.bind(timestamp(start));
         text.push_str(&format!(" and {time} >= {start}"));
+    }
+    if let Some((_, end)) = question.span {
+        let time = source.column(query, &input.time);
+        let end = query.bind(timestamp(end));
+        text.push_str(&format!(" and {time} < {end}"));
     }
     if let Some(end) = question.as_of {
         if question.window.length.is_some() {

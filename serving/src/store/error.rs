@@ -188,7 +188,7 @@ pub(super) fn refused(context: impl Into<String>, message: impl Into<String>) ->
 }
 
 /// DuckDB's own words, without the wrapper's.
-fn message(error: &duckdb::Error) -> String {
+pub(crate) fn message(error: &duckdb::Error) -> String {
     match error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => message.trim().to_owned(),
         other => other.to_string(),
@@ -205,7 +205,7 @@ fn is_disk_full(message: &str) -> bool {
 }
 
 /// Was DuckDB stopped by the time limit of a read?
-pub(super) fn is_interrupted(error: &duckdb::Error) -> bool {
+pub(crate) fn is_interrupted(error: &duckdb::Error) -> bool {
     message(error).starts_with("INTERRUPT Error")
 }
 

@@ -108,6 +108,24 @@ impl Readers {
         read(&borrowed.reader().conn).map_err(|error| self.explain(context, &error))
     }
 
+    /// The same in one read-only transaction and within a time limit of its own: `Err` inside says why
+    /// DuckDB did not answer, interrupted at the limit too ([`is_interrupted`]).
+    pub(crate) fn snapshot_within<T>(
+        &self,
+        context: &str,
+        limit: Duration,
+        read: impl FnOnce(&Connection) -> T,
+    ) -> Result<T, StoreError> {
+        let borrowed = self.pool.borrow_for(context, limit)?;
+        let conn = &borrowed.reader().conn;
+        let begun = conn.execute_batch("begin transaction read only");
+        begun.map_err(|error| self.explain(context, &error))?;
+        let transaction = OpenTransaction(conn);
+        let value = read(conn);
+        drop(transaction);
+        Ok(value)
+    }
+
     /// Runs `read` in one read-only transaction: all its statements see the same commit.
     /// Temporary tables may be made; they belong to the connection, so name them uniquely or drop
     /// them.
@@ -188,6 +206,11 @@ impl Drop for OpenTransaction<'_> {
 
 impl Pool {
     fn borrow(&self, context: &str) -> Result<Borrowed<'_>, StoreError> {
+        self.borrow_for(context, self.time_limit)
+    }
+
+    /// A free connection, whose reader is interrupted after `limit`.
+    fn borrow_for(&self, context: &str, limit: Duration) -> Result<Borrowed<'_>, StoreError> {
         let idle = lock(&self.idle);
         let (mut idle, _) = self
             .returned
@@ -201,7 +224,7 @@ impl Pool {
             });
         };
         drop(idle);
-        self.watch.set(reader.place, Some(Instant::now() + self.time_limit));
+        self.watch.set(reader.place, Some(Instant::now() + limit));
         Ok(Borrowed { pool: self, reader: Some(reader) })
     }
 }
@@ -240,8 +263,7 @@ impl Watch {
         let mut state = lock(&self.state);
         let nearest = state.deadlines.iter().flatten().min().copied();
         state.deadlines[place] = deadline;
-        // Time limits are equal, so a new deadline matters only when there was none.
-        if deadline.is_some() && nearest.is_none() {
+        if deadline.is_some_and(|deadline| nearest.is_none_or(|nearest| deadline < nearest)) {
             self.changed.notify_one();
         }
     }

@@ -132,6 +132,7 @@ impl Board {
     /// The window that a read without one gets, and the value.
     fn value(&self, metric: &Metric) -> (String, String) {
         let answer = self.cache.read(&MetricQuestion {
+            span: None,
             metric: metric.name.clone(),
             version: None,
             tenant: TENANT.to_owned(),

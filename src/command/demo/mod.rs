@@ -15,6 +15,7 @@ use pipeline::source::generator::{GeneratorOptions, GeneratorSource};
 
 use serving::cache::CacheMode;
 use serving::store::RetentionPolicy;
+use serving::stream::StreamOptions;
 
 use crate::access_args::Access;
 use crate::failure::chain;
@@ -89,6 +90,8 @@ impl Demo {
             retention: RetentionPolicy::default(),
             min_free_mib: super::serve::MIN_FREE_MIB,
             access,
+            streams: StreamOptions::default(),
+            queries: Default::default(),
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;

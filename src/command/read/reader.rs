@@ -108,6 +108,7 @@ impl Reader {
                     text.as_deref().map(|text| parse_at(name, text)).transpose()
                 };
                 let answer = engine.read(&MetricQuestion {
+                    span: None,
                     metric: question.metric.clone(),
                     version: None,
                     tenant: TENANT.to_owned(),

@@ -48,13 +48,11 @@ impl Budget {
         Self(Some((limiter, key)))
     }
 
-    /// Takes `cost` more requests; `Err` when the key has not so many, and then nothing is taken.
-    pub async fn take(&self, cost: u32, now: i64) -> Result<(), Verdict> {
-        let Some((limiter, key)) = &self.0 else { return Ok(()) };
-        if cost == 0 {
-            return Ok(());
-        }
+    /// Takes `cost` more requests and tells what is left; `Err` when the key has not so many, and then
+    /// nothing is taken.
+    pub async fn take(&self, cost: u32, now: i64) -> Result<Option<Verdict>, Verdict> {
+        let Some((limiter, key)) = &self.0 else { return Ok(None) };
         let verdict = limiter.take(key, cost, now).await;
-        if verdict.is_allowed { Ok(()) } else { Err(verdict) }
+        if verdict.is_allowed { Ok(Some(verdict)) } else { Err(verdict) }
     }
 }

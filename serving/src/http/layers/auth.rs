@@ -185,7 +185,8 @@ pub(in super::super) fn too_many(verdict: Verdict) -> Response {
     response
 }
 
-fn tell(headers: &mut HeaderMap, verdict: Verdict) {
+/// Says what is left of a budget.
+pub(in super::super) fn tell(headers: &mut HeaderMap, verdict: Verdict) {
     headers.insert(LIMIT, HeaderValue::from(verdict.limit));
     headers.insert(REMAINING, HeaderValue::from(verdict.remaining));
     headers.insert(RESET, HeaderValue::from(verdict.reset));

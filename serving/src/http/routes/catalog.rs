@@ -122,8 +122,21 @@ struct CatalogSource {
     transport: &'static str,
     /// What it is.
     description: String,
-    /// Kinds of nodes in the order of the flow.
+    /// Kinds of nodes in the order of the flow (lineage).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<&'static str>,
+    /// What a stream can be limited to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    filters: Option<CatalogFilters>,
+}
+
+/// What a stream of events can be limited to.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogFilters {
+    /// Words for `event_type`: families of event types.
+    event_type: Vec<String>,
+    /// What `entity_id` means.
+    entity_id: &'static str,
 }
 
 /// What can be asked for, in one answer.
@@ -151,7 +164,7 @@ pub(in super::super) async fn read(
         metrics: named(domain.metrics.iter().map(|metric| metric.name.as_str()), |name| {
             engine.answering(name).map(|metric| CatalogMetric::new(domain, metric))
         }),
-        streaming_sources: Vec::new(),
+        streaming_sources: vec![("events".to_owned(), events(domain))],
         audit_sources: vec![(
             "lineage".to_owned(),
             CatalogSource {
@@ -159,9 +172,26 @@ pub(in super::super) async fn read(
                 transport: "http",
                 description: "which events and entities a metric stands on".to_owned(),
                 layers: vec!["event", "entity", "metric"],
+                filters: None,
             },
         )],
     }))
+}
+
+/// The stream of events.
+fn events(domain: &Domain) -> CatalogSource {
+    CatalogSource {
+        path: "/v1/stream/events".to_owned(),
+        transport: "sse",
+        description: "events as they are committed, with where they came from; goes on after \
+                      `Last-Event-ID`"
+            .to_owned(),
+        layers: Vec::new(),
+        filters: Some(CatalogFilters {
+            event_type: domain.families.iter().map(|family| family.name.clone()).collect(),
+            entity_id: "the value of the field that the event's contract calls `key`",
+        }),
+    }
 }
 
 /// One entry per name, in order of name; versions of one name share the entry of the newest.

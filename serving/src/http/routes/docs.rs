@@ -25,6 +25,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
     tags(
         (name = "metrics", description = "Read metrics."),
         (name = "entities", description = "Read the state of things."),
+        (name = "queries", description = "Several metrics at once, SQL, plain questions, batches."),
         (name = "events", description = "Send events; see what became of them."),
         (name = "contracts", description = "What metrics mean and where they come from."),
         (name = "health", description = "How the server is."),

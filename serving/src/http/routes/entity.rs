@@ -5,6 +5,7 @@ use axum::response::Response;
 
 use super::Segments;
 use super::metrics::{CACHE, hit_or_miss};
+use crate::http::ask;
 use crate::http::body::EntityBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
@@ -49,7 +50,6 @@ pub(in super::super) async fn read(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let parameters = parameters.only(&["version", "as_of", "known_at"])?;
-    caller.entity(&entity)?;
     let question = EntityQuestion {
         entity,
         version: parameters.version("version")?,
@@ -58,7 +58,7 @@ pub(in super::super) async fn read(
         as_of: parameters.time("as_of")?,
         known_at: parameters.time("known_at")?,
     };
-    let answer = state.blocking(move |state| state.cache.entity(&question)).await?;
+    let answer = state.blocking(move |state| ask::entity(state, &caller, &question)).await?;
     let cached = answer.cached;
     let body = EntityBody::new(answer, time::now());
     let mut response = conditional.tagged(tag(&body), &body);

@@ -109,7 +109,7 @@ pub(in super::super) async fn post(
     }
 }
 
-pub(super) async fn read(
+pub(in super::super) async fn read(
     body: Body,
     headers: &HeaderMap,
     limit: usize,

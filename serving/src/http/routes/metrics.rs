@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Segments;
+use crate::http::ask;
 use crate::http::body::{MetricBody, ProofBody};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
@@ -68,10 +69,8 @@ pub(in super::super) async fn read(
 ) -> Result<Response, ApiError> {
     let parameters =
         parameters.only(&["version", "window", "as_of", "known_at", "filter", "group_by"])?;
-    if let Some(metric) = state.cache.engine().answering(&metric) {
-        caller.metric(&state.domain, metric)?;
-    }
     let question = MetricQuestion {
+        span: None,
         metric,
         version: parameters.version("version")?,
         tenant: caller.tenant.to_string(),
@@ -81,7 +80,10 @@ pub(in super::super) async fn read(
         filters: parameters.filters("filter")?,
         group_by: parameters.names("group_by")?,
     };
-    let answer = state.metric(question).await?;
+    let answer = match ask::kept_metric(&state, &caller, &question)? {
+        Some(answer) => answer,
+        None => state.blocking(move |state| ask::metric(state, &caller, &question)).await?,
+    };
     let cached = answer.proof.cached;
     let body = MetricBody::new(answer);
     let mut response = conditional.tagged(tag(&body), &body);

@@ -2,6 +2,7 @@
 
 pub(super) mod admin;
 pub(super) mod backup;
+pub(super) mod batch;
 pub(super) mod catalog;
 pub(super) mod changelog;
 pub(super) mod contracts;
@@ -14,8 +15,10 @@ pub(super) mod health;
 pub(super) mod lake;
 pub(super) mod lineage;
 pub(super) mod metrics;
+pub(super) mod query;
 pub(super) mod scrape;
 pub(super) mod search;
+pub(super) mod stream;
 pub(super) mod timeline;
 
 use axum::extract::{OriginalUri, Path};

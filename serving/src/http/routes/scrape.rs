@@ -97,6 +97,7 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
         }
     }
     gauges.cache(&state.cache.stats());
+    gauges.streams(&state.streams.stats());
     for component in health::components(state, now) {
         gauges.component(component.name, component.status == Health::Healthy);
     }
@@ -115,6 +116,7 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
 fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
     for window in &metric.windows {
         let question = MetricQuestion {
+            span: None,
             metric: metric.name.clone(),
             version: Some(metric.version),
             tenant: caller.tenant.to_string(),

@@ -20,8 +20,8 @@ const EVENTS: &str = r#"
 "#;
 
 /// An API whose pipeline runs.
-struct Running {
-    world: World,
+pub(super) struct Running {
+    pub(super) world: World,
     stop: Stop,
     pipeline: Option<JoinHandle<()>>,
 }
@@ -35,6 +35,7 @@ impl Running {
         let options = RunnerOptions {
             on_commit: Some(Box::new(move |committed| {
                 state.cache.committed(committed);
+                state.streams.committed(committed);
                 state.pipeline.committed(committed);
                 state.telemetry.committed(&state.domain, committed, pipeline::clock::now());
             })),
@@ -52,7 +53,7 @@ impl Running {
     }
 
     /// With [`EVENTS`] and a line that is not UTF-8 applied.
-    async fn filled() -> (Self, Reply) {
+    pub(super) async fn filled() -> (Self, Reply) {
         let running = Self::start();
         let body = [EVENTS.as_bytes(), b"\xff\xfe\n"].concat();
         let reply = running.world.post("application/x-ndjson", body).await;

@@ -12,7 +12,9 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod queries;
 mod serve;
+mod stream;
 mod support;
 
 use std::net::SocketAddr;

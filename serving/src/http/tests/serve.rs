@@ -94,6 +94,26 @@ async fn a_request_that_never_ends_is_cut_off() {
     tokio::time::timeout(Duration::from_secs(5), served.ended).await.unwrap().unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_end_at_once() {
+    let drain_timeout = Duration::from_secs(60);
+    let options = HttpOptions { drain_timeout, ..HttpOptions::default() };
+    let (world, _source) = World::with(options, Default::default());
+    let served = start(&world).await;
+    let request = "GET /v1/stream/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = tokio::spawn(exchange(served.addr, request));
+    let mut open = 0;
+    while open == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        open = world.state.streams.stats().kinds[0].1;
+    }
+    served.end.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(10), served.ended).await.unwrap().unwrap().unwrap();
+    let answer = answer.await.unwrap();
+    assert!(answer.contains("event: end\ndata: {\"detail\":\"the server ends; "), "{answer}");
+    assert!(answer.ends_with("\n\n\r\n0\r\n\r\n"), "{answer}");
+}
+
 #[tokio::test]
 async fn it_does_not_listen_beyond_loopback() {
     let (world, _source) = World::empty();

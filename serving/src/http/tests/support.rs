@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::response::Response;
 use contracts::model::Domain;
 use pipeline::batch::RawBatch;
 use pipeline::outcome::Outcome;
@@ -19,9 +20,11 @@ use crate::access::gate::Gate;
 use crate::cache::Cache;
 use crate::http::{AppState, HttpOptions, PipelineMonitor, router};
 use crate::metric::MetricEngine;
+use crate::query::{Queries, QueryLimits};
 use crate::search::{Search, SearchOptions};
 use crate::store::Store;
 use crate::store::backup::Backups;
+use crate::stream::{StreamOptions, Streams};
 use crate::telemetry::Telemetry;
 
 /// An API under test.
@@ -72,11 +75,16 @@ impl World {
         source.resume(&Positions::default()).unwrap();
         let monitor = PipelineMonitor::default();
         monitor.running();
+        let cache = Arc::new(Cache::new(engine.clone()));
+        let streams =
+            Streams::start(readers.clone(), cache.clone(), &StreamOptions::default()).unwrap();
         let state = AppState {
             domain,
-            cache: Arc::new(Cache::new(engine.clone())),
+            cache,
             search: Arc::new(Search::new(engine, SearchOptions::default())),
+            queries: Queries::new(readers.clone(), QueryLimits::default()),
             readers,
+            streams,
             ingress,
             pipeline: Arc::new(monitor),
             lake: None,
@@ -91,6 +99,15 @@ impl World {
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)
+    }
+
+    /// The answer with its body unread.
+    pub(super) async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap()
     }
 
     /// With leases for backups.
@@ -108,6 +125,12 @@ impl World {
     pub(super) async fn post(&self, content_type: &str, body: impl Into<Body>) -> Reply {
         let headers = [("content-type", content_type)];
         self.send(Method::POST, "/v1/events", &headers, body).await
+    }
+
+    /// Posts JSON anywhere.
+    pub(super) async fn ask(&self, path: &str, body: impl ToString) -> Reply {
+        let headers = [("content-type", "application/json")];
+        self.send(Method::POST, path, &headers, body.to_string()).await
     }
 
     pub(super) async fn send(
@@ -214,7 +237,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 17] = [
+    const MASKED: [&str; 22] = [
         "hash",
         "request_id",
         "computed_at",
@@ -232,6 +255,11 @@ fn mask(value: &mut serde_json::Value) {
         "latency_ms",
         "arrived_at",
         "occurred_at",
+        "execution_time_ms",
+        "duration_ms",
+        "data_freshness_seconds",
+        "next_cursor",
+        "plan",
     ];
     match value {
         serde_json::Value::Object(members) => {

@@ -476,6 +476,7 @@ fn literal(value: &Value, ty: &Type) -> String {
 
 pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
     MetricQuestion {
+        span: None,
         metric: metric.to_owned(),
         version: None,
         tenant: TENANT.to_owned(),

@@ -218,6 +218,10 @@ impl Erasures {
         let mut inner = self.lock();
         inner.is_closed = true;
         inner.asked.clear();
+        // It holds readers of the store, which would keep the store open.
+        let told = inner.on_erased.take();
+        drop(inner);
+        drop(told);
     }
 
     /// Waits until something was erased in the store, `patience` at the longest; tells whether it was.

@@ -276,6 +276,7 @@ impl Running {
     fn metrics(&self, domain: &Domain) -> Vec<String> {
         let ask = |metric: &contracts::model::Metric, group_by: Vec<String>| {
             let answer = self.cache.read(&MetricQuestion {
+                span: None,
                 metric: metric.name.clone(),
                 version: Some(metric.version),
                 tenant: "default".into(),
@@ -393,6 +394,7 @@ impl World {
             let waiting = changed.store.readers().backfilling().metric(newest.index);
             let ask = |version| {
                 changed.cache.read(&MetricQuestion {
+                    span: None,
                     metric: name.into(),
                     version,
                     tenant: "default".into(),

@@ -1,0 +1,365 @@
+//! One function for each thing that can be asked, for the routes and for the items of a batch alike:
+//! whoever may not see it is refused here, so no way to it can forget to ask. All of them block but [`kept_metric`].
+
+use std::time::Instant;
+
+use contracts::model::Domain;
+
+use super::body::{MetricProof, QueryBody, RowsBody};
+use super::error::{ApiError, Code};
+use super::fields::Fields;
+use super::graph;
+use super::state::{AppState, Caller};
+use super::time::{Time, seconds_between};
+use crate::query::guard::{self, Guarded, Relations, Source};
+use crate::query::metrics::{self, MetricsAnswer, MetricsQuery};
+use crate::query::{SqlPlan, cursor};
+use crate::question::{EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion};
+
+/// Rows of a page when nobody says how many.
+const PAGE: u64 = 100;
+/// Most rows of a page.
+pub(super) const MAX_PAGE: u64 = 1_000;
+
+/// The state of an entity.
+pub(super) fn entity(
+    state: &AppState,
+    caller: &Caller,
+    question: &EntityQuestion,
+) -> Result<EntityAnswer, ApiError> {
+    caller.entity(&question.entity)?;
+    Ok(state.cache.entity(question)?)
+}
+
+/// The value of a metric.
+pub(super) fn metric(
+    state: &AppState,
+    caller: &Caller,
+    question: &MetricQuestion,
+) -> Result<MetricAnswer, ApiError> {
+    may_read(state, caller, &question.metric)?;
+    Ok(state.cache.read(question)?)
+}
+
+/// The same, if the cache has it; `None` if the store has to be asked. Never blocks.
+pub(super) fn kept_metric(
+    state: &AppState,
+    caller: &Caller,
+    question: &MetricQuestion,
+) -> Result<Option<MetricAnswer>, ApiError> {
+    may_read(state, caller, &question.metric)?;
+    Ok(state.cache.read_kept(question)?)
+}
+
+fn may_read(state: &AppState, caller: &Caller, metric: &str) -> Result<(), ApiError> {
+    match state.cache.engine().answering(metric) {
+        Some(metric) => caller.metric(&state.domain, metric),
+        // That there is none is said by whoever looks for it.
+        None => Ok(()),
+    }
+}
+
+/// A query: SQL or metrics.
+#[derive(Debug, Clone)]
+pub(super) struct Query {
+    what: What,
+    limit: u64,
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+enum What {
+    Sql(String),
+    Metrics(MetricsQuery),
+}
+
+/// What a query means to the store.
+enum Understood {
+    Sql(Guarded),
+    Metrics(MetricsQuery),
+}
+
+impl Query {
+    /// The query of a body; `limit` rows at most where it says nothing.
+    pub(super) fn of(fields: &Fields, caller: &Caller) -> Result<Self, ApiError> {
+        let ways = ["question", "sql", "metrics"];
+        let given: Vec<&str> = ways.into_iter().filter(|way| fields.has(way)).collect();
+        let what = match given.as_slice() {
+            ["sql"] => What::Sql(fields.required("sql")?),
+            ["metrics"] => What::Metrics(MetricsQuery {
+                tenant: caller.tenant.to_string(),
+                metrics: fields.names("metrics")?,
+                dimensions: fields.names("dimensions")?,
+                filters: fields.filters("filters")?,
+                window: fields.text("window")?,
+                from: fields.time("from")?,
+                to: fields.time("to")?,
+                grain: fields.text("grain")?,
+                as_of: fields.time("as_of")?,
+                known_at: fields.time("known_at")?,
+                order_by: fields.order("order_by")?,
+            }),
+            [] => {
+                return Err(ApiError::invalid("`sql` or `metrics` is missing")
+                    .hint(r#"send {"metrics": ["…"]} or {"sql": "select …"}"#));
+            }
+            _ => {
+                return Err(ApiError::invalid(
+                    "`question`, `sql` and `metrics` exclude each other",
+                ));
+            }
+        };
+        let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
+        Ok(Self { what, limit, cursor: fields.text("cursor")? })
+    }
+
+    /// The query as people would read it.
+    pub(super) fn shown(&self) -> String {
+        match &self.what {
+            What::Sql(sql) => sql.clone(),
+            What::Metrics(query) => query.metrics.join(", "),
+        }
+    }
+
+    /// What a cursor is bound to: the query, whatever page of it.
+    fn text(&self) -> String {
+        match &self.what {
+            What::Sql(sql) => format!("sql {sql}"),
+            What::Metrics(query) => format!("metrics {query:?}"),
+        }
+    }
+
+    fn offset(&self, caller: &Caller) -> Result<u64, ApiError> {
+        let Some(cursor) = &self.cursor else { return Ok(0) };
+        cursor::read(&caller.tenant, &self.text(), cursor).ok_or_else(|| {
+            ApiError::new(Code::InvalidCursor, "`cursor` is none of this query")
+                .hint("send `next_cursor` of an answer to the very same query, or leave it out")
+        })
+    }
+
+    fn understood(&self, state: &AppState, caller: &Caller) -> Result<Understood, ApiError> {
+        match &self.what {
+            What::Sql(sql) => {
+                let engine = state.cache.engine();
+                let relations = Relations::new(engine, caller, engine.now());
+                Ok(Understood::Sql(guard::check(sql, &relations)?))
+            }
+            What::Metrics(query) => {
+                for metric in &query.metrics {
+                    may_read(state, caller, metric)?;
+                }
+                Ok(Understood::Metrics(query.clone()))
+            }
+        }
+    }
+}
+
+/// Answers a query.
+pub(super) fn query(
+    state: &AppState,
+    caller: &Caller,
+    query: &Query,
+) -> Result<QueryBody, ApiError> {
+    let begun = Instant::now();
+    let offset = query.offset(caller)?;
+    let mut body = match query.understood(state, caller)? {
+        Understood::Sql(guarded) => sql(state, &guarded, query.limit, offset)?,
+        Understood::Metrics(asked) => metrics(state, &asked, query.limit, offset)?,
+    };
+    let next = offset.saturating_add(body.rows.len() as u64);
+    let next = body.has_more.then(|| cursor::write(&caller.tenant, &query.text(), next));
+    body.turn(query.limit, next, begun.elapsed());
+    Ok(body)
+}
+
+fn sql(
+    state: &AppState,
+    guarded: &Guarded,
+    limit: u64,
+    offset: u64,
+) -> Result<QueryBody, ApiError> {
+    let page = state.queries.page(guarded, limit, offset)?;
+    let engine = state.cache.engine();
+    let through = engine.data_through()?;
+    let freshness = through.map(|through| seconds_between(through, engine.now()).max(0.0));
+    let rows = RowsBody { columns: page.columns, rows: page.rows };
+    let mut body = QueryBody::new("sql", guarded.sql(), rows, freshness);
+    body.total_count = page.total;
+    body.has_more = page.has_more;
+    body.tables_accessed = guarded.relations.iter().map(|r| r.name.clone()).collect();
+    body.warning = given_up(state, guarded);
+    Ok(body)
+}
+
+/// Says so where the journal has given up rows of a relation.
+fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
+    let trimmed = state.readers.trimmed()?;
+    let table = |source: Source| match source {
+        Source::Family(family) => Some(state.domain.families[family].table()),
+        Source::Entity(_) => None,
+    };
+    let lost = guarded.relations.iter().find_map(|relation| {
+        let lost = trimmed.families.get(&table(relation.source)?)?;
+        Some((relation, lost))
+    });
+    let (relation, lost) = lost?;
+    Some(format!(
+        "the journal has given up the oldest rows of `{}`, up to {} of event time: they are in the \
+         lake and not in this answer",
+        relation.name,
+        Time(lost.latest)
+    ))
+}
+
+fn metrics(
+    state: &AppState,
+    asked: &MetricsQuery,
+    limit: u64,
+    offset: u64,
+) -> Result<QueryBody, ApiError> {
+    let MetricsAnswer { columns, rows, metrics, is_truncated } =
+        metrics::read(&state.cache, asked)?;
+    let planned = metrics::plan(&state.cache, asked)?;
+    let now = state.cache.engine().now();
+    let through = metrics.iter().map(|answer| answer.proof.data_through).min().flatten();
+    let is_live = asked.as_of.is_none() && asked.known_at.is_none();
+    let freshness = through.filter(|_| is_live);
+    let freshness = freshness.map(|through| seconds_between(through, now).max(0.0));
+    let total = rows.len() as u64;
+    let shown: Vec<_> = rows.into_iter().skip(saturate(offset)).take(saturate(limit)).collect();
+    let has_more = offset.saturating_add(shown.len() as u64) < total;
+    let sql = statements(state, &planned)?;
+    let rows = RowsBody { columns, rows: shown };
+    let mut body = QueryBody::new("metric", sql, rows, freshness);
+    body.total_count = Some(total);
+    body.has_more = has_more;
+    body.tables_accessed = tables(&state.domain, &planned);
+    body.proof = metrics.into_iter().map(MetricProof::new).collect();
+    body.warning = is_truncated.then(|| {
+        "there are more groups than the contracts let out, or more rows than one answer has".into()
+    });
+    Ok(body)
+}
+
+/// The statements that a query runs, each once: those of other windows differ in their times.
+fn statements(state: &AppState, planned: &metrics::Planned<'_>) -> Result<String, ApiError> {
+    let mut texts = Vec::new();
+    for question in planned.first_questions() {
+        for (_, text) in state.cache.engine().statements(&question)? {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+    }
+    Ok(texts.join(";\n"))
+}
+
+fn tables(domain: &Domain, planned: &metrics::Planned<'_>) -> Vec<String> {
+    let mut tables: Vec<String> =
+        planned.metrics().flat_map(|metric| graph::tables(domain, metric)).collect();
+    tables.sort_unstable();
+    tables.dedup();
+    tables
+}
+
+/// How a query would be answered. Nothing is run.
+pub(super) struct Explained {
+    /// `sql`, `metric` or `rule_based`.
+    pub(super) engine: &'static str,
+    /// The statements.
+    pub(super) sql: String,
+    /// Relations or tables that are read.
+    pub(super) tables: Vec<String>,
+    /// Entities among them.
+    pub(super) entities: Vec<String>,
+    /// Metrics that are asked.
+    pub(super) metrics: Vec<String>,
+    /// DuckDB's plans.
+    pub(super) plan: String,
+    /// Rows of the answer, as far as DuckDB can tell.
+    pub(super) estimated_rows: Option<u64>,
+    /// What should be thought of first.
+    pub(super) warning: Option<String>,
+}
+
+/// A relation with more rows than this is worth a warning when all of it is read.
+const MANY_ROWS: u64 = 100_000;
+
+/// Explains a query.
+pub(super) fn explain(
+    state: &AppState,
+    caller: &Caller,
+    query: &Query,
+) -> Result<Explained, ApiError> {
+    match query.understood(state, caller)? {
+        Understood::Sql(guarded) => {
+            let SqlPlan { text, estimated_rows, scanned_rows } = state.queries.explain(&guarded)?;
+            let relations = &guarded.relations;
+            let entity = |source: Source| match source {
+                Source::Entity(entity) => Some(state.domain.entities[entity].name.clone()),
+                Source::Family(_) => None,
+            };
+            let is_large = scanned_rows.iter().any(|rows| *rows > MANY_ROWS);
+            let first = relations.first().filter(|_| is_large).map(|first| {
+                format!(
+                    "all rows of `{}` are read: a metric of the contracts costs less",
+                    first.name
+                )
+            });
+            Ok(Explained {
+                engine: "sql",
+                sql: guarded.sql(),
+                tables: relations.iter().map(|relation| relation.name.clone()).collect(),
+                entities: relations.iter().filter_map(|r| entity(r.source)).collect(),
+                metrics: Vec::new(),
+                plan: text,
+                estimated_rows,
+                warning: given_up(state, &guarded).or(first),
+            })
+        }
+        Understood::Metrics(asked) => {
+            let planned = metrics::plan(&state.cache, &asked)?;
+            let (mut plans, mut rows) = (Vec::new(), None);
+            for question in planned.first_questions() {
+                for (_, sql) in state.cache.engine().statements(&question)? {
+                    let plan = state.queries.explain_ours(&sql)?;
+                    rows = rows.max(plan.estimated_rows);
+                    if !plans.contains(&plan.text) {
+                        plans.push(plan.text);
+                    }
+                }
+            }
+            let windows = planned.windows() as u64;
+            let names = planned.metrics().flat_map(|metric| &metric.inputs);
+            let mut entities: Vec<String> = names
+                .filter_map(|input| match input.relation {
+                    contracts::model::Relation::Entity(entity) => {
+                        Some(state.domain.entities[entity].name.clone())
+                    }
+                    _ => None,
+                })
+                .collect();
+            entities.sort_unstable();
+            entities.dedup();
+            Ok(Explained {
+                engine: "metric",
+                sql: statements(state, &planned)?,
+                tables: tables(&state.domain, &planned),
+                entities,
+                metrics: planned.metrics().map(|metric| metric.name.clone()).collect(),
+                plan: plans.join("\n"),
+                // One row per window at least, whatever the metric reads for it.
+                estimated_rows: rows.map(|rows| rows.max(1).saturating_mul(windows)),
+                warning: (windows > 1).then(|| {
+                    format!(
+                        "{windows} windows are read one by one; the statement is that of the first"
+                    )
+                }),
+            })
+        }
+    }
+}
+
+fn saturate(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,299 @@
+//! Members of JSON bodies, read one by one: a member of a wrong type is an error that names it, one
+//! that is not known is left alone, because clients send more than servers know.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use axum::body::Body;
+use axum::http::HeaderMap;
+use serde_json::{Map, Value};
+
+use super::error::{ApiError, Code};
+use super::routes::events;
+use super::time;
+
+/// A JSON object of a request, and what it is called in errors.
+#[derive(Debug, Clone)]
+pub(super) struct Fields {
+    members: Map<String, Value>,
+    /// Stands before the names of members: empty, or `params.`.
+    prefix: String,
+}
+
+impl Fields {
+    /// The body of a request.
+    pub(super) async fn read(
+        body: Body,
+        headers: &HeaderMap,
+        limit: usize,
+    ) -> Result<Self, ApiError> {
+        let bytes = events::read(body, headers, limit).await.map_err(|error| match error.code {
+            Code::BodyTooLarge => error.hint("ask for less at once"),
+            _ => error,
+        })?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            ApiError::new(Code::InvalidBody, format!("the body is no JSON: {error}"))
+        })?;
+        Self::of(value, "")
+            .map_err(|_| ApiError::new(Code::InvalidBody, "the body must be a JSON object"))
+    }
+
+    /// An object inside another.
+    pub(super) fn of(value: Value, prefix: &str) -> Result<Self, ApiError> {
+        match value {
+            Value::Object(members) => Ok(Self { members, prefix: prefix.to_owned() }),
+            other => {
+                let name = prefix.trim_end_matches('.');
+                Err(unfit(name, "an object", &other))
+            }
+        }
+    }
+
+    /// Is the member there, and not null?
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// A text.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, ApiError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(unfit(&self.name(name), "a text", other)),
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required(&self, name: &str) -> Result<String, ApiError> {
+        self.text(name)?
+            .ok_or_else(|| ApiError::invalid(format!("`{}` is missing", self.name(name))))
+    }
+
+    /// A whole number.
+    pub(super) fn number(
+        &self,
+        name: &str,
+        default: u64,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<u64, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(default) };
+        match value.as_u64().filter(|number| bounds.contains(number)) {
+            Some(number) => Ok(number),
+            None => {
+                let expected =
+                    format!("a whole number from {} to {}", bounds.start(), bounds.end());
+                Err(unfit(&self.name(name), &expected, value))
+            }
+        }
+    }
+
+    /// A version of a contract: 2, "2" or "v2".
+    pub(super) fn version(&self, name: &str) -> Result<Option<u32>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = scalar(value).unwrap_or_default();
+        match text.strip_prefix('v').unwrap_or(&text).parse() {
+            Ok(version) => Ok(Some(version)),
+            Err(_) => Err(unfit(&self.name(name), "a version such as 2 or v2", value)),
+        }
+    }
+
+    /// A time: a text, or seconds since 1970.
+    pub(super) fn time(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let text = match value {
+            Value::String(_) | Value::Number(_) => scalar(value).unwrap_or_default(),
+            _ => String::new(),
+        };
+        match time::parse(&text) {
+            Some(micros) => Ok(Some(micros)),
+            None => Err(unfit(&self.name(name), "a time", value)
+                .hint("write it as 2026-01-31T10:00:00Z, or as seconds since 1970")),
+        }
+    }
+
+    /// A list of texts; one text is a list of one, or of several joined by commas.
+    pub(super) fn names(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        let of = |value: &Value| match value {
+            Value::String(text) => Some(text.trim().to_owned()),
+            _ => None,
+        };
+        let names = match self.get(name) {
+            None => Some(Vec::new()),
+            Some(Value::String(text)) => {
+                Some(text.split(',').map(|part| part.trim().to_owned()).collect::<Vec<_>>())
+            }
+            Some(Value::Array(items)) => items.iter().map(of).collect(),
+            Some(_) => None,
+        };
+        match (names, self.get(name)) {
+            (Some(names), _) if names.iter().all(|name| !name.is_empty()) => Ok(names),
+            (_, Some(value)) => Err(unfit(&self.name(name), "a list of names", value)),
+            (_, None) => Ok(Vec::new()),
+        }
+    }
+
+    /// Dimension → value: an object, or a list of `dimension:value`.
+    pub(super) fn filters(&self, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(BTreeMap::new()) };
+        let pair = |item: &Value| {
+            let (dimension, value) = item.as_str()?.split_once(':')?;
+            Some((dimension.to_owned(), value.to_owned()))
+        };
+        let found: Option<Vec<(String, String)>> = match value {
+            Value::Object(members) => {
+                members.iter().map(|(name, value)| Some((name.clone(), scalar(value)?))).collect()
+            }
+            Value::Array(items) => items.iter().map(pair).collect(),
+            Value::String(_) => pair(value).map(|pair| vec![pair]),
+            _ => None,
+        };
+        let expected = "an object of dimensions and values";
+        let found = found.ok_or_else(|| {
+            unfit(&self.name(name), expected, value)
+                .hint(r#"write {"dimension": "value"}; several dimensions must all hold"#)
+        })?;
+        let mut filters = BTreeMap::new();
+        for (dimension, value) in found {
+            let before = filters.insert(dimension.clone(), value.clone());
+            if before.is_some_and(|before| before != value) {
+                let name = self.name(name);
+                return Err(ApiError::invalid(format!(
+                    "`{name}` names the dimension `{dimension}` twice with different values"
+                ))
+                .hint("ask once per value, or group by the dimension"));
+            }
+        }
+        Ok(filters)
+    }
+
+    /// Columns to order by, each with "downwards?": `name`, `-name`, `name desc`.
+    pub(super) fn order(&self, name: &str) -> Result<Vec<(String, bool)>, ApiError> {
+        let mut order = Vec::new();
+        for text in self.names(name)? {
+            let (column, down) = match text.strip_prefix('-') {
+                Some(column) => (column, true),
+                None => match text.split_once(char::is_whitespace) {
+                    None => (text.as_str(), false),
+                    Some((column, way)) => match way.trim().to_ascii_lowercase().as_str() {
+                        "asc" => (column, false),
+                        "desc" => (column, true),
+                        _ => {
+                            return Err(ApiError::invalid(format!(
+                                "`{}` has `{text}`, expected a column and `asc` or `desc`",
+                                self.name(name)
+                            )));
+                        }
+                    },
+                },
+            };
+            order.push((column.to_owned(), down));
+        }
+        Ok(order)
+    }
+
+    /// A list of anything.
+    pub(super) fn list(
+        &self,
+        name: &str,
+        counts: RangeInclusive<usize>,
+    ) -> Result<&[Value], ApiError> {
+        let expected = format!("a list of {} to {} entries", counts.start(), counts.end());
+        match self.get(name) {
+            Some(Value::Array(items)) if counts.contains(&items.len()) => Ok(items),
+            Some(Value::Array(items)) => Err(ApiError::invalid(format!(
+                "`{}` must be {expected}, not {}",
+                self.name(name),
+                items.len()
+            ))),
+            Some(other) => Err(unfit(&self.name(name), &expected, other)),
+            None => Err(ApiError::invalid(format!(
+                "`{}` is missing: it must be {expected}",
+                self.name(name)
+            ))),
+        }
+    }
+
+    /// An object inside; an empty one when it is not there.
+    pub(super) fn object(&self, name: &str) -> Result<Self, ApiError> {
+        let prefix = format!("{}{name}.", self.prefix);
+        match self.get(name) {
+            None => Ok(Self { members: Map::new(), prefix }),
+            Some(value) => Self::of(value.clone(), &prefix),
+        }
+    }
+}
+
+/// The text of a value that a dimension, a version or a time may have.
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+fn unfit(name: &str, expected: &str, found: &Value) -> ApiError {
+    let found: String = found.to_string().chars().take(60).collect();
+    ApiError::invalid(format!("`{name}` must be {expected}, not `{found}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        Fields::of(value, "").unwrap()
+    }
+
+    #[test]
+    fn members_are_read_by_their_type_and_named_when_they_do_not_fit() {
+        let body = fields(json!({"a": "x", "n": 7, "t": 1767225600, "v": "v2", "nil": null}));
+        assert_eq!(body.text("a").unwrap().as_deref(), Some("x"));
+        assert_eq!(body.number("n", 1, 1..=10).unwrap(), 7);
+        assert_eq!(body.time("t").unwrap(), Some(1_767_225_600_000_000));
+        assert_eq!(body.version("v").unwrap(), Some(2));
+        assert!(!body.has("nil") && body.text("nil").unwrap().is_none());
+        for (error, detail) in [
+            (body.text("n").unwrap_err(), "`n` must be a text, not `7`"),
+            (
+                body.number("n", 1, 1..=5).unwrap_err(),
+                "`n` must be a whole number from 1 to 5, not `7`",
+            ),
+            (body.time("a").unwrap_err(), "`a` must be a time, not `\"x\"`"),
+            (body.required("b").unwrap_err(), "`b` is missing"),
+            (body.object("a").unwrap_err(), "`a` must be an object, not `\"x\"`"),
+        ] {
+            assert_eq!(error.detail, detail);
+        }
+    }
+
+    #[test]
+    fn lists_and_filters_have_short_forms() {
+        let body = fields(json!({
+            "names": ["a", "b"], "text": "a, b", "wrong": [1], "empty": ["a", ""],
+            "filters": {"x": "1", "y": 2, "z": true}, "pairs": ["x:1:2"], "twice": ["x:1", "x:2"],
+            "order": ["a", "-b", "c desc", "d ASC"], "odd": ["a sideways"],
+        }));
+        assert_eq!(body.names("names").unwrap(), ["a", "b"]);
+        assert_eq!(body.names("text").unwrap(), ["a", "b"]);
+        assert!(body.names("wrong").is_err() && body.names("empty").is_err());
+        let filters: Vec<_> = body.filters("filters").unwrap().into_values().collect();
+        assert_eq!(filters, ["1", "2", "true"]);
+        assert_eq!(body.filters("pairs").unwrap()["x"], "1:2");
+        assert!(body.filters("twice").is_err() && body.filters("names").is_err());
+        let order = body.order("order").unwrap();
+        let downs: Vec<bool> = order.iter().map(|(_, down)| *down).collect();
+        assert_eq!(downs, [false, true, true, false]);
+        assert!(body.order("odd").is_err());
+    }
+}

@@ -1,0 +1,147 @@
+//! `POST /v1/query`: several metrics at once, or SQL. `POST /v1/query/explain`: how it would be
+//! answered.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::http::ask::{self, Query};
+use crate::http::body::QueryBody;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::fields::Fields;
+use crate::http::query::Parameters;
+use crate::http::state::{AppState, Caller};
+
+/// A query. Exactly one of `metrics` and `sql` says what is asked.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read member by member")]
+pub(in super::super) struct QueryRequest {
+    /// One `select` over entities (by their names) and journals of accepted events
+    /// (`<contract>_events`).
+    sql: Option<String>,
+    /// Metrics, one column each.
+    metrics: Option<Vec<String>>,
+    /// Dimensions to group by, which every metric has.
+    dimensions: Option<Vec<String>>,
+    /// Dimension → value.
+    filters: Option<std::collections::BTreeMap<String, String>>,
+    /// A window that every metric declares. Default: each its own.
+    window: Option<String>,
+    /// Begin of the time asked about, in place of a window.
+    from: Option<String>,
+    /// Its end. Default: none.
+    to: Option<String>,
+    /// Cuts the time into consecutive windows of this length, at whole multiples of it in UTC.
+    grain: Option<String>,
+    /// Only events before this time have happened.
+    as_of: Option<String>,
+    /// Only what was applied by this time is known.
+    known_at: Option<String>,
+    /// Columns to order by: `name`, `-name` or `name desc`.
+    order_by: Option<Vec<String>>,
+    /// Most rows of a page, 1 to 1000. Default 100.
+    limit: Option<u64>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Answers a query.
+#[utoipa::path(
+    post,
+    path = "/v1/query",
+    tag = "queries",
+    request_body = QueryRequest,
+    responses(
+        (status = 200, description = "The rows.", body = QueryBody),
+        (status = 400, description = "The body is no JSON, the statement is no SQL, or the cursor is \
+                                      one of another query.", body = ErrorBody),
+        (status = 403, description = "The key may not read it, or the statement is not let through.",
+            body = ErrorBody),
+        (status = 404, description = "No such metric.", body = ErrorBody),
+        (status = 422, description = "A member does not fit, or the statement was stopped at its time \
+                                      limit.", body = ErrorBody),
+        (status = 503, description = "Enough statements are under way, or the store cannot answer \
+                                      now.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn post(
+    State(state): State<AppState>,
+    caller: Caller,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<QueryBody>, ApiError> {
+    parameters.only(&[])?;
+    let fields = Fields::read(body, &headers, state.options.max_body_bytes).await?;
+    let query = Query::of(&fields, &caller)?;
+    Ok(Json(state.blocking(move |state| ask::query(state, &caller, &query)).await?))
+}
+
+/// How a query would be answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in super::super) struct ExplainBody {
+    /// The question, or the statement as it was sent.
+    question: String,
+    /// The statements as they would run, over the rows of the caller's tenant only.
+    sql: String,
+    /// Relations or tables that would be read.
+    tables_accessed: Vec<String>,
+    /// Rows of the answer, as the store estimates them.
+    estimated_rows: Option<u64>,
+    /// `sql`, `metric`, or `rule_based` for a plain question.
+    engine: &'static str,
+    /// What should be thought of first.
+    warning: Option<String>,
+    /// The store's plans.
+    plan: String,
+    /// Metrics that would be asked.
+    metrics: Vec<String>,
+    /// Entities that would be read.
+    entities: Vec<String>,
+}
+
+/// Explains a query without running it.
+#[utoipa::path(
+    post,
+    path = "/v1/query/explain",
+    tag = "queries",
+    request_body = QueryRequest,
+    responses(
+        (status = 200, description = "How it would be answered.", body = ExplainBody),
+        (status = 400, description = "The body is no JSON, or the statement is no SQL.",
+            body = ErrorBody),
+        (status = 403, description = "The key may not read it, or the statement is not let through.",
+            body = ErrorBody),
+        (status = 404, description = "No such metric.", body = ErrorBody),
+        (status = 422, description = "A member does not fit.", body = ErrorBody),
+        (status = 503, description = "Enough statements are under way, or the store cannot answer \
+                                      now.", body = ErrorBody),
+    ),
+)]
+pub(in super::super) async fn explain(
+    State(state): State<AppState>,
+    caller: Caller,
+    parameters: Parameters,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<ExplainBody>, ApiError> {
+    parameters.only(&[])?;
+    let fields = Fields::read(body, &headers, state.options.max_body_bytes).await?;
+    let query = Query::of(&fields, &caller)?;
+    let question = query.shown();
+    let explained = state.blocking(move |state| ask::explain(state, &caller, &query)).await?;
+    Ok(Json(ExplainBody {
+        question,
+        sql: explained.sql,
+        tables_accessed: explained.tables,
+        estimated_rows: explained.estimated_rows,
+        engine: explained.engine,
+        warning: explained.warning,
+        plan: explained.plan,
+        metrics: explained.metrics,
+        entities: explained.entities,
+    }))
+}

@@ -1,0 +1,62 @@
+//! How large a statement may be, in every way in which it can be large.
+
+use sqlparser::dialect::DuckDbDialect;
+use sqlparser::tokenizer::{Token, Tokenizer};
+
+use super::refusal::Refusal;
+
+/// Longest text, in bytes.
+const TEXT_BYTES: usize = 8 * 1024;
+/// Most words, signs and literals.
+const TOKENS: usize = 2_000;
+/// Deepest nesting of brackets. sqlparser tries some of them in several ways, one inside the other.
+const BRACKETS: usize = 24;
+/// Deepest nesting that the parser goes into.
+pub(super) const PARSER_DEPTH: usize = 64;
+/// Deepest nesting of expressions and queries.
+pub(super) const DEPTH: usize = 48;
+/// Longest chain of operators, `a and b and c …`, which is read as one nested to the left.
+pub(super) const CHAIN: usize = 256;
+/// Deepest nesting of queries.
+pub(super) const QUERIES: usize = 8;
+/// Most scans of relations, counting those behind a CTE each time that it is named.
+pub(super) const SCANS: usize = 24;
+/// Most columns of a list.
+pub(super) const COLUMNS: usize = 200;
+/// Longest name, in bytes.
+pub(super) const NAME_BYTES: usize = 128;
+/// Longest text that joining texts gives, in characters.
+pub(super) const JOINED: usize = 10_000;
+
+/// Refuses texts that are too large to look at.
+pub(super) fn check_text(text: &str) -> Result<(), Refusal> {
+    if text.len() > TEXT_BYTES {
+        return Err(Refusal::refused(format!(
+            "the statement has {} bytes, at most {TEXT_BYTES} are read",
+            text.len()
+        )));
+    }
+    if text.contains('\0') {
+        return Err(Refusal::refused("the statement has a NUL character"));
+    }
+    let tokens = Tokenizer::new(&DuckDbDialect {}, text)
+        .tokenize()
+        .map_err(|error| Refusal::invalid(format!("this is no SQL: {error}")))?;
+    let (mut count, mut depth) = (0_usize, 0_usize);
+    for token in &tokens {
+        match token {
+            Token::Whitespace(_) => continue,
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        count += 1;
+        if count > TOKENS {
+            return Err(Refusal::refused(format!("the statement has more than {TOKENS} words")));
+        }
+        if depth > BRACKETS {
+            return Err(Refusal::refused(format!("brackets nest deeper than {BRACKETS}")));
+        }
+    }
+    Ok(())
+}

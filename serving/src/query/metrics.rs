@@ -1,0 +1,462 @@
+//! Several metrics in one answer, joined on their dimensions, over one span of time or many.
+//!
+//! Every value is an answer of the metric engine, from the cache where one is good: this module asks
+//! and lays side by side, it computes nothing. With a grain the span is cut at whole multiples of it
+//! (UTC; weeks begin on Mondays) into consecutive half-open windows, each a question of its own, so the
+//! values of additive metrics add up to that of the whole span.
+//!
+//! Start at [`read`].
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use contracts::model::Metric;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::rows::{Column, Row};
+use crate::cache::Cache;
+use crate::metric::empty_value;
+use crate::question::{MetricAnswer, MetricQuestion, ReadError, Value};
+use crate::value::time_text;
+
+/// Most metrics of one query.
+pub const MAX_METRICS: usize = 16;
+/// Most windows that a span is cut into.
+pub const MAX_WINDOWS: i64 = 500;
+/// Most questions that one query is made of.
+const MAX_QUESTIONS: i64 = 2_000;
+/// Most rows of one answer.
+const MAX_ROWS: usize = 10_000;
+
+/// Columns of a series beside dimensions and metrics.
+const START: &str = "window_start";
+const END: &str = "window_end";
+
+/// A week has no whole number of days since 1970-01-01, a Thursday, to a Monday.
+const WEEK: i64 = 7 * 86_400_000_000;
+const MONDAY: i64 = 4 * 86_400_000_000;
+
+/// What is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetricsQuery {
+    /// Tenant that asks.
+    pub tenant: String,
+    /// Metrics, in the order of their columns.
+    pub metrics: Vec<String>,
+    /// Dimensions to group by, each of which every metric has.
+    pub dimensions: Vec<String>,
+    /// Dimension → value.
+    pub filters: BTreeMap<String, String>,
+    /// A window that each of them declares.
+    pub window: Option<String>,
+    /// From, µs, in place of a window.
+    pub from: Option<i64>,
+    /// To, µs; `None`: no end.
+    pub to: Option<i64>,
+    /// Length of each window of a series, as contracts write windows.
+    pub grain: Option<String>,
+    /// Only events before it have happened, µs.
+    pub as_of: Option<i64>,
+    /// Only what was applied by then is known, µs.
+    pub known_at: Option<i64>,
+    /// Columns to order by, each with "downwards?".
+    pub order_by: Vec<(String, bool)>,
+}
+
+/// The answer.
+#[derive(Debug)]
+pub struct MetricsAnswer {
+    /// Columns in order.
+    pub columns: Vec<Column>,
+    /// Rows.
+    pub rows: Vec<Row>,
+    /// Of each metric an answer that stands for all of its: with the counts of all, the oldest age and
+    /// the lowest position.
+    pub metrics: Vec<MetricAnswer>,
+    /// Are there more groups than the contracts let out, or more rows than fit?
+    pub is_truncated: bool,
+}
+
+/// The questions of a query.
+#[derive(Debug)]
+pub struct Planned<'a> {
+    metrics: Vec<&'a Metric>,
+    /// Windows of a series; one without ends otherwise.
+    windows: Vec<Option<(i64, i64)>>,
+    base: MetricQuestion,
+    is_series: bool,
+}
+
+/// A key of a row and its values, by metric.
+type Cells = HashMap<Vec<Option<String>>, Vec<Option<Value>>>;
+
+/// Checks a query and lays out its questions.
+pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, ReadError> {
+    let engine = cache.engine();
+    if query.metrics.is_empty() || query.metrics.len() > MAX_METRICS {
+        return Err(invalid("metrics", format!("name 1 to {MAX_METRICS} metrics")));
+    }
+    let mut metrics: Vec<&Metric> = Vec::with_capacity(query.metrics.len());
+    for name in &query.metrics {
+        let metric = engine.find_metric(name, None)?;
+        if metrics.iter().any(|known| known.name == metric.name) {
+            return Err(invalid("metrics", format!("`metrics` names `{name}` twice")));
+        }
+        metrics.push(metric);
+    }
+    let mut names: Vec<&str> = query.dimensions.iter().map(String::as_str).collect();
+    names.extend([START, END]);
+    if let Some(taken) = metrics.iter().find(|metric| names.contains(&metric.name.as_str())) {
+        let message = format!("`{}` would be the name of two columns", taken.name);
+        return Err(invalid("dimensions", message));
+    }
+    if query.window.is_some() && (query.from.is_some() || query.to.is_some()) {
+        return Err(invalid("window", "`window` and `from` exclude each other".to_owned()));
+    }
+    if query.to.is_some() && query.from.is_none() {
+        return Err(invalid("from", "`to` needs a `from`".to_owned()));
+    }
+    let base = MetricQuestion {
+        tenant: query.tenant.clone(),
+        window: query.window.clone(),
+        as_of: query.as_of,
+        known_at: query.known_at,
+        filters: query.filters.clone(),
+        group_by: query.dimensions.clone(),
+        ..MetricQuestion::default()
+    };
+    let windows = match &query.grain {
+        None => vec![query.from.map(|from| (from, query.to.unwrap_or(i64::MAX - 1)))],
+        Some(grain) => cut(engine.now(), query, &metrics, grain)?.into_iter().map(Some).collect(),
+    };
+    let count = windows.len() as i64 * metrics.len() as i64;
+    if count > MAX_QUESTIONS {
+        let message =
+            format!("{} metrics over {} windows are too many", metrics.len(), windows.len());
+        return Err(invalid("grain", message));
+    }
+    Ok(Planned { metrics, windows, base, is_series: query.grain.is_some() })
+}
+
+/// Answers a query.
+pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadError> {
+    let planned = plan(cache, query)?;
+    let Planned { metrics, windows, .. } = &planned;
+    let mut answers: Vec<Option<MetricAnswer>> = metrics.iter().map(|_| None).collect();
+    let (mut table, mut is_truncated) = (Table::new(&planned, query), false);
+    for window in windows {
+        let mut cells = Cells::new();
+        for (place, question) in planned.questions(*window).enumerate() {
+            let mut answer = cache.read(&question)?;
+            is_truncated |= answer.groups_truncated;
+            let groups = answer.groups.take();
+            match (groups, &answer.value) {
+                (Some(groups), _) => {
+                    for group in groups {
+                        let key = group.dimensions.into_iter().map(|(_, value)| value).collect();
+                        put(&mut cells, key, place, metrics.len(), group.value);
+                    }
+                }
+                (None, Some(value)) => {
+                    put(&mut cells, Vec::new(), place, metrics.len(), value.clone());
+                }
+                (None, None) => {}
+            }
+            answers[place] = Some(match answers[place].take() {
+                None => answer,
+                Some(so_far) => together(so_far, &answer),
+            });
+        }
+        is_truncated |= table.add(*window, cells, metrics);
+    }
+    table.order(&query.order_by)?;
+    Ok(MetricsAnswer {
+        columns: table.columns(metrics),
+        rows: table.rows(),
+        metrics: answers.into_iter().flatten().collect(),
+        is_truncated,
+    })
+}
+
+impl Planned<'_> {
+    /// The metrics that are asked.
+    pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
+        self.metrics.iter().copied()
+    }
+
+    /// The first question to each metric: the others differ from it in their times.
+    pub fn first_questions(&self) -> Vec<MetricQuestion> {
+        self.questions(self.windows.first().copied().flatten()).collect()
+    }
+
+    /// Into how many windows is the span cut?
+    pub fn windows(&self) -> usize {
+        self.windows.len()
+    }
+
+    fn questions(&self, window: Option<(i64, i64)>) -> impl Iterator<Item = MetricQuestion> + '_ {
+        self.metrics.iter().map(move |metric| MetricQuestion {
+            metric: metric.name.clone(),
+            // The version that was found answers, whatever is promoted meanwhile.
+            version: Some(metric.version),
+            window: if window.is_some() { None } else { self.base.window.clone() },
+            span: window,
+            ..self.base.clone()
+        })
+    }
+}
+
+fn put(cells: &mut Cells, key: Vec<Option<String>>, place: usize, count: usize, value: Value) {
+    let row = cells.entry(key).or_insert_with(|| vec![None; count]);
+    row[place] = Some(value);
+}
+
+/// What two answers of one metric prove together.
+fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
+    let (proof, other) = (&mut so_far.proof, &next.proof);
+    proof.position = proof.position.min(other.position);
+    proof.data_through = proof.data_through.min(other.data_through);
+    proof.rejected_in_window += other.rejected_in_window;
+    proof.late_in_window += other.late_in_window;
+    proof.cached &= other.cached;
+    proof.exact &= other.exact;
+    proof.age = proof.age.max(other.age);
+    so_far.computed_at = so_far.computed_at.min(next.computed_at);
+    if let (Some((from, _)), Some((_, to))) =
+        (so_far.window.split_once('/'), next.window.split_once('/'))
+    {
+        so_far.window = format!("{from}/{to}");
+    }
+    so_far
+}
+
+/// Consecutive half-open windows between the ends of the span.
+fn cut(
+    now: i64,
+    query: &MetricsQuery,
+    metrics: &[&Metric],
+    grain: &str,
+) -> Result<Vec<(i64, i64)>, ReadError> {
+    let length = contracts::parse_duration(grain).filter(|length| *length >= 1_000_000);
+    let Some(length) = length else {
+        return Err(invalid(
+            "grain",
+            format!("grain `{grain}` is no duration of a second or more"),
+        )
+        .hinted("write it as 5m, 1h or 1d"));
+    };
+    let reference = query.as_of.or(query.known_at).unwrap_or(now);
+    let from = match query.from {
+        Some(from) => from,
+        None => reference.saturating_sub(common_window(query, metrics)?),
+    };
+    // Without an end the last window is the one that is under way.
+    let to = query.to.or(query.as_of).unwrap_or_else(|| next(reference, length));
+    if from >= to {
+        return Err(invalid(
+            "from",
+            format!("from {} to {} is no span of time", time_text(from), time_text(to)),
+        ));
+    }
+    if to.saturating_sub(from) / length > MAX_WINDOWS {
+        return Err(invalid(
+            "grain",
+            format!("the span has more than {MAX_WINDOWS} windows of {grain}"),
+        )
+        .hinted("ask for a coarser grain or a shorter span"));
+    }
+    let mut windows = Vec::new();
+    let mut start = from;
+    while start < to {
+        let end = next(start, length).min(to);
+        windows.push((start, end));
+        start = end;
+    }
+    Ok(windows)
+}
+
+/// The first multiple of `length` after `time`.
+fn next(time: i64, length: i64) -> i64 {
+    let origin = if length % WEEK == 0 { MONDAY } else { 0 };
+    let since = time.saturating_sub(origin);
+    since.div_euclid(length).saturating_add(1).saturating_mul(length).saturating_add(origin)
+}
+
+/// Length of the window that is cut: the one asked for, which each metric declares.
+fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadError> {
+    let Some(text) = &query.window else {
+        return Err(invalid("grain", "`grain` needs a `window` or a `from`".to_owned())
+            .hinted("say which span is to be cut"));
+    };
+    for metric in metrics {
+        if !metric.windows.iter().any(|window| window.text == *text) {
+            let known: Vec<String> =
+                metric.windows.iter().map(|window| format!("`{}`", window.text)).collect();
+            return Err(invalid(
+                "window",
+                format!("metric `{}` has no window `{text}`", metric.name),
+            )
+            .hinted(&format!("its windows are {}; or say `from` and `to`", known.join(", "))));
+        }
+    }
+    let length = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
+    length.and_then(|window| window.length).ok_or_else(|| {
+        invalid("window", format!("window `{text}` has no length that could be cut"))
+    })
+}
+
+/// Rows as they are laid side by side.
+struct Table {
+    /// Beside the metrics.
+    names: Vec<String>,
+    metrics: Vec<String>,
+    is_series: bool,
+    rows: Vec<(Vec<Option<String>>, Vec<Value>)>,
+}
+
+impl Table {
+    fn new(planned: &Planned<'_>, query: &MetricsQuery) -> Self {
+        let mut names = Vec::new();
+        if planned.is_series {
+            names.extend([START.to_owned(), END.to_owned()]);
+        }
+        names.extend(query.dimensions.iter().cloned());
+        let metrics = planned.metrics.iter().map(|metric| metric.name.clone()).collect();
+        Self { names, metrics, is_series: planned.is_series, rows: Vec::new() }
+    }
+
+    /// Adds the rows of a window, in order of their dimensions. Was one left out?
+    fn add(&mut self, window: Option<(i64, i64)>, cells: Cells, metrics: &[&Metric]) -> bool {
+        let mut cells: Vec<_> = cells.into_iter().collect();
+        cells.sort_by(|(left, _), (right, _)| compare_keys(left, right));
+        for (mut key, values) in cells {
+            if self.rows.len() == MAX_ROWS {
+                return true;
+            }
+            if let Some((from, to)) = window.filter(|_| self.is_series) {
+                key.splice(0..0, [Some(time_text(from)), Some(time_text(to))]);
+            }
+            // A group that one metric does not have is an empty window of that metric.
+            let values = values.into_iter().zip(metrics);
+            let values = values.map(|(value, metric)| value.unwrap_or_else(|| empty_value(metric)));
+            let values = values.collect();
+            self.rows.push((key, values));
+        }
+        false
+    }
+
+    fn order(&mut self, order_by: &[(String, bool)]) -> Result<(), ReadError> {
+        enum By {
+            Key(usize),
+            Metric(usize),
+        }
+        let mut keys = Vec::with_capacity(order_by.len());
+        for (name, down) in order_by {
+            let key = self.names.iter().position(|known| known == name).map(By::Key);
+            let metric = || self.metrics.iter().position(|known| known == name).map(By::Metric);
+            let Some(by) = key.or_else(metric) else {
+                let known = self.names.iter().chain(&self.metrics).map(String::as_str);
+                let near = crate::metric::hint(name, known);
+                return Err(ReadError::Invalid {
+                    message: format!("`order_by` names `{name}`, which is no column of the answer"),
+                    hint: near,
+                    parameter: "order_by",
+                });
+            };
+            keys.push((by, *down));
+        }
+        self.rows.sort_by(|left, right| {
+            for (by, down) in &keys {
+                let (order, has_null) = match by {
+                    By::Key(at) => {
+                        let (left, right) = (&left.0[*at], &right.0[*at]);
+                        (compare_texts(left, right), left.is_none() || right.is_none())
+                    }
+                    By::Metric(at) => {
+                        let (left, right) = (&left.1[*at], &right.1[*at]);
+                        (compare_values(left, right), left.is_null() || right.is_null())
+                    }
+                };
+                // What is not there comes last either way.
+                let order = if *down && !has_null { order.reverse() } else { order };
+                if order != Ordering::Equal {
+                    return order;
+                }
+            }
+            Ordering::Equal
+        });
+        Ok(())
+    }
+
+    fn columns(&self, metrics: &[&Metric]) -> Vec<Column> {
+        let ty = |name: &String| match name.as_str() {
+            START | END if self.is_series => "timestamp".to_owned(),
+            _ => "string".to_owned(),
+        };
+        let keys = self.names.iter().map(|name| Column { name: name.clone(), ty: ty(name) });
+        let metrics = metrics
+            .iter()
+            .map(|metric| Column { name: metric.name.clone(), ty: metric.value_type.to_string() });
+        keys.chain(metrics).collect()
+    }
+
+    fn rows(self) -> Vec<Row> {
+        let names: Arc<[String]> = self.names.into_iter().chain(self.metrics).collect();
+        let row = |(key, values): (Vec<Option<String>>, Vec<Value>)| Row {
+            names: Arc::clone(&names),
+            values: key.iter().map(json).chain(values.iter().map(json)).collect(),
+        };
+        self.rows.into_iter().map(row).collect()
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Box<RawValue> {
+    to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned())
+}
+
+fn compare_keys(left: &[Option<String>], right: &[Option<String>]) -> Ordering {
+    let pairs = left.iter().zip(right);
+    pairs
+        .map(|(left, right)| compare_texts(left, right))
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
+}
+
+/// Texts in order, what is not there last.
+fn compare_texts(left: &Option<String>, right: &Option<String>) -> Ordering {
+    match (left, right) {
+        (Some(left), Some(right)) => left.cmp(right),
+        (left, right) => left.is_none().cmp(&right.is_none()),
+    }
+}
+
+fn compare_values(left: &Value, right: &Value) -> Ordering {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => left.is_null().cmp(&right.is_null()),
+        (Value::Int(left), Value::Int(right)) => left.cmp(right),
+        (
+            Value::Decimal { digits: left, scale: one },
+            Value::Decimal { digits: right, scale: other },
+        ) if one == other => left.cmp(right),
+        (left, right) => match (left.as_f64(), right.as_f64()) {
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            _ => left.to_string().cmp(&right.to_string()),
+        },
+    }
+}
+
+fn invalid(parameter: &'static str, message: String) -> ReadError {
+    ReadError::Invalid { message, hint: None, parameter }
+}
+
+impl ReadError {
+    fn hinted(self, text: &str) -> Self {
+        match self {
+            Self::Invalid { message, parameter, .. } => {
+                Self::Invalid { message, hint: Some(text.to_owned()), parameter }
+            }
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Runs guarded statements: in one read-only snapshot, within limits of time, rows, bytes and number.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use duckdb::Connection;
+use pipeline::store::StoreError;
+
+use super::guard::{Guarded, Refusal};
+use super::rows::{Column, Row, Shapes};
+use crate::store::{self, Readers};
+
+/// Rows are counted no further than this.
+const COUNTED: u64 = 10_000;
+
+/// Limits of callers' statements.
+#[derive(Debug, Clone)]
+pub struct QueryLimits {
+    /// Longest time that a statement may take; it is interrupted then.
+    pub time: Duration,
+    /// Most statements at once. Fewer than the store's read connections, so that metrics and entities
+    /// never wait for somebody's SQL.
+    pub at_once: usize,
+    /// Most bytes of one page, as JSON, roughly.
+    pub page_bytes: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(5), at_once: 2, page_bytes: 4 << 20 }
+    }
+}
+
+/// Runs callers' statements. Clones share the number of those under way.
+#[derive(Clone)]
+pub struct Queries {
+    readers: Readers,
+    limits: QueryLimits,
+    running: Arc<AtomicUsize>,
+}
+
+/// Why a statement has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// It is not let through, or DuckDB finds fault with it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It was interrupted.
+    #[error("the statement was stopped after the time limit of {} s", limit.as_secs_f64())]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// It needs more memory than the store has, or one row is larger than a page.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Enough others run.
+    #[error("{0} statements are under way, and no more run at once")]
+    Busy(usize),
+    /// The store cannot answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A page of an answer.
+#[derive(Debug)]
+pub struct RowPage {
+    /// Columns in order.
+    pub columns: Vec<Column>,
+    /// Rows.
+    pub rows: Vec<Row>,
+    /// How many rows there are in all; `None` beyond 10,000.
+    pub total: Option<u64>,
+    /// Is there another page?
+    pub has_more: bool,
+}
+
+/// How DuckDB would run a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlPlan {
+    /// The plan as DuckDB shows it.
+    pub text: String,
+    /// Rows of the answer, as DuckDB estimates them.
+    pub estimated_rows: Option<u64>,
+    /// Rows of each relation read, as DuckDB knows or estimates them, in the order of the plan.
+    pub scanned_rows: Vec<u64>,
+}
+
+impl Queries {
+    /// Over the store that `readers` read.
+    pub fn new(readers: Readers, limits: QueryLimits) -> Self {
+        Self { readers, limits, running: Arc::default() }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &QueryLimits {
+        &self.limits
+    }
+
+    /// At most `limit` rows from row `offset` on.
+    pub fn page(
+        &self,
+        statement: &Guarded,
+        limit: u64,
+        offset: u64,
+    ) -> Result<RowPage, QueryError> {
+        self.run(|conn| self.fetch(conn, statement, limit, offset))
+    }
+
+    /// How DuckDB would run it. Nothing is run.
+    pub fn explain(&self, statement: &Guarded) -> Result<SqlPlan, QueryError> {
+        self.explain_ours(&statement.sql())
+    }
+
+    /// The same of a statement that this crate wrote itself.
+    pub(crate) fn explain_ours(&self, sql: &str) -> Result<SqlPlan, QueryError> {
+        self.run(|conn| {
+            let text = plan_text(conn, &format!("explain {sql}"))?;
+            let json = plan_text(conn, &format!("explain (format json) {sql}"))?;
+            let (estimated_rows, scanned_rows) = estimates(&json);
+            Ok(SqlPlan { text, estimated_rows, scanned_rows })
+        })
+    }
+
+    fn run<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Fault>) -> Result<T, QueryError> {
+        let _slot = self.slot()?;
+        let limit = self.limits.time;
+        let begun = Instant::now();
+        let result = self.readers.snapshot_within("run a statement", limit, read)?;
+        result.map_err(|fault| fault.told(limit, begun))
+    }
+
+    fn slot(&self) -> Result<Slot<'_>, QueryError> {
+        let most = self.limits.at_once;
+        let taken = self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, |running| {
+            (running < most).then_some(running + 1)
+        });
+        match taken {
+            Ok(_) => Ok(Slot(&self.running)),
+            Err(running) => Err(QueryError::Busy(running)),
+        }
+    }
+
+    fn fetch(
+        &self,
+        conn: &Connection,
+        statement: &Guarded,
+        limit: u64,
+        offset: u64,
+    ) -> Result<RowPage, Fault> {
+        // One more than is shown, to see that there are more.
+        let mut prepared = conn.prepare(&statement.paged(limit + 1, offset))?;
+        let _ = prepared.stream_arrow([])?;
+        let shapes = Shapes::of(&prepared.schema());
+        let mut rows: Vec<Row> = Vec::new();
+        let (mut bytes, mut is_cut) = (0, false);
+        'chunks: while let Some(chunk) = prepared.step()? {
+            let columns = shapes.conform(chunk.columns()).map_err(Fault::Shape)?;
+            for place in 0..arrow::array::Array::len(&chunk) {
+                let row = shapes.row(&columns, place);
+                bytes += row.bytes();
+                if rows.len() as u64 == limit
+                    || (bytes > self.limits.page_bytes && !rows.is_empty())
+                {
+                    is_cut = true;
+                    break 'chunks;
+                }
+                if bytes > self.limits.page_bytes {
+                    return Err(Fault::RowTooLarge(bytes, self.limits.page_bytes));
+                }
+                rows.push(row);
+            }
+        }
+        drop(prepared);
+        let seen = offset.saturating_add(rows.len() as u64);
+        let total = match is_cut || (rows.is_empty() && offset > 0) {
+            false => Some(seen),
+            true => {
+                let sql = statement.counted(COUNTED + 1);
+                Some(conn.query_row(&sql, [], |row| row.get::<_, u64>(0))?)
+            }
+        };
+        let total = total.filter(|total| *total <= COUNTED);
+        Ok(RowPage { columns: shapes.columns(), rows, total, has_more: is_cut })
+    }
+}
+
+/// One of the statements that may run at once.
+struct Slot<'a>(&'a AtomicUsize);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What went wrong while a statement ran.
+enum Fault {
+    DuckDb(duckdb::Error),
+    Shape(arrow::error::ArrowError),
+    RowTooLarge(usize, usize),
+}
+
+impl From<duckdb::Error> for Fault {
+    fn from(error: duckdb::Error) -> Self {
+        Self::DuckDb(error)
+    }
+}
+
+impl Fault {
+    fn told(self, limit: Duration, begun: Instant) -> QueryError {
+        let error = match self {
+            Self::DuckDb(error) => error,
+            Self::Shape(error) => {
+                return Refusal::invalid(format!("a value cannot be shown: {error}")).into();
+            }
+            Self::RowTooLarge(bytes, most) => {
+                return QueryError::TooLarge(format!(
+                    "one row has {bytes} bytes, a page may have {most}"
+                ));
+            }
+        };
+        if store::is_interrupted(&error) {
+            return QueryError::TimedOut { limit };
+        }
+        let message = store::duckdb_message(&error);
+        if message.starts_with("Out of Memory Error") {
+            return QueryError::TooLarge(
+                "the statement needs more memory than there is".to_owned(),
+            );
+        }
+        // Whatever ends after the limit was ended by it.
+        if begun.elapsed() > limit + Duration::from_secs(1) {
+            return QueryError::TimedOut { limit };
+        }
+        match callers_fault(&message) {
+            Some(words) => Refusal::invalid(words).into(),
+            None => store::failed("run a statement", &error).into(),
+        }
+    }
+}
+
+/// DuckDB's words where the statement is at fault: the first line, which says what is wrong. What
+/// follows shows the text that DuckDB was given, which is not the caller's.
+fn callers_fault(message: &str) -> Option<String> {
+    let kinds = [
+        "Binder Error: ",
+        "Catalog Error: ",
+        "Conversion Error: ",
+        "Invalid Input Error: ",
+        "Mismatch Type Error: ",
+        "Not implemented Error: ",
+        "Out of Range Error: ",
+        "Parser Error: ",
+        "Invalid Error: ",
+    ];
+    let words = kinds.iter().find_map(|kind| message.strip_prefix(kind))?;
+    let line = words.lines().next().unwrap_or_default().trim();
+    Some(line.chars().take(300).collect())
+}
+
+fn plan_text(conn: &Connection, sql: &str) -> duckdb::Result<String> {
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get::<_, String>(1))?;
+    Ok(rows.collect::<duckdb::Result<Vec<_>>>()?.join("\n"))
+}
+
+/// The estimated rows of the topmost operator that has an estimate, and of each scan.
+fn estimates(plan: &str) -> (Option<u64>, Vec<u64>) {
+    let Ok(plan) = serde_json::from_str::<serde_json::Value>(plan) else {
+        return (None, Vec::new());
+    };
+    let (mut top, mut scans) = (None, Vec::new());
+    let mut open: Vec<&serde_json::Value> = match &plan {
+        serde_json::Value::Array(roots) => roots.iter().rev().collect(),
+        root => vec![root],
+    };
+    while let Some(node) = open.pop() {
+        let estimate = &node["extra_info"]["Estimated Cardinality"];
+        let estimate = estimate.as_str().and_then(|text| text.parse().ok()).or(estimate.as_u64());
+        top = top.or(estimate);
+        let is_scan = node["name"].as_str().is_some_and(|name| name.contains("SCAN"));
+        if is_scan {
+            scans.extend(estimate);
+        }
+        open.extend(node["children"].as_array().into_iter().flatten().rev());
+    }
+    (top, scans)
+}

@@ -1,0 +1,8 @@
+//! Statements against a real store with the rows of two tenants, and a file on disk that nobody may
+//! read.
+
+mod corpus;
+mod metrics;
+mod mutations;
+mod reads;
+pub(crate) mod world;

@@ -1,0 +1,415 @@
+//! Events out of the journal in order of position, over several families at once: what streams send.
+//!
+//! A page looks at few columns first and reads whole rows only of the events that somebody wants, so
+//! what nobody wants costs little. All of a page is read in one snapshot. Start at
+//! [`EventReader::page`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use contracts::model::{Domain, Family, column};
+use duckdb::types::Value as SqlValue;
+use duckdb::{Connection, params_from_iter};
+use pipeline::store::StoreError;
+
+use super::readers::Readers;
+use super::rows;
+use super::schema::{column_list, quoted};
+use super::trimmed::Trimmed;
+
+/// Most positions that one page looks at.
+pub(crate) const SPAN: i64 = 1 << 16;
+
+/// Most events that one page holds, about.
+pub(crate) const PAGE: usize = 2_048;
+
+/// A stretch this short is read whole: looking first would cost more.
+const SHORT: i64 = 256;
+
+/// Most bytes of rows in one page; its last statement may go over it.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Rows that one statement reads: a row may be long.
+const STEP: usize = 256;
+
+/// Column of a page's rows: the value of the contract's `key` as text, null where there is none.
+pub(crate) const ENTITY: &str = "_entity";
+
+/// Reads events for streams.
+pub(crate) struct EventReader {
+    readers: Readers,
+    tables: Vec<EventTable>,
+    /// Names of source partitions by their number; they never change.
+    partitions: RwLock<HashMap<i64, Arc<str>>>,
+}
+
+struct EventTable {
+    name: String,
+    /// What is looked at first.
+    heads: (String, SchemaRef),
+    /// What is sent.
+    rows: (String, SchemaRef),
+    /// The entity as an expression.
+    entity: String,
+}
+
+/// The columns by which is decided who wants an event.
+pub(crate) struct Heads<'a> {
+    /// Positions.
+    pub(crate) seqs: &'a [i64],
+    /// Tenants.
+    pub(crate) tenants: &'a StringArray,
+    /// Event types.
+    pub(crate) types: &'a StringArray,
+    /// Values of the contract's `key`.
+    pub(crate) entities: &'a StringArray,
+}
+
+/// Limits a page to some events, where it is read for one reader.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Only<'a> {
+    pub(crate) tenant: &'a str,
+    /// Event types; `None`: all.
+    pub(crate) types: Option<&'a [String]>,
+    pub(crate) entity: Option<&'a str>,
+}
+
+/// Events of a stretch of the journal.
+#[derive(Debug, Default)]
+pub(crate) struct EventPage {
+    /// Rows by family, ascending by position within each.
+    pub(crate) rows: Vec<(usize, RecordBatch)>,
+    /// Everything up to here was looked at.
+    pub(crate) reached: i64,
+    /// Ends of the commits that the rows are of, ascending, each with its time in µs.
+    applied: Vec<(i64, i64)>,
+}
+
+/// Why there is no page.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PageError {
+    /// The journal has given up events of these families after the position asked for.
+    #[error("events up to position {until} are no longer in the journal")]
+    Gone {
+        /// Highest position of them.
+        until: i64,
+    },
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl EventPage {
+    /// A stretch with no event in it.
+    pub(crate) fn empty(reached: i64) -> Self {
+        Self { reached, ..Self::default() }
+    }
+
+    /// When the event at `seq` was committed, µs; `None` when that is not known any more.
+    pub(crate) fn applied_at(&self, seq: i64) -> Option<i64> {
+        let at = self.applied.partition_point(|(end, _)| *end < seq);
+        self.applied.get(at).map(|(_, at)| *at)
+    }
+
+    /// All rows in order of position: position, place in `rows`, row.
+    pub(crate) fn in_order(&self) -> Vec<(i64, usize, usize)> {
+        let mut order = Vec::new();
+        for (place, (_, batch)) in self.rows.iter().enumerate() {
+            let seqs = seqs(batch);
+            order.extend(seqs.iter().enumerate().map(|(row, seq)| (*seq, place, row)));
+        }
+        order.sort_unstable();
+        order
+    }
+}
+
+impl EventReader {
+    pub(crate) fn new(readers: Readers) -> Self {
+        let tables = readers.domain().families.iter().map(EventTable::of).collect();
+        Self { readers, tables, partitions: RwLock::default() }
+    }
+
+    pub(crate) fn domain(&self) -> &Arc<Domain> {
+        self.readers.domain()
+    }
+
+    /// Events of `families` with `after < position <= until` that `pick` chooses, as many as a page
+    /// takes. Everything up to `until` must have been committed.
+    pub(crate) fn page(
+        &self,
+        families: &[usize],
+        after: i64,
+        until: i64,
+        only: Option<Only<'_>>,
+        pick: &dyn Fn(&Heads<'_>, &mut Vec<i64>),
+    ) -> Result<EventPage, PageError> {
+        let page = self.readers.snapshot("read events", |conn| {
+            let end = until.min(after.saturating_add(SPAN));
+            let mut page = EventPage::empty(end);
+            if only.is_none() && end - after <= SHORT {
+                for &family in families {
+                    let table = &self.tables[family];
+                    let range = between(after, end);
+                    let rows = rows::query_once(conn, &table.select(&range), [], &table.rows.1)?;
+                    page.rows.push((family, rows));
+                }
+            } else {
+                let mut picked = Vec::new();
+                for &family in families {
+                    let table = &self.tables[family];
+                    let (sql, values) = table.look(&between(after, end), only.as_ref());
+                    let params = params_from_iter(values);
+                    let heads = rows::query_once(conn, &sql, params, &table.heads.1)?;
+                    let mut seqs = Vec::new();
+                    pick(&Heads::of(&heads), &mut seqs);
+                    picked.extend(seqs.into_iter().map(|seq| (seq, family)));
+                }
+                picked.sort_unstable();
+                if picked.len() > PAGE {
+                    picked.truncate(PAGE);
+                    page.reached = picked[PAGE - 1].0;
+                }
+                self.read(conn, &picked, &mut page)?;
+            }
+            page.rows.retain(|(_, rows)| rows.num_rows() > 0);
+            if !page.rows.is_empty() {
+                page.applied = applied(conn, after, page.reached)?;
+            }
+            Ok(page)
+        })?;
+        self.check(families, after)?;
+        Ok(page)
+    }
+
+    /// The newest `count` events up to `until` that `only` lets through; of an event that lies further
+    /// back than `look_back` positions, or is no longer in the journal, nothing is said.
+    pub(crate) fn newest(
+        &self,
+        families: &[usize],
+        until: i64,
+        (count, look_back): (usize, i64),
+        only: Only<'_>,
+    ) -> Result<EventPage, PageError> {
+        Ok(self.readers.snapshot("read the newest events", |conn| {
+            let mut page = EventPage::empty(until);
+            let mut picked: Vec<(i64, usize)> = Vec::new();
+            let (mut from, mut step) = (until, SPAN);
+            while picked.len() < count && from > 0 && until - from < look_back {
+                let start = (from - step).max(until - look_back).max(0);
+                for &family in families {
+                    let table = &self.tables[family];
+                    let (sql, values) = table.look(&between(start, from), Some(&only));
+                    let params = params_from_iter(values);
+                    let heads = rows::query_once(conn, &sql, params, &table.heads.1)?;
+                    picked.extend(seqs(&heads).iter().map(|seq| (*seq, family)));
+                }
+                (from, step) = (start, step * 4);
+            }
+            picked.sort_unstable();
+            picked.drain(..picked.len().saturating_sub(count));
+            self.read(conn, &picked, &mut page)?;
+            if let Some((first, _)) = picked.first() {
+                page.applied = applied(conn, first - 1, until)?;
+            }
+            Ok(page)
+        })?)
+    }
+
+    /// Reads whole rows. Ends early, and says so in `page.reached`, when they are large.
+    fn read(
+        &self,
+        conn: &Connection,
+        picked: &[(i64, usize)],
+        page: &mut EventPage,
+    ) -> duckdb::Result<()> {
+        let mut bytes = 0;
+        for (number, some) in picked.chunks(STEP).enumerate() {
+            if bytes > PAGE_BYTES {
+                page.reached = picked[number * STEP - 1].0;
+                break;
+            }
+            let mut families: Vec<usize> = some.iter().map(|(_, family)| *family).collect();
+            families.sort_unstable();
+            families.dedup();
+            for family in families {
+                let seqs = some.iter().filter(|(_, of)| *of == family).map(|(seq, _)| *seq);
+                let seqs: Vec<i64> = seqs.collect();
+                let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { continue };
+                // The bounds let DuckDB skip row groups.
+                let mut range = between(first - 1, *last);
+                if (last - first + 1) as usize > seqs.len() {
+                    let list: Vec<String> = seqs.iter().map(i64::to_string).collect();
+                    range.push_str(&format!(" and _seq in ({})", list.join(",")));
+                }
+                let table = &self.tables[family];
+                let rows = rows::query_once(conn, &table.select(&range), [], &table.rows.1)?;
+                bytes += rows.get_array_memory_size();
+                page.rows.push((family, rows));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a reader that begins before what the journal still holds of `families`. To be asked
+    /// after rows were read, so nothing can have been given up in between.
+    pub(crate) fn check(&self, families: &[usize], after: i64) -> Result<(), PageError> {
+        let Some(trimmed) = self.readers.trimmed() else { return Ok(()) };
+        let gone = |trimmed: &Trimmed, family: &usize| {
+            trimmed.families.get(&self.tables[*family].name).map_or(0, |family| family.seq)
+        };
+        match families.iter().map(|family| gone(&trimmed, family)).max() {
+            Some(until) if after < until => Err(PageError::Gone { until }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Name of a source partition.
+    pub(crate) fn partition(&self, id: i64) -> Arc<str> {
+        let known = |names: &HashMap<i64, Arc<str>>| names.get(&id).cloned();
+        if let Some(name) = known(&self.partitions.read().unwrap_or_else(PoisonError::into_inner)) {
+            return name;
+        }
+        let mut names = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        if let Ok(partitions) = self.readers.partitions() {
+            names.extend(partitions.into_iter().map(|state| (state.id, Arc::from(state.name))));
+        }
+        known(&names).unwrap_or_else(|| Arc::from(""))
+    }
+}
+
+impl EventTable {
+    fn of(family: &Family) -> Self {
+        let whole = family.schema();
+        let of = |names: &[&str]| -> Vec<Field> {
+            let found = names.iter().filter_map(|name| whole.column_with_name(name));
+            found.map(|(_, field)| field.clone()).collect()
+        };
+        let with_entity = |mut fields: Vec<Field>, entity: &str| -> (String, SchemaRef) {
+            let columns = format!("{}, {entity}", column_list(&Schema::new(fields.clone())));
+            fields.push(Field::new(ENTITY, DataType::Utf8, true));
+            (columns, Arc::new(Schema::new(fields)))
+        };
+        let entity = entity(family);
+        let heads = of(&[column::SEQ, column::TENANT, column::TYPE]);
+        let mut sent = of(&[
+            column::SEQ,
+            column::TENANT,
+            column::TYPE,
+            column::ID,
+            column::TIME,
+            column::ARRIVED_AT,
+            column::VERSION,
+            column::ABSENT,
+            column::PARTITION,
+            column::OFFSET,
+            column::EXTRA,
+        ]);
+        let fields: Vec<&str> = family.fields.iter().map(|field| field.name.as_str()).collect();
+        sent.extend(of(&fields));
+        Self {
+            name: family.table(),
+            heads: with_entity(heads, &entity),
+            rows: with_entity(sent, &entity),
+            entity,
+        }
+    }
+
+    /// The statement for whole rows.
+    fn select(&self, condition: &str) -> String {
+        let columns = &self.rows.0;
+        format!("select {columns} from {} where {condition} order by _seq", quoted(&self.name))
+    }
+
+    /// The statement for what is looked at first, and its parameters.
+    fn look(&self, range: &str, only: Option<&Only<'_>>) -> (String, Vec<SqlValue>) {
+        let mut sql = format!("select {} from {} where {range}", self.heads.0, quoted(&self.name));
+        let mut values = Vec::new();
+        if let Some(only) = only {
+            sql.push_str(" and _tenant = ?");
+            values.push(SqlValue::Text(only.tenant.to_owned()));
+            if let Some(types) = only.types {
+                let marks = vec!["?"; types.len()].join(",");
+                sql.push_str(&format!(" and _type in ({marks})"));
+                values.extend(types.iter().cloned().map(SqlValue::Text));
+            }
+            if let Some(entity) = only.entity {
+                sql.push_str(&format!(" and {} = ?", self.entity));
+                values.push(SqlValue::Text(entity.to_owned()));
+            }
+        }
+        sql.push_str(" order by _seq");
+        (sql, values)
+    }
+}
+
+impl<'a> Heads<'a> {
+    /// Of rows that were looked at first, and of whole ones.
+    pub(crate) fn of(rows: &'a RecordBatch) -> Self {
+        let text = |name: &str| {
+            rows.column_by_name(name)
+                .and_then(|column| column.as_string_opt::<i32>())
+                .expect("the statement selects it as text")
+        };
+        Self {
+            seqs: seqs(rows),
+            tenants: text(column::TENANT),
+            types: text(column::TYPE),
+            entities: text(ENTITY),
+        }
+    }
+
+    /// Tenant, type and entity of a row.
+    pub(crate) fn row(&self, row: usize) -> (&'a str, &'a str, Option<&'a str>) {
+        let entity = self.entities.is_valid(row).then(|| self.entities.value(row));
+        (self.tenants.value(row), self.types.value(row), entity)
+    }
+}
+
+/// The value of the contract's `key` as text: versions may have different ones.
+fn entity(family: &Family) -> String {
+    let of = |key: &Option<String>| {
+        let key = key.as_ref().and_then(|key| family.fields.iter().find(|f| f.name == *key));
+        match key {
+            None => "cast(null as varchar)".to_owned(),
+            Some(key) if key.ty.arrow() == DataType::Utf8 => quoted(&key.name),
+            Some(key) => format!("cast({} as varchar)", quoted(&key.name)),
+        }
+    };
+    let mut versions = family.versions.iter().map(|version| (version.version, of(&version.key)));
+    let Some((_, newest)) = versions.next_back() else { return of(&None) };
+    let others: Vec<String> = versions
+        .filter(|(_, key)| *key != newest)
+        .map(|(version, key)| format!("when {version} then {key}"))
+        .collect();
+    match others.is_empty() {
+        true => newest,
+        false => format!("case _version {} else {newest} end", others.join(" ")),
+    }
+}
+
+fn between(after: i64, until: i64) -> String {
+    format!("_seq > {after} and _seq <= {until}")
+}
+
+fn seqs(rows: &RecordBatch) -> &[i64] {
+    let column = rows.column_by_name(column::SEQ);
+    column.map_or(&[], |column| column.as_primitive::<Int64Type>().values())
+}
+
+/// Ends of the commits from `after` to the one that `until` is of, with their times.
+fn applied(conn: &Connection, after: i64, until: i64) -> duckdb::Result<Vec<(i64, i64)>> {
+    // A later commit that brought no event has the same end: the first one counts.
+    let sql = format!(
+        "select _seq, min(_applied_at) from ingest where _seq > {after}
+         and _seq <= coalesce((select min(_seq) from ingest where _seq >= {until}), {until})
+         group by _seq order by _seq"
+    );
+    let at = DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, None);
+    let fields = vec![Field::new("seq", DataType::Int64, true), Field::new("at", at, true)];
+    let rows = rows::query_once(conn, &sql, [], &Arc::new(Schema::new(fields)))?;
+    let seqs = rows.column(0).as_primitive::<Int64Type>();
+    let times = rows.column(1).as_primitive::<TimestampMicrosecondType>();
+    Ok(seqs.values().iter().copied().zip(times.values().iter().copied()).collect())
+}

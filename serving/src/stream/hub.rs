@@ -1,0 +1,261 @@
+//! Follows the journal for all connections that get events as they come.
+//!
+//! One thread reads each stretch of the journal once, when a commit says that there is one, writes each
+//! event that somebody wants once, and puts it into the outboxes of those who want it. It waits for no
+//! connection, and the pipeline does not wait for it.
+//!
+//! Nothing is missed between what a connection reads for itself and what it is given: it is told at
+//! which position it joined, which is never below the end of a stretch that is being read without it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use contracts::model::Relation;
+use pipeline::store::{Committed, Journal, StoreError};
+
+use super::filter::EventFilter;
+use super::frame::FrameWriter;
+use super::index::{GroupId, Index, Written};
+use super::outbox::{End, Outbox};
+use super::stats::Stats;
+use crate::store::Readers;
+use crate::store::events::{EventPage, EventReader, Heads, PageError};
+
+/// Shortest time from the start of one reading to the next: under load many commits are read together.
+const PACE: Duration = Duration::from_millis(5);
+
+/// How long to wait before a store that could not answer is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The follower, shared by its thread and all connections.
+pub(crate) struct Hub {
+    pub(crate) reader: EventReader,
+    pub(crate) writer: FrameWriter,
+    /// Everything up to here is committed.
+    position: AtomicI64,
+    /// Position of the last commit that brought events of a family.
+    touched: Vec<AtomicI64>,
+    /// How many connections get events as they come.
+    members: AtomicUsize,
+    closed: AtomicBool,
+    thread: OnceLock<Thread>,
+    live: Mutex<Live>,
+    stats: Arc<Stats>,
+}
+
+struct Live {
+    index: Index,
+    /// Everything up to here was given to those who want it.
+    delivered: i64,
+    /// End of the stretch that is being read, or was last.
+    reading: i64,
+}
+
+/// A connection that gets events as they come, until it is dropped.
+pub(crate) struct Membership {
+    hub: Arc<Hub>,
+    group: GroupId,
+    connection: u64,
+    /// What comes up to here, it has to read for itself.
+    pub(crate) joined_at: i64,
+}
+
+impl Hub {
+    pub(crate) fn new(readers: Readers, stats: Arc<Stats>) -> Result<Self, StoreError> {
+        let position = readers.last_seq()?;
+        let families = readers.domain().families.len();
+        let live = Live { index: Index::new(families), delivered: position, reading: position };
+        Ok(Self {
+            writer: FrameWriter::new(readers.domain()),
+            reader: EventReader::new(readers),
+            position: AtomicI64::new(position),
+            touched: (0..families).map(|_| AtomicI64::new(position)).collect(),
+            members: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            thread: OnceLock::new(),
+            live: Mutex::new(live),
+            stats,
+        })
+    }
+
+    /// Everything up to here is committed.
+    pub(crate) fn position(&self) -> i64 {
+        self.position.load(Ordering::Acquire)
+    }
+
+    /// To be called after each commit; costs next to nothing.
+    pub(crate) fn committed(&self, committed: &Committed) {
+        for (relation, _) in &committed.touched {
+            if let Relation::Family(family) = relation {
+                self.touched[*family].fetch_max(committed.last_seq, Ordering::Relaxed);
+            }
+        }
+        self.position.fetch_max(committed.last_seq, Ordering::SeqCst);
+        if self.members.load(Ordering::SeqCst) > 0 {
+            self.wake();
+        }
+    }
+
+    /// Ends the thread.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        tenant: &Arc<str>,
+        filter: &EventFilter,
+        (connection, outbox): (u64, &Arc<Outbox>),
+    ) -> Membership {
+        let mut live = self.lock();
+        self.members.fetch_add(1, Ordering::SeqCst);
+        if live.index.is_empty() {
+            // Nobody cared for what came before.
+            live.delivered = live.delivered.max(self.position.load(Ordering::SeqCst));
+        }
+        // A stretch that is being read was begun for others.
+        let joined_at = live.delivered.max(live.reading);
+        let outbox = Arc::clone(outbox);
+        let group = live.index.join(tenant, filter, (connection, joined_at), outbox);
+        drop(live);
+        // What was committed since is to be read.
+        self.wake();
+        Membership { hub: Arc::clone(self), group, connection, joined_at }
+    }
+
+    /// Follows until closed.
+    pub(crate) fn run(&self) {
+        let _ = self.thread.set(std::thread::current());
+        while !self.closed.load(Ordering::SeqCst) {
+            let Some((after, until, families)) = self.next() else {
+                std::thread::park();
+                continue;
+            };
+            let started = Instant::now();
+            match self.read(after, until, &families) {
+                Ok(page) => {
+                    self.deliver(&page);
+                    let mut live = self.lock();
+                    live.delivered = live.delivered.max(page.reached);
+                    drop(live);
+                    if page.reached >= until {
+                        std::thread::sleep(PACE.saturating_sub(started.elapsed()));
+                    }
+                }
+                Err(PageError::Gone { until: gone }) => {
+                    tracing::warn!(
+                        gone,
+                        "streams were ended: the journal gave up what they are owed"
+                    );
+                    let mut live = self.lock();
+                    let count = live.index.end_all(End::Gone);
+                    live.delivered = until;
+                    drop(live);
+                    (0..count).for_each(|_| self.stats.ended(End::Gone));
+                }
+                Err(PageError::Store(error)) => {
+                    tracing::warn!(%error, "streams wait for the store");
+                    std::thread::park_timeout(AGAIN);
+                }
+            }
+        }
+    }
+
+    /// What is to be read, if anything: after which position, up to which, and of which families.
+    pub(super) fn next(&self) -> Option<(i64, i64, Vec<usize>)> {
+        let mut live = self.lock();
+        let until = self.position.load(Ordering::SeqCst);
+        if live.index.is_empty() || until <= live.delivered {
+            return None;
+        }
+        let after = live.delivered;
+        live.reading = until;
+        let has_news = |family: &usize| {
+            live.index.wants(*family) && self.touched[*family].load(Ordering::Relaxed) > after
+        };
+        Some((after, until, (0..self.touched.len()).filter(has_news).collect()))
+    }
+
+    pub(super) fn read(
+        &self,
+        after: i64,
+        until: i64,
+        families: &[usize],
+    ) -> Result<EventPage, PageError> {
+        if families.is_empty() {
+            return Ok(EventPage::empty(until));
+        }
+        let pick = |heads: &Heads<'_>, picked: &mut Vec<i64>| {
+            let live = self.lock();
+            let mut found = Vec::new();
+            for (row, seq) in heads.seqs.iter().enumerate() {
+                live.index.find(heads.row(row), &mut found);
+                if !found.is_empty() {
+                    picked.push(*seq);
+                    found.clear();
+                }
+            }
+        };
+        self.reader.page(families, after, until, None, &pick)
+    }
+
+    /// Gives a page's events to those who want them.
+    pub(super) fn deliver(&self, page: &EventPage) {
+        let frames: Result<Vec<_>, _> =
+            page.rows.iter().map(|rows| self.writer.frames(rows)).collect();
+        let frames = match frames {
+            Ok(frames) => frames,
+            Err(error) => return tracing::error!(%error, "events cannot be streamed"),
+        };
+        let order = page.in_order();
+        let mut wanted: Vec<(usize, usize)> = Vec::new();
+        let mut picked: HashMap<GroupId, Vec<usize>> = HashMap::new();
+        let live = self.lock();
+        let mut found = Vec::new();
+        for (_, place, row) in &order {
+            live.index.find(frames[*place].heads().row(*row), &mut found);
+            if !found.is_empty() {
+                for group in found.drain(..) {
+                    picked.entry(group).or_default().push(wanted.len());
+                }
+                wanted.push((*place, *row));
+            }
+        }
+        drop(live);
+
+        let mut bytes = Vec::new();
+        let mut written = Written::default();
+        for (place, row) in wanted {
+            frames[place].write(row, page, &self.reader, &mut bytes);
+            written.ends.push((frames[place].heads().seqs[row], bytes.len()));
+        }
+        written.bytes = Bytes::from(bytes);
+        let mut live = self.lock();
+        let slow: usize =
+            picked.iter().map(|(group, at)| live.index.push(*group, at, &written)).sum();
+        drop(live);
+        (0..slow).for_each(|_| self.stats.ended(End::Slow));
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.hub.lock().index.leave(self.group, self.connection);
+        self.hub.members.fetch_sub(1, Ordering::SeqCst);
+    }
+}
