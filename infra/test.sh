@@ -41,6 +41,14 @@ else
     no_fuzzer="note: without Schemathesis the API was not asked for what it does not expect"
 fi
 
+if AGENTFLOW_CLIENTS_PYTHON=$(infra/setup/clients.sh); then
+    export AGENTFLOW_CLIENTS_PYTHON
+    no_client=""
+else
+    unset AGENTFLOW_CLIENTS_PYTHON
+    no_client="note: tests/clients.rs did not run, the published Python client could not be installed"
+fi
+
 # The services: `kafka` holds how to reach them, as arguments for env(1); `no_kafka` why there are none.
 kafka=()
 no_kafka=""
@@ -127,7 +135,7 @@ done
 with=()
 beside=()
 suite documentation --doc
-if [ -n "$no_kafka$no_lake" ] && [ "${CI:-}" = true ]; then
+if [ -n "$no_kafka$no_lake$no_client" ] && [ "${CI:-}" = true ]; then
     failed+=(services)
 fi
 printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0 ] && echo ok || echo FAILED)" >>"$times"
@@ -136,6 +144,7 @@ printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
 [ -z "$no_fuzzer" ] || printf '%s\n' "$no_fuzzer"
+[ -z "$no_client" ] || printf '%s\n' "$no_client"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
 [ -z "$no_lake" ] || printf 'note: tests/lake_rest*.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
 printf '\n== results\n'

@@ -2,7 +2,7 @@
 # Checks that the machine has what a build (or the tests) need and installs what is missing.
 #
 #   infra/setup/tools.sh build    C and C++ compilers, cmake, pkg-config, certificates, npm, Rust
-#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake), Java 17 or
+#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake, the published client asks), Java 17 or
 #                                 newer with Maven (the tests' Kafka broker, schema registry and
 #                                 Iceberg catalog), Go (their S3 server), Redis and OpenSSL
 #
