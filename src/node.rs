@@ -106,6 +106,7 @@ impl Node {
         let Access { gate, tls, options: limits } = plan.access;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
+        raise_open_files();
         let mut directory =
             DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
         let token = new_secret();
@@ -265,6 +266,13 @@ impl Node {
             None => Ok(()),
             Some((_, error)) => Err(Failure::input(chain(error))),
         }
+    }
+}
+
+/// As many open files as the system allows: each connection is one, and streams stay open.
+fn raise_open_files() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
     }
 }
 
