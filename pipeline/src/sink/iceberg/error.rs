@@ -133,6 +133,15 @@ pub enum LakeError {
         /// Last sequence number of the journal.
         journal_end: i64,
     },
+    /// The settings cannot be.
+    #[error("{problem}")]
+    Settings {
+        /// What is wrong and what to do, as a sentence.
+        problem: String,
+    },
+    /// A catalog in Glue, in a program that is built without it.
+    #[error("this program is built without AWS Glue: build it with the feature `glue`")]
+    NoGlue,
     /// The lake cannot be read back.
     #[error("{problem}")]
     NoHistory {
@@ -179,6 +188,8 @@ impl LakeError {
             | Self::SetBack { .. }
             | Self::Fenced { .. }
             | Self::AheadOfJournal { .. }
+            | Self::Settings { .. }
+            | Self::NoGlue
             | Self::NoHistory { .. }
             | Self::Stopped => Retry::Never,
         }
