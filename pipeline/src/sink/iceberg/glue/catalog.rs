@@ -126,12 +126,16 @@ impl GlueCatalog {
         let database = database(ident.namespace())?;
         match self.client.update_table(database, input, version).await {
             Ok(()) => Ok(Published::Done),
-            Err(GlueError::Conflict(_)) => {
-                staged.forget(&self.files).await;
-                Ok(Published::Conflict)
+            Err(error) => {
+                // Nobody names them. Otherwise it is open: whoever asked looks what the table says.
+                if error.is_sure() {
+                    staged.forget(&self.files).await;
+                }
+                match error {
+                    GlueError::Conflict(_) => Ok(Published::Conflict),
+                    error => Err(named(error)),
+                }
             }
-            // Open: whoever asked looks what the table says.
-            Err(error) => Err(named(error)),
         }
     }
 
@@ -309,8 +313,8 @@ impl Catalog for GlueCatalog {
         match self.client.create_table(database, input).await {
             Ok(()) => self.made(&ident, place, metadata),
             Err(error) => {
-                if matches!(error, GlueError::AlreadyExists(_)) {
-                    // Nobody names it.
+                // Nobody names it.
+                if error.is_sure() {
                     let _ = self.files.delete(&place).await;
                 }
                 Err(error.into_iceberg(ErrorKind::NamespaceNotFound))

@@ -106,12 +106,21 @@ impl GlueError {
             | "RequestLimitExceeded"
             | "RequestThrottled"
             | "RequestThrottledException" => Self::Throttled(message),
+            // It comes with a status that says that the caller is wrong.
+            "OperationTimeoutException" | "RequestTimeout" | "RequestTimeoutException" => {
+                Self::Failed(message)
+            }
             _ if status == 429 => Self::Throttled(message),
             _ if status >= 500 => Self::Failed(message),
             // A proxy on the way, or a service that speaks XML.
             _ if status == 401 || status == 403 => Self::Unauthenticated(message),
             _ => Self::Refused(message),
         }
+    }
+
+    /// Did surely nothing happen? Otherwise a change may have taken effect.
+    pub(super) fn is_sure(&self) -> bool {
+        !matches!(self, Self::Failed(_) | Self::NoAnswer { .. } | Self::Unreadable(_))
     }
 
     /// The library's form of it; `absent` is its word for what was not found.
@@ -198,6 +207,12 @@ mod tests {
         check(
             400,
             None,
+            &json("OperationTimeoutException"),
+            "Glue has failed: OperationTimeoutException: it says",
+        );
+        check(
+            400,
+            None,
             &json("ValidationException"),
             "Glue refuses it: ValidationException: it says",
         );
@@ -227,5 +242,25 @@ mod tests {
         );
         let there = GlueError::AlreadyExists(String::new());
         assert_eq!(of(there).kind(), ErrorKind::TableAlreadyExists);
+    }
+
+    #[test]
+    fn what_may_have_taken_effect_is_never_taken_for_refused() {
+        for (status, kind, is_sure) in [
+            (400, "ConcurrentModificationException", true),
+            (400, "AccessDeniedException", true),
+            (400, "ValidationException", true),
+            (400, "ThrottlingException", true),
+            (400, "OperationTimeoutException", false),
+            (500, "InternalServiceException", false),
+            (503, "", false),
+        ] {
+            assert_eq!(
+                GlueError::of(status, Some(kind), b"").is_sure(),
+                is_sure,
+                "{status} {kind}"
+            );
+        }
+        assert!(!GlueError::Unreadable(String::new()).is_sure());
     }
 }
