@@ -367,6 +367,11 @@ fn place(config: &LakeConfig) -> Result<LakePlace, Failure> {
             catalog_file: absolute(config.catalog_file())?,
             warehouse: absolute(config.warehouse())?,
         },
+        LakeCatalog::Glue(glue) => LakePlace::Glue {
+            catalog: CATALOG_NAME.to_owned(),
+            account: glue.account().map(str::to_owned),
+            warehouse: glue.warehouse.clone(),
+        },
         LakeCatalog::Rest(rest) => LakePlace::Rest {
             catalog: CATALOG_NAME.to_owned(),
             uri: rest.uri.clone(),

@@ -25,7 +25,10 @@ fn nothing_that_a_caller_sends_is_an_error_of_the_server() {
         .args(["-m", "schemathesis.cli", "run", &format!("{}/openapi.json", server.url)])
         .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "40", "--seed", "1"])
         .args(["--continue-on-failure", "--no-color", "--request-timeout", "20"])
-        .args(["--checks", "not_a_server_error,content_type_conformance,response_schema_conformance"])
+        .args([
+            "--checks",
+            "not_a_server_error,content_type_conformance,response_schema_conformance",
+        ])
         // Streams do not end by themselves; they have a suite of their own.
         .args(["--exclude-path-regex", "/stream"])
         .args(["--suppress-health-check", "all"])

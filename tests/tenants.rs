@@ -147,11 +147,12 @@ fn attempts(method: &str, route: &str) -> Option<Vec<Attempt>> {
         }
         ("get", "/v1/contracts/{name}") => vec![get("/v1/contracts/order")],
         ("get", "/v1/contracts/{name}/{version}") => vec![get("/v1/contracts/order/2")],
-        ("get", "/v1/contracts/{name}/diff/{from}/{to}") => vec![get("/v1/contracts/order/diff/1/2")],
-        ("post", "/v1/erasures") => vec![post(
-            route,
-            json!({"entity": "user", "key": "usr-canary", "dry_run": true}),
-        )],
+        ("get", "/v1/contracts/{name}/diff/{from}/{to}") => {
+            vec![get("/v1/contracts/order/diff/1/2")]
+        }
+        ("post", "/v1/erasures") => {
+            vec![post(route, json!({"entity": "user", "key": "usr-canary", "dry_run": true}))]
+        }
         ("get", "/v1/erasures/{id}") => vec![get("/v1/erasures/{erasure}")],
         // The same event as the owner's, and one that names the owner.
         ("post", "/v1/events") => vec![post(route, order("1", "owner"))],
@@ -194,7 +195,8 @@ fn ask(server: &Server, key: &str, attempt: &Attempt) -> (u16, String) {
     };
     let mut response = request.send().expect("an answer");
     let status = response.status().as_u16();
-    let is_stream = response.headers().get("content-type").is_some_and(|t| t == "text/event-stream");
+    let is_stream =
+        response.headers().get("content-type").is_some_and(|t| t == "text/event-stream");
     let mut text = Vec::new();
     if is_stream && status == 200 {
         // It says a comment each second: two of them, and whatever came before.
@@ -255,8 +257,9 @@ fn no_route_shows_what_belongs_to_another_tenant() {
     let mut seen_by_owner = Vec::new();
     for (route, methods) in paths {
         for method in methods.as_object().expect("methods").keys() {
-            let all = attempts(method, route)
-                .unwrap_or_else(|| panic!("how could {method} {route} show another tenant's rows?"));
+            let all = attempts(method, route).unwrap_or_else(|| {
+                panic!("how could {method} {route} show another tenant's rows?")
+            });
             assert!(!all.is_empty(), "{route}");
             for mut attempt in all {
                 attempt.path = attempt.path.replace("{erasure}", &erasure);
