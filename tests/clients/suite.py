@@ -116,10 +116,17 @@ def raw(method, path, **more):
 
 
 CHECKS = []
+# Checks of what the server does not do yet. They run all the same: one that passes has to be taken off.
+PENDING = set()
 
 
 def check(function):
     CHECKS.append(function)
+    return function
+
+
+def pending(function):
+    PENDING.add(function.__name__)
     return function
 
 
@@ -571,10 +578,16 @@ async def main(kind):
     served = raw("GET", "/openapi.json").json()["paths"]
     failed = []
     for one in CHECKS:
+        is_pending = one.__name__ in PENDING
         try:
             await one(clients)
             print(f"ok      {one.__name__}", flush=True)
+            if is_pending:
+                failed.append(f"{one.__name__} passes: take `@pending` off")
         except BaseException:  # noqa: BLE001 - a check that fails must not hide the others
+            if is_pending:
+                print(f"pending {one.__name__}: {traceback.format_exc().splitlines()[-1]}", flush=True)
+                continue
             failed.append(one.__name__)
             print(f"FAILED  {one.__name__}\n{traceback.format_exc()}", flush=True)
     never = clients.public() - clients.called

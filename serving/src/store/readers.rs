@@ -173,6 +173,12 @@ impl Readers {
         self.pool.archive.as_deref()
     }
 
+    /// Connections that are at work, and all of them.
+    pub fn busy(&self) -> (usize, usize) {
+        let all = lock(&self.pool.watch.state).handles.len();
+        (all.saturating_sub(lock(&self.pool.idle).len()), all)
+    }
+
     /// Longest time that one read may take.
     pub(crate) fn time_limit(&self) -> Duration {
         self.pool.time_limit

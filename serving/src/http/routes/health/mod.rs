@@ -40,7 +40,7 @@ pub(in super::super) struct HealthBody {
     status: Health,
     /// When they were asked.
     checked_at: Time,
-    /// `pipeline`, `serving`, `freshness`, `quality`, and `backfill`, `lake`, `kafka`, `canary`, `topics` and
+    /// `pipeline`, `serving`, `duckdb_pool`, `freshness`, `quality`, and `backfill`, `lake`, `kafka`, `canary`, `topics` and
     /// `schema_registry` where there is one.
     components: Vec<Component>,
     /// How fresh each metric is.
@@ -172,6 +172,7 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
     let mut components = vec![
         pipeline(&state.pipeline, now),
         serving(&last_seq, started.elapsed(), state.readers.trimmed().as_deref()),
+        pool(state.readers.busy()),
         watermarks(state.readers.partitions(), now, &state.options),
         quality(ledger::counts_since(&state.readers, now - HOUR)),
     ];
@@ -232,6 +233,11 @@ fn serving(
         }
         Err(error) => no_answer(component, error),
     }
+}
+
+/// The connections that reads share. That all are at work is nothing bad: who asks waits a moment.
+fn pool((busy, all): (usize, usize)) -> Component {
+    Component::new("duckdb_pool", "store").figure("busy", busy).figure("connections", all)
 }
 
 /// Old rows that are being brought in line with changed contracts: nothing that answered before waits.
