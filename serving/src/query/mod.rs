@@ -9,6 +9,7 @@
 pub mod cursor;
 pub mod guard;
 pub mod metrics;
+pub mod question;
 mod rows;
 mod run;
 #[cfg(test)]
