@@ -62,3 +62,12 @@ fn the_questions_that_the_rules_were_made_for() {
     ];
     check(&files, 100);
 }
+
+#[test]
+fn questions_that_came_after_the_rules() {
+    let files = [
+        ("shop", include_str!("questions/later_shop.yaml")),
+        ("flights", include_str!("questions/later_flights.yaml")),
+    ];
+    check(&files, 90);
+}
