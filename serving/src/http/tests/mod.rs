@@ -13,6 +13,7 @@ mod health;
 mod lake;
 mod queries;
 mod serve;
+mod shop_questions;
 mod support;
 
 use std::net::SocketAddr;

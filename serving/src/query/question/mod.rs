@@ -124,6 +124,7 @@ fn unknown(domain: &Domain, words: &[Word]) -> NotUnderstood {
     let strange: Vec<String> = words
         .iter()
         .filter(|word| !words::is_idle(&word.low) && !known.contains(&word.norm))
+        .filter(|word| !["by", "per", "each", "every"].contains(&word.low.as_str()))
         .map(|word| format!("`{}`", word.raw))
         .take(5)
         .collect();
