@@ -62,6 +62,8 @@ pub(super) struct Query {
     what: What,
     limit: u64,
     cursor: Option<String>,
+    /// Rows that only the lake has, too?
+    lake: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,7 +121,8 @@ impl Query {
             }
         };
         let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
-        Ok(Self { what, limit, cursor: fields.text("cursor")? })
+        let cursor = fields.text("cursor")?;
+        Ok(Self { what, limit, cursor, lake: fields.flag("lake")? })
     }
 
     /// The query as people would read it.
@@ -134,6 +137,7 @@ impl Query {
     fn text(&self) -> String {
         match &self.what {
             What::Question(text) => format!("question {text}"),
+            What::Sql(sql) if self.lake => format!("lake {sql}"),
             What::Sql(sql) => format!("sql {sql}"),
             What::Metrics(query) => format!("metrics {query:?}"),
         }
@@ -221,7 +225,7 @@ pub(super) fn query(
     let offset = query.offset(caller)?;
     let (understood, meaning) = query.understood(state, caller)?;
     let mut body = match understood {
-        Understood::Sql(guarded) => sql(state, &guarded, query.limit, offset)?,
+        Understood::Sql(guarded) => sql(state, &guarded, query.lake, query.limit, offset)?,
         Understood::Metrics(asked, most) => metrics(state, &asked, most, query.limit, offset)?,
     };
     if let Some(meaning) = meaning {
@@ -237,10 +241,14 @@ pub(super) fn query(
 fn sql(
     state: &AppState,
     guarded: &Guarded,
+    lake: bool,
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
-    let page = state.queries.page(guarded, limit, offset)?;
+    let page = match lake {
+        true => state.queries.page_with_lake(guarded, limit, offset)?,
+        false => state.queries.page(guarded, limit, offset)?,
+    };
     let engine = state.cache.engine();
     let through = engine.data_through()?;
     let freshness = through.map(|through| seconds_between(through, engine.now()).max(0.0));
@@ -249,7 +257,7 @@ fn sql(
     body.total_count = page.total;
     body.has_more = page.has_more;
     body.tables_accessed = guarded.relations.iter().map(|r| r.name.clone()).collect();
-    body.warning = given_up(state, guarded);
+    body.warning = given_up(state, guarded).filter(|_| !lake);
     Ok(body)
 }
 
@@ -267,7 +275,7 @@ fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
     let (relation, lost) = lost?;
     Some(format!(
         "the journal has given up the oldest rows of `{}`, up to {} of event time: they are in the \
-         lake and not in this answer",
+         lake and not in this answer; `\"lake\": true` reads them too",
         relation.name,
         Time(lost.latest)
     ))

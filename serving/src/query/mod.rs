@@ -6,6 +6,7 @@
 //!
 //! Start at [`guard::check`] and [`Queries::page`].
 
+mod beyond;
 pub mod cursor;
 pub mod guard;
 pub mod metrics;

@@ -25,6 +25,8 @@ pub(in super::super) struct QueryRequest {
     /// One `select` over entities (by their names) and journals of accepted events
     /// (`<contract>_events`).
     sql: Option<String>,
+    /// Rows of journals that only the lake still has, too? They take longer. Default: false.
+    lake: Option<bool>,
     /// Metrics, one column each.
     metrics: Option<Vec<String>>,
     /// Dimensions to group by, which every metric has.
