@@ -16,9 +16,7 @@ use crate::query::guard::{self, Guarded, Relations, Source};
 use crate::query::metrics::{self, MetricsAnswer, MetricsQuery};
 use crate::query::question::{self, Meaning, NotUnderstood};
 use crate::query::{SqlPlan, cursor};
-use crate::question::{
-    EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion,
-};
+use crate::question::{EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion};
 
 /// Rows of a page when nobody says how many.
 const PAGE: u64 = 100;
@@ -112,12 +110,13 @@ impl Query {
                 order_by: fields.order("order_by")?,
             }),
             [] => {
-                return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing").hint(
-                    r#"send {"question": "…"}, {"metrics": ["…"]} or {"sql": "select …"}"#,
-                ));
+                return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing")
+                    .hint(r#"send {"question": "…"}, {"metrics": ["…"]} or {"sql": "select …"}"#));
             }
             _ => {
-                return Err(ApiError::invalid("`question`, `sql` and `metrics` exclude each other"));
+                return Err(ApiError::invalid(
+                    "`question`, `sql` and `metrics` exclude each other",
+                ));
             }
         };
         let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
@@ -298,8 +297,7 @@ fn metrics(
     let freshness = through.filter(|_| is_live);
     let freshness = freshness.map(|through| seconds_between(through, now).max(0.0));
     let total = rows.len() as u64;
-    let shown: Vec<_> =
-        rows.into_iter().skip(saturate(offset)).take(saturate(limit)).collect();
+    let shown: Vec<_> = rows.into_iter().skip(saturate(offset)).take(saturate(limit)).collect();
     let has_more = offset.saturating_add(shown.len() as u64) < total;
     let sql = statements(state, &planned)?;
     let rows = RowsBody { columns, rows: shown };
@@ -386,7 +384,10 @@ fn explain_understood(state: &AppState, understood: Understood) -> Result<Explai
             };
             let is_large = scanned_rows.iter().any(|rows| *rows > MANY_ROWS);
             let first = relations.first().filter(|_| is_large).map(|first| {
-                format!("all rows of `{}` are read: a metric of the contracts costs less", first.name)
+                format!(
+                    "all rows of `{}` are read: a metric of the contracts costs less",
+                    first.name
+                )
             });
             Ok(Explained {
                 engine: "sql",
@@ -423,7 +424,9 @@ fn explain_understood(state: &AppState, understood: Understood) -> Result<Explai
                 // One row per window at least, whatever the metric reads for it.
                 estimated_rows: rows.map(|rows| rows.max(1).saturating_mul(windows)),
                 warning: (windows > 1).then(|| {
-                    format!("{windows} windows are read one by one; the statement is that of the first")
+                    format!(
+                        "{windows} windows are read one by one; the statement is that of the first"
+                    )
                 }),
                 interpretation: None,
             })

@@ -218,8 +218,9 @@ impl From<QueryError> for ApiError {
             QueryError::Refused(refusal) => refusal.into(),
             QueryError::TimedOut { .. } => Self::new(Code::QueryTimeout, message)
                 .hint("ask for less: fewer joins, a shorter time, or a metric of the contracts"),
-            QueryError::TooLarge(_) => Self::new(Code::QueryTooLarge, message)
-                .hint("ask for fewer rows or fewer columns"),
+            QueryError::TooLarge(_) => {
+                Self::new(Code::QueryTooLarge, message).hint("ask for fewer rows or fewer columns")
+            }
             QueryError::Busy(_) => {
                 Self::busy(message).hint("try again after `Retry-After` seconds")
             }

@@ -280,10 +280,7 @@ mod tests {
             ),
             (body.time("a").unwrap_err(), "`a` must be a time, not `\"x\"`"),
             (body.required("b").unwrap_err(), "`b` is missing"),
-            (
-                body.object("a").unwrap_err(),
-                "`a` must be an object, not `\"x\"`",
-            ),
+            (body.object("a").unwrap_err(), "`a` must be an object, not `\"x\"`"),
         ] {
             assert_eq!(error.detail, detail);
         }

@@ -45,7 +45,9 @@ pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
-use routes::{backup, batch, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
+use routes::{
+    backup, batch, catalog, contracts, dead_letters, docs, entity, erasures, events, health,
+};
 use routes::{lake, lineage, metrics, query as queries, scrape};
 
 /// All routes in all their layers.

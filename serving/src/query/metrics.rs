@@ -132,7 +132,8 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
     };
     let count = windows.len() as i64 * metrics.len() as i64;
     if count > MAX_QUESTIONS {
-        let message = format!("{} metrics over {} windows are too many", metrics.len(), windows.len());
+        let message =
+            format!("{} metrics over {} windows are too many", metrics.len(), windows.len());
         return Err(invalid("grain", message));
     }
     Ok(Planned { metrics, windows, base, is_series: query.grain.is_some() })
@@ -194,10 +195,7 @@ impl Planned<'_> {
         self.windows.len()
     }
 
-    fn questions(
-        &self,
-        window: Option<(i64, i64)>,
-    ) -> impl Iterator<Item = MetricQuestion> + '_ {
+    fn questions(&self, window: Option<(i64, i64)>) -> impl Iterator<Item = MetricQuestion> + '_ {
         self.metrics.iter().map(move |metric| MetricQuestion {
             metric: metric.name.clone(),
             // The version that was found answers, whatever is promoted meanwhile.
@@ -209,13 +207,7 @@ impl Planned<'_> {
     }
 }
 
-fn put(
-    cells: &mut Cells,
-    key: Vec<Option<String>>,
-    place: usize,
-    count: usize,
-    value: Value,
-) {
+fn put(cells: &mut Cells, key: Vec<Option<String>>, place: usize, count: usize, value: Value) {
     let row = cells.entry(key).or_insert_with(|| vec![None; count]);
     row[place] = Some(value);
 }
@@ -231,7 +223,9 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     proof.exact &= other.exact;
     proof.age = proof.age.max(other.age);
     so_far.computed_at = so_far.computed_at.min(next.computed_at);
-    if let (Some((from, _)), Some((_, to))) = (so_far.window.split_once('/'), next.window.split_once('/')) {
+    if let (Some((from, _)), Some((_, to))) =
+        (so_far.window.split_once('/'), next.window.split_once('/'))
+    {
         so_far.window = format!("{from}/{to}");
     }
     so_far
@@ -246,8 +240,11 @@ fn cut(
 ) -> Result<Vec<(i64, i64)>, ReadError> {
     let length = contracts::parse_duration(grain).filter(|length| *length >= 1_000_000);
     let Some(length) = length else {
-        return Err(invalid("grain", format!("grain `{grain}` is no duration of a second or more"))
-            .hinted("write it as 5m, 1h or 1d"));
+        return Err(invalid(
+            "grain",
+            format!("grain `{grain}` is no duration of a second or more"),
+        )
+        .hinted("write it as 5m, 1h or 1d"));
     };
     let reference = query.as_of.or(query.known_at).unwrap_or(now);
     let from = match query.from {
@@ -257,14 +254,16 @@ fn cut(
     // Without an end the last window is the one that is under way.
     let to = query.to.or(query.as_of).unwrap_or_else(|| next(reference, length));
     if from >= to {
-        return Err(invalid("from", format!(
-            "from {} to {} is no span of time", time_text(from), time_text(to)
-        )));
+        return Err(invalid(
+            "from",
+            format!("from {} to {} is no span of time", time_text(from), time_text(to)),
+        ));
     }
     if to.saturating_sub(from) / length > MAX_WINDOWS {
-        return Err(invalid("grain", format!(
-            "the span has more than {MAX_WINDOWS} windows of {grain}"
-        ))
+        return Err(invalid(
+            "grain",
+            format!("the span has more than {MAX_WINDOWS} windows of {grain}"),
+        )
         .hinted("ask for a coarser grain or a shorter span"));
     }
     let mut windows = Vec::new();
@@ -294,8 +293,11 @@ fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadE
         if !metric.windows.iter().any(|window| window.text == *text) {
             let known: Vec<String> =
                 metric.windows.iter().map(|window| format!("`{}`", window.text)).collect();
-            return Err(invalid("window", format!("metric `{}` has no window `{text}`", metric.name))
-                .hinted(&format!("its windows are {}; or say `from` and `to`", known.join(", "))));
+            return Err(invalid(
+                "window",
+                format!("metric `{}` has no window `{text}`", metric.name),
+            )
+            .hinted(&format!("its windows are {}; or say `from` and `to`", known.join(", "))));
         }
     }
     let length = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
@@ -393,10 +395,9 @@ impl Table {
             _ => "string".to_owned(),
         };
         let keys = self.names.iter().map(|name| Column { name: name.clone(), ty: ty(name) });
-        let metrics = metrics.iter().map(|metric| Column {
-            name: metric.name.clone(),
-            ty: metric.value_type.to_string(),
-        });
+        let metrics = metrics
+            .iter()
+            .map(|metric| Column { name: metric.name.clone(), ty: metric.value_type.to_string() });
         keys.chain(metrics).collect()
     }
 
@@ -416,7 +417,10 @@ fn json<T: serde::Serialize>(value: &T) -> Box<RawValue> {
 
 fn compare_keys(left: &[Option<String>], right: &[Option<String>]) -> Ordering {
     let pairs = left.iter().zip(right);
-    pairs.map(|(left, right)| compare_texts(left, right)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+    pairs
+        .map(|(left, right)| compare_texts(left, right))
+        .find(|o| o.is_ne())
+        .unwrap_or(Ordering::Equal)
 }
 
 /// Texts in order, what is not there last.

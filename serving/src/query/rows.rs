@@ -82,7 +82,10 @@ impl Shapes {
     }
 
     /// The columns of a chunk in the types that they are shown in.
-    pub(super) fn conform(&self, chunk: &[ArrayRef]) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
+    pub(super) fn conform(
+        &self,
+        chunk: &[ArrayRef],
+    ) -> Result<Vec<ArrayRef>, arrow::error::ArrowError> {
         let columns = chunk.iter().zip(&self.types);
         columns
             .map(|(column, ty)| match column.data_type() {
@@ -117,13 +120,16 @@ fn shown(ty: &DataType) -> Type {
         DataType::Decimal128(precision, scale) => {
             Type::Decimal { precision: *precision, scale: *scale }
         }
-        DataType::Timestamp(TimeUnit::Microsecond | TimeUnit::Millisecond | TimeUnit::Second, _)
+        DataType::Timestamp(
+            TimeUnit::Microsecond | TimeUnit::Millisecond | TimeUnit::Second,
+            _,
+        )
         | DataType::Timestamp(TimeUnit::Nanosecond, _) => Type::Timestamp,
         DataType::Date32 | DataType::Date64 => Type::Date,
         DataType::List(element) => Type::List(Box::new(shown(element.data_type()))),
-        DataType::Struct(members) => Type::Struct(
-            members.iter().map(|m| (m.name().clone(), shown(m.data_type()))).collect(),
-        ),
+        DataType::Struct(members) => {
+            Type::Struct(members.iter().map(|m| (m.name().clone(), shown(m.data_type()))).collect())
+        }
         _ => Type::String,
     }
 }

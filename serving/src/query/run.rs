@@ -195,7 +195,8 @@ impl Queries {
             for place in 0..arrow::array::Array::len(&chunk) {
                 let row = shapes.row(&columns, place);
                 bytes += row.bytes();
-                if rows.len() as u64 == limit || (bytes > self.limits.page_bytes && !rows.is_empty())
+                if rows.len() as u64 == limit
+                    || (bytes > self.limits.page_bytes && !rows.is_empty())
                 {
                     is_cut = true;
                     break 'chunks;
@@ -272,7 +273,9 @@ impl Fault {
         }
         let message = store::duckdb_message(&error);
         if message.starts_with("Out of Memory Error") {
-            return QueryError::TooLarge("the statement needs more memory than there is".to_owned());
+            return QueryError::TooLarge(
+                "the statement needs more memory than there is".to_owned(),
+            );
         }
         // Whatever ends after the limit was ended by it.
         if begun.elapsed() > limit + Duration::from_secs(1) {

@@ -169,14 +169,9 @@ fn json<T: Serialize>(value: &T) -> Result<Box<RawValue>, ApiError> {
 
 fn result(id: String, answer: Result<Box<RawValue>, ApiError>) -> BatchResult {
     match answer {
-        Ok(data) => BatchResult {
-            id,
-            status: "ok",
-            data: Some(data),
-            error: None,
-            code: None,
-            hint: None,
-        },
+        Ok(data) => {
+            BatchResult { id, status: "ok", data: Some(data), error: None, code: None, hint: None }
+        }
         Err(error) => {
             if let Some(cause) = &error.cause {
                 tracing::error!(%id, %cause, "an item of a batch failed");

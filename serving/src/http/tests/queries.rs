@@ -22,7 +22,10 @@ async fn queries_are_answered_with_rows_and_proof() {
     let (running, _) = Running::filled().await;
     let [from, to] = MORNING;
     for (name, body) in [
-        ("metrics", json!({"metrics": ["takings", "sales", "average_sale"], "from": from, "to": to})),
+        (
+            "metrics",
+            json!({"metrics": ["takings", "sales", "average_sale"], "from": from, "to": to}),
+        ),
         (
             "metrics_grouped",
             json!({"metrics": ["takings", "sales"], "dimensions": ["town"], "from": from, "to": to,
@@ -53,10 +56,7 @@ async fn what_a_query_would_do_is_explained() {
     let [from, to] = MORNING;
     for (name, body) in [
         ("sql", json!({"sql": "select town, count(*) from sale group by 1"})),
-        (
-            "metrics",
-            json!({"metrics": ["average_sale"], "from": from, "to": to, "grain": "30m"}),
-        ),
+        ("metrics", json!({"metrics": ["average_sale"], "from": from, "to": to, "grain": "30m"})),
     ] {
         check(&running, &format!("explain_{name}"), "/v1/query/explain", body).await;
     }
@@ -67,7 +67,10 @@ async fn pages_follow_their_cursor_and_no_other() {
     let (running, _) = Running::filled().await;
     let asked = json!({"sql": "select sale_id from sale order by sale_id", "limit": 2});
     let first = ask(&running, asked.clone()).await.json();
-    assert_eq!((&first["has_more"], &first["total_count"], &first["page_size"]), (&json!(true), &json!(3), &json!(2)));
+    assert_eq!(
+        (&first["has_more"], &first["total_count"], &first["page_size"]),
+        (&json!(true), &json!(3), &json!(2))
+    );
     assert_eq!(first["metadata"]["next_cursor"], first["next_cursor"]);
     assert_eq!(first["answer"], first["rows"]);
     let with = |body: &Value, cursor: &Value| {
@@ -102,7 +105,12 @@ async fn what_does_not_fit_is_named() {
     let [from, to] = MORNING;
     for (body, status, code, detail) in [
         (json!({}), 422, "invalid_parameter", "missing"),
-        (json!({"sql": "select 1", "metrics": ["sales"]}), 422, "invalid_parameter", "exclude each other"),
+        (
+            json!({"sql": "select 1", "metrics": ["sales"]}),
+            422,
+            "invalid_parameter",
+            "exclude each other",
+        ),
         (json!({"sql": 7}), 422, "invalid_parameter", "`sql` must be a text, not `7`"),
         (json!({"sql": "select 1", "limit": 0}), 422, "invalid_parameter", "`limit` must be"),
         (json!({"sql": "select 1", "limit": 1001}), 422, "invalid_parameter", "`limit` must be"),
@@ -117,17 +125,57 @@ async fn what_does_not_fit_is_named() {
         (json!({"metrics": ["takngs"]}), 404, "not_found", "`takngs`"),
         (json!({"metrics": ["sales", "sales"]}), 422, "invalid_parameter", "twice"),
         (json!({"metrics": ["sales"], "window": "2h"}), 422, "invalid_parameter", "`2h`"),
-        (json!({"metrics": ["sales"], "dimensions": ["large"]}), 422, "invalid_parameter", "`large`"),
+        (
+            json!({"metrics": ["sales"], "dimensions": ["large"]}),
+            422,
+            "invalid_parameter",
+            "`large`",
+        ),
         (json!({"metrics": ["sales"], "filters": [1]}), 422, "invalid_parameter", "`filters`"),
-        (json!({"metrics": ["sales"], "window": "1h", "from": from}), 422, "invalid_parameter", "exclude"),
+        (
+            json!({"metrics": ["sales"], "window": "1h", "from": from}),
+            422,
+            "invalid_parameter",
+            "exclude",
+        ),
         (json!({"metrics": ["sales"], "to": to}), 422, "invalid_parameter", "`from`"),
-        (json!({"metrics": ["sales"], "from": to, "to": from}), 422, "invalid_parameter", "no span"),
-        (json!({"metrics": ["sales"], "from": "soon"}), 422, "invalid_parameter", "`from` must be a time"),
+        (
+            json!({"metrics": ["sales"], "from": to, "to": from}),
+            422,
+            "invalid_parameter",
+            "no span",
+        ),
+        (
+            json!({"metrics": ["sales"], "from": "soon"}),
+            422,
+            "invalid_parameter",
+            "`from` must be a time",
+        ),
         (json!({"metrics": ["sales"], "grain": "1h"}), 422, "invalid_parameter", "`grain` needs"),
-        (json!({"metrics": ["sales"], "window": "1h", "grain": "x"}), 422, "invalid_parameter", "`x`"),
-        (json!({"metrics": ["sales"], "from": from, "to": to, "grain": "1s"}), 422, "invalid_parameter", "500"),
-        (json!({"metrics": ["takings"], "window": "now", "grain": "1h"}), 422, "invalid_parameter", "length"),
-        (json!({"metrics": ["sales"], "order_by": ["town"]}), 422, "invalid_parameter", "`order_by`"),
+        (
+            json!({"metrics": ["sales"], "window": "1h", "grain": "x"}),
+            422,
+            "invalid_parameter",
+            "`x`",
+        ),
+        (
+            json!({"metrics": ["sales"], "from": from, "to": to, "grain": "1s"}),
+            422,
+            "invalid_parameter",
+            "500",
+        ),
+        (
+            json!({"metrics": ["takings"], "window": "now", "grain": "1h"}),
+            422,
+            "invalid_parameter",
+            "length",
+        ),
+        (
+            json!({"metrics": ["sales"], "order_by": ["town"]}),
+            422,
+            "invalid_parameter",
+            "`order_by`",
+        ),
         (json!({"metrics": ["sales"], "as_of": "2999-01-01"}), 422, "invalid_parameter", "future"),
     ] {
         let (found, _) = ask(&running, body.clone()).await.error(status, code);
@@ -164,10 +212,16 @@ async fn a_batch_answers_each_item_as_its_route_does() {
         (json!(vec![item.clone(); 21]), "not 21"),
         (json!({"a": 1}), "`requests` must be"),
         (json!([7]), "`requests[0]` must be an object"),
-        (json!([item, {"id": "b", "type": "stream", "params": {}}]), "`requests[1].type` is `stream`"),
+        (
+            json!([item, {"id": "b", "type": "stream", "params": {}}]),
+            "`requests[1].type` is `stream`",
+        ),
         (json!([{"id": "b", "params": {}}]), "`requests[0].type` is missing"),
         (json!([{"id": 5, "type": "metric"}]), "`requests[0].id` must be a text"),
-        (json!([{"id": "b", "type": "metric", "params": []}]), "`requests[0].params` must be an object"),
+        (
+            json!([{"id": "b", "type": "metric", "params": []}]),
+            "`requests[0].params` must be an object",
+        ),
     ] {
         let reply = running.world.ask("/v1/batch", json!({"requests": requests})).await;
         let (found, _) = reply.error(422, "invalid_parameter");

@@ -33,14 +33,16 @@ async fn ask(running: &Running, body: Value) -> Reply {
 #[tokio::test]
 async fn the_examples_of_published_clients_are_answered() {
     let running = shop().await;
-    let first = ask(&running, json!({"question": "Show me top 10 products", "limit": 5})).await.json();
+    let first =
+        ask(&running, json!({"question": "Show me top 10 products", "limit": 5})).await.json();
     assert_eq!(first["rows"].as_array().unwrap().len(), 5, "{first}");
     assert_eq!((&first["total_count"], &first["has_more"]), (&json!(10), &json!(true)));
     assert_eq!(first["rows"][0]["name"], "Thing 11");
     for column in ["name", "category", "price", "stock_quantity"] {
         assert!(!first["rows"][0][column].is_null(), "{column}");
     }
-    let asked = json!({"question": "Show me top 10 products", "limit": 5, "cursor": first["next_cursor"]});
+    let asked =
+        json!({"question": "Show me top 10 products", "limit": 5, "cursor": first["next_cursor"]});
     let second = ask(&running, asked).await.json();
     assert_eq!(second["rows"].as_array().unwrap().len(), 5);
     assert_eq!((&second["rows"][4]["price"], &second["has_more"]), (&json!(102.0), &json!(false)));
@@ -49,7 +51,11 @@ async fn the_examples_of_published_clients_are_answered() {
         ("What is the revenue today?", "rule_based", json!([{"revenue": 149.5}])),
         ("average order value", "rule_based", json!([{"avg_order_value": 149.5}])),
         ("conversion rate", "rule_based", json!([{"conversion_rate": 0.0}])),
-        ("how many active sessions are there right now", "rule_based", json!([{"active_sessions": 0}])),
+        (
+            "how many active sessions are there right now",
+            "rule_based",
+            json!([{"active_sessions": 0}]),
+        ),
     ] {
         let body = ask(&running, json!({"question": question, "context": {"x": 1}})).await.json();
         assert_eq!((&body["rows"], &body["engine"]), (&expected, &json!(engine)), "{question}");
@@ -76,9 +82,8 @@ async fn the_examples_of_published_clients_are_answered() {
 #[tokio::test]
 async fn a_question_that_is_not_understood_says_what_is_near() {
     let running = shop().await;
-    let (detail, hint) = ask(&running, json!({"question": "revenue by weather"}))
-        .await
-        .error(400, "not_understood");
+    let (detail, hint) =
+        ask(&running, json!({"question": "revenue by weather"})).await.error(400, "not_understood");
     assert_eq!(detail, "the contracts say nothing about `weather`");
     assert_eq!(hint, "ask about `revenue`");
     let (_, hint) =

@@ -65,8 +65,12 @@ fn family_column(name: &str) -> ColumnRef {
 }
 
 pub(crate) fn dimensions() -> Vec<Dimension> {
-    let dimension =
-        |name: &str, ty, max_cardinality| Dimension { name: name.into(), ty, max_cardinality, synonyms: Vec::new() };
+    let dimension = |name: &str, ty, max_cardinality| Dimension {
+        name: name.into(),
+        ty,
+        max_cardinality,
+        synonyms: Vec::new(),
+    };
     vec![
         dimension("city", Type::String, None),
         dimension("vip", Type::Bool, None),

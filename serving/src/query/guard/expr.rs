@@ -51,7 +51,11 @@ impl Writer<'_> {
             }
             Expr::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain)?,
             Expr::Value(literal) => value(&literal.value)?,
-            Expr::TypedString(TypedString { data_type: ty, value: text, uses_odbc_syntax: false }) => {
+            Expr::TypedString(TypedString {
+                data_type: ty,
+                value: text,
+                uses_odbc_syntax: false,
+            }) => {
                 format!("cast({} as {})", value(&text.value)?, data_type(ty)?)
             }
             Expr::Interval(interval) => self.interval(interval)?,
@@ -130,9 +134,12 @@ impl Writer<'_> {
                     None => format!("substring({text}, {from})"),
                 }
             }
-            Expr::Trim { expr, trim_where, trim_what, trim_characters } => {
-                self.trim(expr, trim_where.as_ref(), trim_what.as_deref(), trim_characters.as_deref())?
-            }
+            Expr::Trim { expr, trim_where, trim_what, trim_characters } => self.trim(
+                expr,
+                trim_where.as_ref(),
+                trim_what.as_deref(),
+                trim_characters.as_deref(),
+            )?,
             Expr::Case { case_token: _, end_token: _, operand, conditions, else_result } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref())?
             }
@@ -143,8 +150,9 @@ impl Writer<'_> {
             Expr::Function(function) => self.function(function)?,
             _ => {
                 let text: String = expr.to_string().chars().take(60).collect();
-                return Err(Refusal::refused(format!("`{text}` is not let through"))
-                    .hint("statements are made of columns, literals, operators and listed functions"));
+                return Err(Refusal::refused(format!("`{text}` is not let through")).hint(
+                    "statements are made of columns, literals, operators and listed functions",
+                ));
             }
         })
     }
@@ -182,9 +190,9 @@ impl Writer<'_> {
             let right = self.expr(right)?;
             text = match binary(op)? {
                 Some(op) => format!("({text} {op} {right})"),
-                None => format!(
-                    "left(cast({text} as varchar) || cast({right} as varchar), {JOINED})"
-                ),
+                None => {
+                    format!("left(cast({text} as varchar) || cast({right} as varchar), {JOINED})")
+                }
             };
         }
         Ok(text)
@@ -232,7 +240,9 @@ impl Writer<'_> {
                     text = format!("({text}[{}])", self.expr(index)?);
                 }
                 AccessExpr::Dot(_) | AccessExpr::Subscript(Subscript::Slice { .. }) => {
-                    return Err(Refusal::refused("only members and single elements are let through"));
+                    return Err(Refusal::refused(
+                        "only members and single elements are let through",
+                    ));
                 }
             }
         }

@@ -21,8 +21,10 @@ pub(super) fn bare(ident: &Ident) -> Result<&str, Refusal> {
     match quote_style {
         None | Some('"') => {}
         Some(sign) => {
-            return Err(Refusal::refused(format!("`{value}` stands in {sign} where a name should"))
-                .hint("write names plainly or in double quotes; files cannot be read"));
+            return Err(Refusal::refused(format!(
+                "`{value}` stands in {sign} where a name should"
+            ))
+            .hint("write names plainly or in double quotes; files cannot be read"));
         }
     }
     if value.is_empty() || value.len() > NAME_BYTES || value.chars().any(char::is_control) {
@@ -106,11 +108,13 @@ fn decimal(size: &ExactNumberInfo) -> Result<String, Refusal> {
         ExactNumberInfo::Precision(precision) => (*precision, 0),
         ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
     };
-    let fits = (1..=38).contains(&precision)
-        && u64::try_from(scale).is_ok_and(|scale| scale <= precision);
+    let fits =
+        (1..=38).contains(&precision) && u64::try_from(scale).is_ok_and(|scale| scale <= precision);
     match fits {
         true => Ok(format!("decimal({precision},{scale})")),
-        false => Err(Refusal::refused("a decimal has 1 to 38 digits, no more of them after the point")),
+        false => {
+            Err(Refusal::refused("a decimal has 1 to 38 digits, no more of them after the point"))
+        }
     }
 }
 
@@ -132,8 +136,9 @@ pub(super) fn part(field: &DateTimeField) -> Result<&'static str, Refusal> {
         DateTimeField::Doy | DateTimeField::DayOfYear => "doy",
         DateTimeField::Epoch => "epoch",
         other => {
-            return Err(Refusal::refused(format!("`{other}` is no part of a time"))
-                .hint("parts are year, quarter, month, week, day, hour, minute, second and epoch"));
+            return Err(Refusal::refused(format!("`{other}` is no part of a time")).hint(
+                "parts are year, quarter, month, week, day, hour, minute, second and epoch",
+            ));
         }
     })
 }

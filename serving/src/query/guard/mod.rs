@@ -25,7 +25,6 @@ mod relations;
 mod select;
 mod tables;
 
-
 use std::sync::Arc;
 
 use sqlparser::ast::Statement;

@@ -149,8 +149,10 @@ impl<'a> Writer<'a> {
             let TableAlias { explicit: _, name: ident, columns } = alias;
             let called = bare(ident)?.to_lowercase();
             if self.relations.is_name(&called) {
-                return Err(Refusal::refused(format!("a CTE is called `{called}` like a relation"))
-                    .hint("give it another name"));
+                return Err(Refusal::refused(format!(
+                    "a CTE is called `{called}` like a relation"
+                ))
+                .hint("give it another name"));
             }
             if self.ctes.iter().any(|cte| cte.name == called) {
                 return Err(Refusal::refused(format!("two CTEs are called `{called}`")));
@@ -190,8 +192,9 @@ impl<'a> Writer<'a> {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
                 Err(Refusal::refused("only `select` statements are let through"))
             }
-            SetExpr::Table(_) => Err(Refusal::refused("`table` is not let through")
-                .hint("write `select * from …`")),
+            SetExpr::Table(_) => {
+                Err(Refusal::refused("`table` is not let through").hint("write `select * from …`"))
+            }
         })
     }
 
@@ -358,8 +361,9 @@ impl<'a> Writer<'a> {
         let OrderBy { kind, interpolate } = order_by;
         nothing(interpolate, "`interpolate`")?;
         match kind {
-            OrderByKind::All(_) => Err(Refusal::refused("`order by all` is not let through")
-                .hint("name the columns")),
+            OrderByKind::All(_) => {
+                Err(Refusal::refused("`order by all` is not let through").hint("name the columns"))
+            }
             OrderByKind::Expressions(keys) => Ok(format!(" order by {}", self.order_keys(keys)?)),
         }
     }
@@ -384,10 +388,7 @@ impl<'a> Writer<'a> {
     }
 
     /// `(a, b)` after the name of a table, or nothing.
-    pub(super) fn alias_columns(
-        &self,
-        columns: &[TableAliasColumnDef],
-    ) -> Result<String, Refusal> {
+    pub(super) fn alias_columns(&self, columns: &[TableAliasColumnDef]) -> Result<String, Refusal> {
         let mut names = Vec::with_capacity(columns.len());
         for TableAliasColumnDef { name: column, data_type } in columns {
             nothing(data_type, "a type in a list of names")?;

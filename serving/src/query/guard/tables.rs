@@ -27,10 +27,8 @@ impl Writer<'_> {
         match constraint {
             JoinConstraint::On(expr) => Ok(format!(" on {}", self.expr(expr)?)),
             JoinConstraint::Using(columns) => {
-                let columns: Vec<String> = columns
-                    .iter()
-                    .map(|column| name(single(column)?))
-                    .collect::<Result<_, _>>()?;
+                let columns: Vec<String> =
+                    columns.iter().map(|column| name(single(column)?)).collect::<Result<_, _>>()?;
                 Ok(format!(" using ({})", columns.join(", ")))
             }
             JoinConstraint::Natural => Err(Refusal::refused("`natural join` is not let through")

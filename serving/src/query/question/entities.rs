@@ -49,7 +49,8 @@ fn by_form_of_key(asked: &Asked<'_>, words: &[Word]) -> Option<EntityMeaning> {
 /// `id`, `number`, `details` and such, around a key.
 fn mark_key_words(words: &mut [Word], entity: &Entity) {
     let key = phrase(&entity.key);
-    let around = ["id", "key", "count", "detail", "details", "info", "information", "status", "state"];
+    let around =
+        ["id", "key", "count", "detail", "details", "info", "information", "status", "state"];
     for word in words.iter_mut() {
         word.used |= around.contains(&word.norm.as_str())
             || around.contains(&word.low.as_str())
@@ -65,9 +66,8 @@ fn about(asked: &Asked<'_>, words: &[Word], entity: &Entity) -> Option<EntityMea
     let mut left = words.to_vec();
     mark(&mut left, places.iter().copied());
     let end = places.last().map_or(0, |last| last + 1);
-    let meaning = |shape, conditions| {
-        Some(EntityMeaning { entity: entity.name.clone(), shape, conditions })
-    };
+    let meaning =
+        |shape, conditions| Some(EntityMeaning { entity: entity.name.clone(), shape, conditions });
 
     // `user USR-10001`
     if let Some(key) = key_at(asked, words, end, entity) {
@@ -86,11 +86,12 @@ fn about(asked: &Asked<'_>, words: &[Word], entity: &Entity) -> Option<EntityMea
     filters(asked, &mut left, entity, &mut conditions);
 
     if let Some(function) = function.filter(|_| order.down.is_none()) {
-        let field = entity.fields.iter().filter(|field| is_number(&field.ty)).find_map(|field| {
-            let places = placed(&left, &vocabulary::of_field(field))?;
-            mark(&mut left, places);
-            Some(field.name.clone())
-        })?;
+        let field =
+            entity.fields.iter().filter(|field| is_number(&field.ty)).find_map(|field| {
+                let places = placed(&left, &vocabulary::of_field(field))?;
+                mark(&mut left, places);
+                Some(field.name.clone())
+            })?;
         return is_whole(&left).then(|| meaning(Shape::Measure { function, field }, conditions))?;
     }
     if !is_whole(&left) {
@@ -118,7 +119,9 @@ fn about(asked: &Asked<'_>, words: &[Word], entity: &Entity) -> Option<EntityMea
 fn key_at(asked: &Asked<'_>, words: &[Word], end: usize, entity: &Entity) -> Option<usize> {
     let skipped = words[end..]
         .iter()
-        .take_while(|word| ["id", "number", "key", "called", "with", "no", "#"].contains(&word.low.as_str()))
+        .take_while(|word| {
+            ["id", "number", "key", "called", "with", "no", "#"].contains(&word.low.as_str())
+        })
         .count();
     let at = end + skipped;
     let word = words.get(at)?;
@@ -239,7 +242,8 @@ fn comparatives(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Condit
             phrases.iter().any(|known| stems.iter().any(|stem| same(known, &phrase(stem))))
         };
         let found = entity.fields.iter().filter(|field| is_number(&field.ty)).find_map(|field| {
-            let (high, low) = (is(vocabulary::of_field(field)), is(vocabulary::against_field(field)));
+            let (high, low) =
+                (is(vocabulary::of_field(field)), is(vocabulary::against_field(field)));
             (high || low).then(|| (field.name.clone(), high != turns))
         });
         let Some((field, is_more)) = found else { continue };
@@ -267,9 +271,10 @@ fn comparisons(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Conditi
         };
         let Some(value) = words.get(at + length).filter(|word| !word.used) else { continue };
         let amount = value.raw.parse::<f64>().ok().filter(|amount| amount.is_finite());
-        let Some(value) = amount.map(|_| value.raw.clone()).or_else(|| {
-            number(&value.low).map(|number| number.to_string())
-        }) else {
+        let Some(value) = amount
+            .map(|_| value.raw.clone())
+            .or_else(|| number(&value.low).map(|number| number.to_string()))
+        else {
             continue;
         };
         // The field may stand before or behind; the nearest counts.
@@ -325,9 +330,9 @@ fn filters(
             Type::String => {
                 let relation = Relation::Entity(entity.index);
                 let known = vocabulary::values_of(asked.domain, relation, &field.name);
-                let value = known.iter().find_map(|value| {
-                    Some((value, vocabulary::place_of(words, &phrase(value))?))
-                });
+                let value = known
+                    .iter()
+                    .find_map(|value| Some((value, vocabulary::place_of(words, &phrase(value))?)));
                 if let Some((value, places)) = value {
                     mark(words, places);
                     if let Some(places) = placed(words, &vocabulary::of_field(field)) {
@@ -363,7 +368,10 @@ fn behind(
                 continue;
             }
             let mut at = start + phrase.len();
-            while words.get(at).is_some_and(|word| ["is", "of", "the", "called"].contains(&word.low.as_str())) {
+            while words
+                .get(at)
+                .is_some_and(|word| ["is", "of", "the", "called"].contains(&word.low.as_str()))
+            {
                 at += 1;
             }
             let Some(word) = words.get(at).filter(|word| !word.used) else { continue };
@@ -373,9 +381,8 @@ fn behind(
                 Some(true) => Some((word.raw.clone(), 1)),
                 Some(false) => None,
                 // Behind a noun any word is a value, behind a preposition only a name.
-                None => proper_name(words, at).or_else(|| {
-                    (is_noun && !is_idle(&word.low)).then(|| (word.raw.clone(), 1))
-                }),
+                None => proper_name(words, at)
+                    .or_else(|| (is_noun && !is_idle(&word.low)).then(|| (word.raw.clone(), 1))),
             };
             if let Some((value, length)) = value {
                 return Some((start..at + length, value));

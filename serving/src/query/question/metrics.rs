@@ -105,7 +105,8 @@ fn finish(
     for word in &mut words {
         let low = word.low.as_str();
         word.used |= (order.down.is_some() && ["by", "with"].contains(&low))
-            || (is_compared && ["compare", "compared", "comparison", "versus", "vs", "plus"].contains(&low));
+            || (is_compared
+                && ["compare", "compared", "comparison", "versus", "vs", "plus"].contains(&low));
     }
     if !is_whole(&words) || order.by_time {
         return None;
@@ -203,7 +204,9 @@ fn groups(words: &mut [Word], metrics: &[&Metric]) -> Vec<String> {
         let mut next = at + 1;
         let mut last = None;
         loop {
-            while words.get(next).is_some_and(|word| ["and", "the", "each", "by", "per"].contains(&word.low.as_str())) {
+            while words.get(next).is_some_and(|word| {
+                ["and", "the", "each", "by", "per"].contains(&word.low.as_str())
+            }) {
                 next += 1;
             }
             let Some((name, length)) = longest(words, next, metrics) else { break };
@@ -298,7 +301,9 @@ fn values(
         }
         let known = columns.iter().flat_map(|(r, c)| vocabulary::values_of(asked.domain, *r, c));
         for value in known {
-            if let Some(places) = vocabulary::place_of(words, &vocabulary::Phrase::from(super::words::phrase(&value))) {
+            if let Some(places) =
+                vocabulary::place_of(words, &vocabulary::Phrase::from(super::words::phrase(&value)))
+            {
                 mark(words, places);
                 // The dimension's own name may stand beside it.
                 if let Some(places) = named(words, dimension) {
@@ -344,7 +349,8 @@ fn columns_of(asked: &Asked<'_>, metric: &Metric, dimension: &str) -> Vec<(Relat
 
 /// Has the text the form that the contracts ask of the column?
 fn matches(asked: &Asked<'_>, columns: &[(Relation, String)], text: &str) -> bool {
-    let fits = columns.iter().filter_map(|(r, c)| vocabulary::fits_pattern(asked.domain, *r, c, text));
+    let fits =
+        columns.iter().filter_map(|(r, c)| vocabulary::fits_pattern(asked.domain, *r, c, text));
     fits.reduce(|one, other| one || other).unwrap_or(false)
 }
 

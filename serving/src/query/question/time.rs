@@ -91,7 +91,12 @@ fn grain(words: &[Word], times: &mut Times) -> Option<usize> {
 
 /// `last 15 minutes`, `past hour`, `previous 7 days`.
 fn last(words: &[Word], times: &mut Times) -> Option<usize> {
-    let lead = words.iter().take_while(|word| ["in", "over", "during", "for", "within", "the", "of"].contains(&word.low.as_str())).count();
+    let lead = words
+        .iter()
+        .take_while(|word| {
+            ["in", "over", "during", "for", "within", "the", "of"].contains(&word.low.as_str())
+        })
+        .count();
     let word = words.get(lead)?;
     if !["last", "past", "previous", "trailing", "recent"].contains(&word.low.as_str()) {
         return None;
@@ -109,7 +114,10 @@ fn length(words: &[Word]) -> Option<(i64, usize)> {
     }
     let half = first == "half";
     let (count, skipped) = match half {
-        true => (1, 1 + usize::from(words.get(1).is_some_and(|w| ["a", "an"].contains(&w.low.as_str())))),
+        true => (
+            1,
+            1 + usize::from(words.get(1).is_some_and(|w| ["a", "an"].contains(&w.low.as_str()))),
+        ),
         false => match number(first) {
             Some(count) => (i64::try_from(count).ok()?, 1),
             None => {

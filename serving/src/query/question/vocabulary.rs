@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use contracts::model::{
-    Dimension, Domain, Entity, EntityField, EntityFieldKind, EnrichValue, Family, Metric, Relation,
+    Dimension, Domain, EnrichValue, Entity, EntityField, EntityFieldKind, Family, Metric, Relation,
 };
 use contracts::types::Type;
 

@@ -76,7 +76,10 @@ fn a_series_adds_up_to_its_span() {
     let starts: Vec<&str> = series.rows.iter().map(|r| r.get("window_start").unwrap()).collect();
     let ends: Vec<&str> = series.rows.iter().map(|r| r.get("window_end").unwrap()).collect();
     assert_eq!(starts[1..], ends[..ends.len() - 1]);
-    assert_eq!((starts[0], ends[ends.len() - 1]), ("\"2026-01-01T11:03:00Z\"", "\"2026-01-01T11:52:00Z\""));
+    assert_eq!(
+        (starts[0], ends[ends.len() - 1]),
+        ("\"2026-01-01T11:03:00Z\"", "\"2026-01-01T11:52:00Z\"")
+    );
     for metric in &asked.metrics {
         let whole = MetricsQuery { grain: None, ..asked.clone() };
         let whole = metrics::read(&cache, &whole).unwrap();
@@ -145,6 +148,10 @@ fn a_span_without_end_is_live_and_one_of_the_past_is_not() {
     assert_eq!(ask((at("11:00:00"), i64::MAX - 1), None), Some(Value::Int(32)));
     assert_eq!(ask((at("11:00:00"), at("11:10:00")), None), Some(Value::Int(8)));
     assert_eq!(ask((at("11:00:00"), at("11:10:00")), Some(at("11:05:00"))), Some(Value::Int(4)));
-    let wrong = MetricQuestion { metric: "order_count".into(), span: Some((5, 5)), ..MetricQuestion::default() };
+    let wrong = MetricQuestion {
+        metric: "order_count".into(),
+        span: Some((5, 5)),
+        ..MetricQuestion::default()
+    };
     assert!(matches!(world.engine.read(&wrong), Err(ReadError::Invalid { parameter: "from", .. })));
 }

@@ -30,9 +30,30 @@ fn words() -> &'static Words {
             statements.push(tokens.iter().map(ToString::to_string).collect::<Vec<_>>());
         }
         let mut all: Vec<String> = statements.iter().flatten().cloned().collect();
-        all.extend(["_tenant", "\"_tenant\"", "en_order_v1", "ev_order", "dead_letters", "meta",
-            "'", "\"", "--", "/*", "*/", "$1", "?", "#1", ";", "\\", "e'\\''", "::", "rowid"]
-            .map(str::to_owned));
+        all.extend(
+            [
+                "_tenant",
+                "\"_tenant\"",
+                "en_order_v1",
+                "ev_order",
+                "dead_letters",
+                "meta",
+                "'",
+                "\"",
+                "--",
+                "/*",
+                "*/",
+                "$1",
+                "?",
+                "#1",
+                ";",
+                "\\",
+                "e'\\''",
+                "::",
+                "rowid",
+            ]
+            .map(str::to_owned),
+        );
         Words { statements, all }
     })
 }

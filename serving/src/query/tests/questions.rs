@@ -9,9 +9,6 @@ use super::world::domain;
 use crate::query::question::{Meaning, understand};
 use crate::value::parse_time;
 
-
-
-
 /// The lines of a file: each is a YAML entry in JSON's own form.
 fn cases(text: &str) -> Vec<(String, Value)> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("- "));

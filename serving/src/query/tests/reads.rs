@@ -20,9 +20,15 @@ fn numbers_and_times_are_shown_with_all_their_digits() {
     );
     // Of one name only one can be a member of an object.
     assert_eq!(world.rows("select 1 as a, 2 as a"), [r#"{"a":1,"a_2":2}"#]);
-    let page = world.ask("select order_id, total_amount, created_at, 1 = 1 as b from \"order\" limit 0");
+    let page =
+        world.ask("select order_id, total_amount, created_at, 1 = 1 as b from \"order\" limit 0");
     let columns = page.unwrap().columns.into_iter().map(|c| (c.name, c.ty)).collect::<Vec<_>>();
-    let expected = [("order_id", "string"), ("total_amount", "decimal(12,2)"), ("created_at", "timestamp"), ("b", "bool")];
+    let expected = [
+        ("order_id", "string"),
+        ("total_amount", "decimal(12,2)"),
+        ("created_at", "timestamp"),
+        ("b", "bool"),
+    ];
     assert_eq!(columns, expected.map(|(name, ty)| (name.to_owned(), ty.to_owned())));
 }
 
@@ -47,10 +53,7 @@ fn an_entity_has_the_fields_of_its_route() {
 #[test]
 fn personal_fields_of_events_are_hidden() {
     let world = World::new();
-    assert_eq!(
-        world.rows("select distinct user_id from click_events"),
-        [r#"{"user_id":"***"}"#]
-    );
+    assert_eq!(world.rows("select distinct user_id from click_events"), [r#"{"user_id":"***"}"#]);
     let found = world.rows("select count(*) as n from click_events where user_id = 'USR-1'");
     assert_eq!(found, [r#"{"n":0}"#]);
 }
@@ -85,7 +88,8 @@ fn nothing_of_the_callers_is_evaluated_on_rows_of_others() {
         "cast('1' || replace_me as bigint) is not null",
         "case when replace_me like 'OTHER%' then cast(replace_me as bigint) else 1 end = 1",
     ] {
-        let condition = condition.replace("replace_me", "case when city like 'OTHER%' then city else '1' end");
+        let condition =
+            condition.replace("replace_me", "case when city like 'OTHER%' then city else '1' end");
         let sql = format!("select count(*) as n from \"order\" where {condition}");
         assert_eq!(world.rows(&sql), [r#"{"n":40}"#], "{sql}");
     }
@@ -101,8 +105,9 @@ fn nothing_of_the_callers_is_evaluated_on_rows_of_others() {
 fn pages_follow_each_other() {
     let world = World::new();
     let caller = World::caller();
-    let guarded =
-        world.check(&caller, "select order_id from \"order\" order by order_id limit 35 offset 2").unwrap();
+    let guarded = world
+        .check(&caller, "select order_id from \"order\" order by order_id limit 35 offset 2")
+        .unwrap();
     let mut seen = Vec::new();
     let mut offset = 0;
     loop {
@@ -117,13 +122,17 @@ fn pages_follow_each_other() {
     let expected: Vec<String> = (1002..1037).map(|n| format!("\"ORD-20260101-{n}\"")).collect();
     assert_eq!(seen, expected);
     assert_eq!(world.queries.page(&guarded, 10, 100).unwrap().total, Some(35));
-    assert_eq!(cursor::read("acme", &guarded.sql(), &cursor::write("acme", &guarded.sql(), 10)), Some(10));
+    assert_eq!(
+        cursor::read("acme", &guarded.sql(), &cursor::write("acme", &guarded.sql(), 10)),
+        Some(10)
+    );
 }
 
 #[test]
 fn a_page_ends_where_it_has_enough_bytes() {
     let world = World::with(QueryLimits { page_bytes: 1000, ..QueryLimits::default() });
-    let guarded = world.check(&World::caller(), "select * from product order by product_id").unwrap();
+    let guarded =
+        world.check(&World::caller(), "select * from product order by product_id").unwrap();
     let page = world.queries.page(&guarded, 100, 0).unwrap();
     assert!(page.has_more && (2..12).contains(&page.rows.len()), "{}", page.rows.len());
     assert_eq!(page.total, Some(12));
@@ -144,7 +153,8 @@ fn beyond_ten_thousand_rows_they_are_not_counted() {
 
 #[test]
 fn a_statement_is_stopped_at_its_limit_and_others_wait_for_nothing() {
-    let world = Arc::new(World::with(QueryLimits { time: LIMIT, at_once: 1, ..QueryLimits::default() }));
+    let world =
+        Arc::new(World::with(QueryLimits { time: LIMIT, at_once: 1, ..QueryLimits::default() }));
     let slow = "select count(*) from click_events a, click_events b, click_events c, click_events d, \
                 click_events e, click_events f, click_events g where a.position + b.position + c.position + \
                 d.position + e.position + f.position + g.position = -1";

@@ -123,7 +123,9 @@ impl World {
                     "duckdb_sequences()",
                     "duckdb_settings()",
                 ] {
-                    found.extend(list(&format!("select t::varchar from (select * from {catalog}) t order by 1"))?);
+                    found.extend(list(&format!(
+                        "select t::varchar from (select * from {catalog}) t order by 1"
+                    ))?);
                 }
                 Ok(found)
             })
