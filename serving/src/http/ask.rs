@@ -9,10 +9,12 @@ use super::body::{MetricProof, QueryBody, RowsBody};
 use super::error::{ApiError, Code};
 use super::fields::Fields;
 use super::graph;
+use super::query::listed;
 use super::state::{AppState, Caller};
 use super::time::{Time, seconds_between};
 use crate::query::guard::{self, Guarded, Relations, Source};
 use crate::query::metrics::{self, MetricsAnswer, MetricsQuery};
+use crate::query::question::{self, Meaning, NotUnderstood};
 use crate::query::{SqlPlan, cursor};
 use crate::question::{EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion};
 
@@ -59,16 +61,22 @@ fn may_read(state: &AppState, caller: &Caller, metric: &str) -> Result<(), ApiEr
     }
 }
 
-/// A query: SQL or metrics.
+/// Shortest and longest question, in characters.
+const QUESTION: std::ops::RangeInclusive<usize> = 3..=1_000;
+
+/// A query: a plain question, SQL or metrics.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     what: What,
     limit: u64,
     cursor: Option<String>,
+    /// Rows that only the lake has, too?
+    lake: bool,
 }
 
 #[derive(Debug, Clone)]
 enum What {
+    Question(String),
     Sql(String),
     Metrics(MetricsQuery),
 }
@@ -76,7 +84,8 @@ enum What {
 /// What a query means to the store.
 enum Understood {
     Sql(Guarded),
-    Metrics(MetricsQuery),
+    /// With the most rows that are wanted of it in all.
+    Metrics(MetricsQuery, Option<u64>),
 }
 
 impl Query {
@@ -85,6 +94,17 @@ impl Query {
         let ways = ["question", "sql", "metrics"];
         let given: Vec<&str> = ways.into_iter().filter(|way| fields.has(way)).collect();
         let what = match given.as_slice() {
+            ["question"] => {
+                let text = fields.required("question")?.trim().to_owned();
+                if !QUESTION.contains(&text.chars().count()) {
+                    return Err(ApiError::invalid(format!(
+                        "`question` must have {} to {} characters",
+                        QUESTION.start(),
+                        QUESTION.end()
+                    )));
+                }
+                What::Question(text)
+            }
             ["sql"] => What::Sql(fields.required("sql")?),
             ["metrics"] => What::Metrics(MetricsQuery {
                 tenant: caller.tenant.to_string(),
@@ -100,8 +120,8 @@ impl Query {
                 order_by: fields.order("order_by")?,
             }),
             [] => {
-                return Err(ApiError::invalid("`sql` or `metrics` is missing")
-                    .hint(r#"send {"metrics": ["…"]} or {"sql": "select …"}"#));
+                return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing")
+                    .hint(r#"send {"question": "…"}, {"metrics": ["…"]} or {"sql": "select …"}"#));
             }
             _ => {
                 return Err(ApiError::invalid(
@@ -110,13 +130,14 @@ impl Query {
             }
         };
         let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
-        Ok(Self { what, limit, cursor: fields.text("cursor")? })
+        let cursor = fields.text("cursor")?;
+        Ok(Self { what, limit, cursor, lake: fields.flag("lake")? })
     }
 
     /// The query as people would read it.
     pub(super) fn shown(&self) -> String {
         match &self.what {
-            What::Sql(sql) => sql.clone(),
+            What::Question(text) | What::Sql(text) => text.clone(),
             What::Metrics(query) => query.metrics.join(", "),
         }
     }
@@ -124,6 +145,8 @@ impl Query {
     /// What a cursor is bound to: the query, whatever page of it.
     fn text(&self) -> String {
         match &self.what {
+            What::Question(text) => format!("question {text}"),
+            What::Sql(sql) if self.lake => format!("lake {sql}"),
             What::Sql(sql) => format!("sql {sql}"),
             What::Metrics(query) => format!("metrics {query:?}"),
         }
@@ -137,20 +160,67 @@ impl Query {
         })
     }
 
-    fn understood(&self, state: &AppState, caller: &Caller) -> Result<Understood, ApiError> {
+    /// What it means; of a plain question also how it was read.
+    fn understood(
+        &self,
+        state: &AppState,
+        caller: &Caller,
+    ) -> Result<(Understood, Option<Meaning>), ApiError> {
         match &self.what {
-            What::Sql(sql) => {
-                let engine = state.cache.engine();
-                let relations = Relations::new(engine, caller, engine.now());
-                Ok(Understood::Sql(guard::check(sql, &relations)?))
-            }
-            What::Metrics(query) => {
-                for metric in &query.metrics {
-                    may_read(state, caller, metric)?;
-                }
-                Ok(Understood::Metrics(query.clone()))
+            What::Sql(sql) => Ok((guarded(state, caller, sql)?, None)),
+            What::Metrics(query) => Ok((of_metrics(state, caller, query.clone(), None)?, None)),
+            What::Question(text) => {
+                let now = state.cache.engine().now();
+                let meaning = question::understand(&state.domain, text, now)
+                    .map_err(|why| not_understood(state, caller, &why))?;
+                let understood = match &meaning {
+                    Meaning::Metrics(meaning) => {
+                        let query = meaning.query(&caller.tenant);
+                        of_metrics(state, caller, query, meaning.limit)?
+                    }
+                    Meaning::Entity(meaning) => {
+                        caller.entity(&meaning.entity)?;
+                        let sql = meaning.sql(&state.domain);
+                        let sql = sql.ok_or_else(|| ApiError::internal("an entity is gone"))?;
+                        guarded(state, caller, &sql)?
+                    }
+                };
+                Ok((understood, Some(meaning)))
             }
         }
+    }
+}
+
+fn guarded(state: &AppState, caller: &Caller, sql: &str) -> Result<Understood, ApiError> {
+    let engine = state.cache.engine();
+    let relations = Relations::new(engine, caller, engine.now());
+    Ok(Understood::Sql(guard::check(sql, &relations)?))
+}
+
+fn of_metrics(
+    state: &AppState,
+    caller: &Caller,
+    query: MetricsQuery,
+    most: Option<u64>,
+) -> Result<Understood, ApiError> {
+    for metric in &query.metrics {
+        may_read(state, caller, metric)?;
+    }
+    Ok(Understood::Metrics(query, most))
+}
+
+/// Says what was not understood, and which metrics and entities that the caller may read are near.
+fn not_understood(state: &AppState, caller: &Caller, why: &NotUnderstood) -> ApiError {
+    let domain = &state.domain;
+    let near = why.near.iter().filter(|name| {
+        domain.metric(name).is_some_and(|metric| caller.sees_metric(domain, metric))
+            || (domain.entity(name).is_some() && caller.sees_entity(name))
+    });
+    let near: Vec<&String> = near.take(12).collect();
+    let error = ApiError::new(Code::NotUnderstood, why.message.clone());
+    match near.is_empty() {
+        true => error,
+        false => error.hint(format!("ask about {}", listed(&near))),
     }
 }
 
@@ -162,10 +232,15 @@ pub(super) fn query(
 ) -> Result<QueryBody, ApiError> {
     let begun = Instant::now();
     let offset = query.offset(caller)?;
-    let mut body = match query.understood(state, caller)? {
-        Understood::Sql(guarded) => sql(state, &guarded, query.limit, offset)?,
-        Understood::Metrics(asked) => metrics(state, &asked, query.limit, offset)?,
+    let (understood, meaning) = query.understood(state, caller)?;
+    let mut body = match understood {
+        Understood::Sql(guarded) => sql(state, &guarded, query.lake, query.limit, offset)?,
+        Understood::Metrics(asked, most) => metrics(state, &asked, most, query.limit, offset)?,
     };
+    if let Some(meaning) = meaning {
+        body.engine = "rule_based";
+        body.interpretation = Some(meaning.to_json());
+    }
     let next = offset.saturating_add(body.rows.len() as u64);
     let next = body.has_more.then(|| cursor::write(&caller.tenant, &query.text(), next));
     body.turn(query.limit, next, begun.elapsed());
@@ -175,10 +250,14 @@ pub(super) fn query(
 fn sql(
     state: &AppState,
     guarded: &Guarded,
+    lake: bool,
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
-    let page = state.queries.page(guarded, limit, offset)?;
+    let page = match lake {
+        true => state.queries.page_with_lake(guarded, limit, offset)?,
+        false => state.queries.page(guarded, limit, offset)?,
+    };
     let engine = state.cache.engine();
     let through = engine.data_through()?;
     let freshness = through.map(|through| seconds_between(through, engine.now()).max(0.0));
@@ -187,7 +266,7 @@ fn sql(
     body.total_count = page.total;
     body.has_more = page.has_more;
     body.tables_accessed = guarded.relations.iter().map(|r| r.name.clone()).collect();
-    body.warning = given_up(state, guarded);
+    body.warning = given_up(state, guarded).filter(|_| !lake);
     Ok(body)
 }
 
@@ -205,7 +284,7 @@ fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
     let (relation, lost) = lost?;
     Some(format!(
         "the journal has given up the oldest rows of `{}`, up to {} of event time: they are in the \
-         lake and not in this answer",
+         lake and not in this answer; `\"lake\": true` reads them too",
         relation.name,
         Time(lost.latest)
     ))
@@ -214,11 +293,13 @@ fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
 fn metrics(
     state: &AppState,
     asked: &MetricsQuery,
+    most: Option<u64>,
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
-    let MetricsAnswer { columns, rows, metrics, is_truncated } =
+    let MetricsAnswer { columns, mut rows, metrics, is_truncated } =
         metrics::read(&state.cache, asked)?;
+    rows.truncate(most.map_or(usize::MAX, saturate));
     let planned = metrics::plan(&state.cache, asked)?;
     let now = state.cache.engine().now();
     let through = metrics.iter().map(|answer| answer.proof.data_through).min().flatten();
@@ -280,6 +361,8 @@ pub(super) struct Explained {
     pub(super) estimated_rows: Option<u64>,
     /// What should be thought of first.
     pub(super) warning: Option<String>,
+    /// How a plain question was read.
+    pub(super) interpretation: Option<serde_json::Value>,
 }
 
 /// A relation with more rows than this is worth a warning when all of it is read.
@@ -291,7 +374,17 @@ pub(super) fn explain(
     caller: &Caller,
     query: &Query,
 ) -> Result<Explained, ApiError> {
-    match query.understood(state, caller)? {
+    let (understood, meaning) = query.understood(state, caller)?;
+    let mut explained = explain_understood(state, understood)?;
+    if let Some(meaning) = meaning {
+        explained.engine = "rule_based";
+        explained.interpretation = Some(meaning.to_json());
+    }
+    Ok(explained)
+}
+
+fn explain_understood(state: &AppState, understood: Understood) -> Result<Explained, ApiError> {
+    match understood {
         Understood::Sql(guarded) => {
             let SqlPlan { text, estimated_rows, scanned_rows } = state.queries.explain(&guarded)?;
             let relations = &guarded.relations;
@@ -315,9 +408,10 @@ pub(super) fn explain(
                 plan: text,
                 estimated_rows,
                 warning: given_up(state, &guarded).or(first),
+                interpretation: None,
             })
         }
-        Understood::Metrics(asked) => {
+        Understood::Metrics(asked, _) => {
             let planned = metrics::plan(&state.cache, &asked)?;
             let (mut plans, mut rows) = (Vec::new(), None);
             for question in planned.first_questions() {
@@ -330,22 +424,11 @@ pub(super) fn explain(
                 }
             }
             let windows = planned.windows() as u64;
-            let names = planned.metrics().flat_map(|metric| &metric.inputs);
-            let mut entities: Vec<String> = names
-                .filter_map(|input| match input.relation {
-                    contracts::model::Relation::Entity(entity) => {
-                        Some(state.domain.entities[entity].name.clone())
-                    }
-                    _ => None,
-                })
-                .collect();
-            entities.sort_unstable();
-            entities.dedup();
             Ok(Explained {
                 engine: "metric",
                 sql: statements(state, &planned)?,
                 tables: tables(&state.domain, &planned),
-                entities,
+                entities: graph::entities(&state.domain, planned.metrics()),
                 metrics: planned.metrics().map(|metric| metric.name.clone()).collect(),
                 plan: plans.join("\n"),
                 // One row per window at least, whatever the metric reads for it.
@@ -355,6 +438,7 @@ pub(super) fn explain(
                         "{windows} windows are read one by one; the statement is that of the first"
                     )
                 }),
+                interpretation: None,
             })
         }
     }

@@ -38,7 +38,7 @@ use contracts::model::{Domain, Measure, Metric, Relation};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, params_from_iter};
 
-pub(crate) use beyond::{Beyond, Plan};
+pub(crate) use beyond::{Beyond, Plan, Timed};
 pub use check::parse_at;
 pub(crate) use check::{Resolved, check_time};
 pub(crate) use groups::empty_value;

@@ -14,6 +14,7 @@ mod health;
 mod lake;
 mod queries;
 mod serve;
+mod shop_questions;
 mod stream;
 mod support;
 

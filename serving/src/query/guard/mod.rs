@@ -25,6 +25,8 @@ mod relations;
 mod select;
 mod tables;
 
+use std::sync::Arc;
+
 use sqlparser::ast::Statement;
 use sqlparser::dialect::DuckDbDialect;
 use sqlparser::parser::Parser;
@@ -41,6 +43,8 @@ pub struct Guarded {
     body: String,
     /// Those.
     page: Page,
+    /// Whose rows it reads.
+    pub(super) tenant: Arc<str>,
     /// The relations that it reads, in the order of their first appearance.
     pub relations: Vec<Offered>,
 }
@@ -91,7 +95,7 @@ pub fn check(text: &str, relations: &Relations<'_>) -> Result<Guarded, Refusal> 
     };
     let mut writer = select::Writer::new(relations);
     let (body, page) = writer.statement(query)?;
-    Ok(Guarded { body, page, relations: writer.used })
+    Ok(Guarded { body, page, tenant: relations.tenant(), relations: writer.used })
 }
 
 /// What sqlparser says, without its own name in front.
