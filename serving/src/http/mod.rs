@@ -10,6 +10,7 @@
 //! end.
 
 pub mod body;
+mod connections;
 pub mod error;
 mod freshness;
 mod graph;
@@ -30,8 +31,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use axum::Router;
-use axum::serve::ListenerExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -107,19 +107,6 @@ pub fn check_listen_addr(addr: SocketAddr) -> Result<(), NotLoopback> {
     if addr.ip().to_canonical().is_loopback() { Ok(()) } else { Err(NotLoopback { addr }) }
 }
 
-/// Longest time that a client may take nothing of what was sent to it. Streams are ended sooner, but
-/// what is in the system's buffers by then has to go, too, before the connection can.
-#[cfg(target_os = "linux")]
-const UNREAD_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
-
-/// Options of a new connection. Where the system refuses one, the connection works without it.
-fn prepare(connection: &TcpStream) {
-    // An answer is one small write: waiting for more to send would only delay it.
-    let _ = connection.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let _ = socket2::SockRef::from(connection).set_tcp_user_timeout(Some(UNREAD_TIMEOUT));
-}
-
 /// Answers requests on `listener` until `shutdown` resolves; then takes no new ones, lets open ones
 /// end within `drain_timeout`, and returns.
 pub async fn serve(
@@ -131,27 +118,21 @@ pub async fn serve(
     check_listen_addr(addr).map_err(io::Error::other)?;
     let drain = state.options.drain_timeout;
     let streams = state.streams.clone();
-    let (ending, mut ended) = watch::channel(false);
-    let listener = listener.tap_io(|connection| prepare(connection));
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(async move {
+    let (ending, ended) = watch::channel(false);
+    let answering = connections::answer(listener, router(state), ended);
+    let cut = async move {
         shutdown.await;
         // They would not end by themselves.
         streams.close();
-        // Nobody listens any more only when the server has returned already.
+        // Nobody listens any more only when all have ended already.
         let _ = ending.send(true);
-    });
-    let deadline = async move {
-        if ended.wait_for(|ended| *ended).await.is_err() {
-            // The server went away by itself; its own result counts.
-            std::future::pending::<()>().await;
-        }
         tokio::time::sleep(drain).await;
     };
     tokio::select! {
-        result = server.into_future() => result,
-        () = deadline => {
+        () = answering => {}
+        () = cut => {
             tracing::warn!(seconds = drain.as_secs(), "open requests were cut off at shutdown");
-            Ok(())
         }
     }
+    Ok(())
 }
