@@ -78,7 +78,7 @@ pub(super) struct Query {
 enum What {
     Question(String),
     Sql(String),
-    Metrics(MetricsQuery),
+    Metrics(Box<MetricsQuery>),
 }
 
 /// What a query means to the store.
@@ -106,7 +106,7 @@ impl Query {
                 What::Question(text)
             }
             ["sql"] => What::Sql(fields.required("sql")?),
-            ["metrics"] => What::Metrics(MetricsQuery {
+            ["metrics"] => What::Metrics(Box::new(MetricsQuery {
                 tenant: caller.tenant.to_string(),
                 metrics: fields.names("metrics")?,
                 dimensions: fields.names("dimensions")?,
@@ -118,7 +118,7 @@ impl Query {
                 as_of: fields.time("as_of")?,
                 known_at: fields.time("known_at")?,
                 order_by: fields.order("order_by")?,
-            }),
+            })),
             [] => {
                 return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing")
                     .hint(r#"send {"question": "…"}, {"metrics": ["…"]} or {"sql": "select …"}"#));
@@ -168,7 +168,7 @@ impl Query {
     ) -> Result<(Understood, Option<Meaning>), ApiError> {
         match &self.what {
             What::Sql(sql) => Ok((guarded(state, caller, sql)?, None)),
-            What::Metrics(query) => Ok((of_metrics(state, caller, query.clone(), None)?, None)),
+            What::Metrics(query) => Ok((of_metrics(state, caller, (**query).clone(), None)?, None)),
             What::Question(text) => {
                 let now = state.cache.engine().now();
                 let meaning = question::understand(&state.domain, text, now)

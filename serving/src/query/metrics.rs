@@ -10,6 +10,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use contracts::model::Metric;
 use serde_json::value::{RawValue, to_raw_value};
@@ -28,6 +29,9 @@ pub const MAX_WINDOWS: i64 = 500;
 const MAX_QUESTIONS: i64 = 2_000;
 /// Most rows of one answer.
 const MAX_ROWS: usize = 10_000;
+
+/// Longest time that one query may take: what it asks is bounded in number, not in cost.
+const MAX_TIME: Duration = Duration::from_secs(15);
 
 /// Columns of a series beside dimensions and metrics.
 const START: &str = "window_start";
@@ -141,6 +145,7 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
 
 /// Answers a query.
 pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadError> {
+    let begun = Instant::now();
     let planned = plan(cache, query)?;
     let Planned { metrics, windows, .. } = &planned;
     let mut answers: Vec<Option<MetricAnswer>> = metrics.iter().map(|_| None).collect();
@@ -148,6 +153,10 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
     for window in windows {
         let mut cells = Cells::new();
         for (place, question) in planned.questions(*window).enumerate() {
+            if begun.elapsed() > MAX_TIME {
+                return Err(invalid("grain", format!("the query takes longer than {MAX_TIME:?}"))
+                    .hinted("ask for a coarser grain, a shorter span or fewer metrics"));
+            }
             let mut answer = cache.read(&question)?;
             is_truncated |= answer.groups_truncated;
             let groups = answer.groups.take();

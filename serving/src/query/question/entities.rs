@@ -172,15 +172,15 @@ fn measure(words: &mut [Word]) -> Option<&'static str> {
 /// What rows are put in order of.
 fn fields_to_order(words: &mut [Word], entity: &Entity, order: &Order) -> Option<(String, bool)> {
     // `cheapest`, `most expensive`
-    for at in 0..words.len() {
-        let Some(stem) = order::stem(&words[at].low).filter(|_| !words[at].used) else { continue };
+    for word in words.iter_mut().filter(|word| !word.used) {
+        let Some(stem) = order::stem(&word.low) else { continue };
         let stem = phrase(&stem);
         let is = |phrases: Vec<Phrase>| phrases.iter().any(|phrase| same(phrase, &stem));
         for field in &entity.fields {
             let (is_high, is_low) =
                 (is(vocabulary::of_field(field)), is(vocabulary::against_field(field)));
             if is_high || is_low {
-                words[at].used = true;
+                word.used = true;
                 return Some((field.name.clone(), is_high));
             }
         }

@@ -195,3 +195,51 @@ fn a_plan_tells_what_is_read_and_how_much() {
     assert_eq!(plan.scanned_rows.len(), 2, "{plan:?}");
     assert!(plan.text.contains("en_order_v1"), "{}", plan.text);
 }
+
+#[test]
+fn hostile_shapes_are_looked_at_quickly() {
+    let world = World::new();
+    let openers = [
+        "(",
+        "((",
+        "[",
+        "{",
+        "{'a': ",
+        "case when ",
+        "not ",
+        "-",
+        "(select ",
+        "exists (",
+        "cast(",
+        "f(",
+        "x in (",
+        "interval (",
+        "array[",
+        "(a, (",
+        "a -> (",
+        "lateral (",
+        "(values (",
+        "with x as (",
+        "select * from (",
+        "(select * from (",
+        "1 + (",
+        "'a' || (",
+        "x between (",
+        "over (",
+        "coalesce(",
+    ];
+    let heads = ["select ", "select * from ", "select 1 where ", "with x as (", ""];
+    for head in heads {
+        for opener in openers {
+            for count in [12, 24, 60] {
+                for tail in ["", "1", "x", ")))"] {
+                    let sql = format!("{head}{}{tail}", opener.repeat(count));
+                    let begun = std::time::Instant::now();
+                    let _ = world.check(&World::caller(), &sql);
+                    let took = begun.elapsed();
+                    assert!(took < Duration::from_secs(1), "{took:?}: {sql}");
+                }
+            }
+        }
+    }
+}
