@@ -3,8 +3,8 @@
 #
 #   infra/cargo.sh build --release
 #
-# With the prebuilt library the feature `bundled` is left out; it is copied beside the binary and
-# found there, so nobody needs LD_LIBRARY_PATH. Where it cannot be had, cargo is called as it is and
+# With the prebuilt library the feature `bundled` is left out (the other default ones are not); it is copied
+# beside the binary and found there, so nobody needs LD_LIBRARY_PATH. Where it cannot be had, cargo is called as it is and
 # compiles DuckDB from source once. AGENTFLOW_DUCKDB=bundled asks for that.
 set -euo pipefail
 
@@ -13,6 +13,6 @@ source "$root/infra/duckdb/env.sh"
 command=$1
 shift
 features=()
-[ "$AGENTFLOW_DUCKDB" = bundled ] || features=(--no-default-features)
+[ "$AGENTFLOW_DUCKDB" = bundled ] || features=(--no-default-features --features glue)
 cd "$root"
 exec cargo "$command" "${features[@]}" "$@"

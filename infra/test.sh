@@ -6,7 +6,8 @@
 # target/test-times.txt; cargo's own result lines come last. Fails if any suite failed, after
 # running all of them.
 #
-# tests/lake_rest*.rs start an S3 server and an Iceberg catalog of their own; here they are only fetched.
+# tests/lake_rest*.rs and tests/lake_glue*.rs start an S3 server and a catalog of their own (Apache Iceberg's;
+# moto as AWS Glue); here they are only fetched.
 #
 # A real Kafka broker and a schema registry run for the unit tests and for the suites tests/kafka*.rs,
 # which find them in the environment as `infra/kafka/broker.sh env` names them. Nobody else does: every
@@ -30,6 +31,15 @@ if AGENTFLOW_PYTHON=$(infra/setup/lake_readers.sh); then
 else
     unset AGENTFLOW_PYTHON
     python="note: without PyIceberg the lake was read by our own reader only"
+fi
+
+# Schemathesis sends the API what it does not expect.
+no_fuzzer=""
+if AGENTFLOW_API_FUZZER=$(infra/setup/python.sh "api fuzzer" tests/api_fuzzer/requirements.txt); then
+    export AGENTFLOW_API_FUZZER
+else
+    unset AGENTFLOW_API_FUZZER
+    no_fuzzer="note: without Schemathesis the API was not asked for what it does not expect"
 fi
 
 if AGENTFLOW_CLIENTS_PYTHON=$(infra/setup/clients.sh); then
@@ -71,15 +81,28 @@ services() {
 
 # Servers that a suite starts by itself: why there are none.
 no_lake=""
+no_glue=""
+# cannot_fetch SERVER: succeeds, and says why, where it cannot be had.
+cannot_fetch() {
+    local reason
+    if "infra/$1/fetch.sh" >/dev/null 2>"$place/reasons"; then
+        cat "$place/reasons" >&2
+        return 1
+    fi
+    cat "$place/reasons" >&2
+    reason=$(grep -v ': hint: ' "$place/reasons" | tail -n 1)
+    printf '%s\n' "${reason:-no reason given}"
+}
 lake_services() {
     local from=$SECONDS
     printf '\n== lake services\n'
-    if ! { infra/s3/fetch.sh && infra/catalog/fetch.sh; } >/dev/null 2>"$place/reasons"; then
-        no_lake=$(grep -v ': hint: ' "$place/reasons" | tail -n 1)
-        no_lake=${no_lake:-no reason given}
+    if no_lake=$(cannot_fetch s3); then
+        no_glue=$no_lake
+    else
+        no_lake=$(cannot_fetch catalog) || true
+        no_glue=$(cannot_fetch glue) || true
     fi
-    cat "$place/reasons" >&2
-    printf '%6d s  %-28s %s\n' $((SECONDS - from)) "lake services" "$([ -z "$no_lake" ] && echo ok || echo none)" | tee -a "$times"
+    printf '%6d s  %-28s %s\n' $((SECONDS - from)) "lake services" "$([ -z "$no_lake$no_glue" ] && echo ok || echo none)" | tee -a "$times"
 }
 
 failed=()
@@ -117,6 +140,7 @@ for file in {contracts,pipeline,serving,.}/tests/*.rs; do
         with=("${kafka[@]}")
     fi
     [[ $name != lake_rest* ]] || [ -z "$no_lake" ] || continue
+    [[ $name != lake_glue* ]] || [ -z "$no_glue" ] || continue
     beside=()
     if [ "$name" = kafka_old ]; then
         beside=(infra/kafka/old/zookeeper.sh run -- infra/kafka/old/broker.sh run --)
@@ -126,7 +150,7 @@ done
 with=()
 beside=()
 suite documentation --doc
-if [ -n "$no_kafka$no_lake$no_client" ] && [ "${CI:-}" = true ]; then
+if [ -n "$no_kafka$no_lake$no_client$no_glue" ] && [ "${CI:-}" = true ]; then
     failed+=(services)
 fi
 printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0 ] && echo ok || echo FAILED)" >>"$times"
@@ -134,9 +158,11 @@ printf '%6d s  %-28s %s\n' $((SECONDS - started)) total "$([ ${#failed[@]} -eq 0
 printf '\n== time per suite (target/test-times.txt)\n'
 cat "$times"
 [ -z "$python" ] || printf '%s\n' "$python"
+[ -z "$no_fuzzer" ] || printf '%s\n' "$no_fuzzer"
 [ -z "$no_client" ] || printf '%s\n' "$no_client"
 [ -z "$no_kafka" ] || printf 'note: tests/kafka*.rs did not run, there is no Kafka broker or schema registry: %s\n' "$no_kafka"
 [ -z "$no_lake" ] || printf 'note: tests/lake_rest*.rs did not run, there is no S3 server or Iceberg catalog: %s\n' "$no_lake"
+[ -z "$no_glue" ] || printf 'note: tests/lake_glue*.rs did not run, there is no S3 server or no moto: %s\n' "$no_glue"
 printf '\n== results\n'
 grep -E '^(     Running |   Doc-tests |test result:|test .*FAILED$)' "$log"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -106,6 +106,7 @@ impl Node {
         let Access { gate, tls, options: limits } = plan.access;
         let address = listener.local_addr().ours(|| "listen".to_owned())?;
         listener.set_nonblocking(true).ours(|| "listen".to_owned())?;
+        raise_open_files();
         let mut directory =
             DataDir::lock(data, role, None).map_err(|error| opened::refused(&error))?;
         let token = new_secret();
@@ -268,6 +269,13 @@ impl Node {
     }
 }
 
+/// As many open files as the system allows: each connection is one, and streams stay open.
+fn raise_open_files() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Those whom a commit is made known to.
 struct Told {
     cache: Arc<Cache>,
@@ -358,6 +366,11 @@ fn place(config: &LakeConfig) -> Result<LakePlace, Failure> {
             catalog: CATALOG_NAME.to_owned(),
             catalog_file: absolute(config.catalog_file())?,
             warehouse: absolute(config.warehouse())?,
+        },
+        LakeCatalog::Glue(glue) => LakePlace::Glue {
+            catalog: CATALOG_NAME.to_owned(),
+            account: glue.account().map(str::to_owned),
+            warehouse: glue.warehouse.clone(),
         },
         LakeCatalog::Rest(rest) => LakePlace::Rest {
             catalog: CATALOG_NAME.to_owned(),

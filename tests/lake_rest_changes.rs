@@ -3,13 +3,11 @@
 
 mod support;
 
-use std::ffi::OsString;
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use support::flights::Sample;
-use support::lake_readers;
+use support::lake_readers::Other;
+use support::lake_services::Service;
 use support::rest_lake::{Rest, pieces, wait_for_rows};
 use support::server::Server;
 use support::{Place, domain, wait_for};
@@ -40,42 +38,16 @@ fn lay_out(place: &Place, lake: &str) {
     std::fs::write(place.contracts.join("events.yaml"), text).expect("a new layout");
 }
 
-/// Somebody else, with PyIceberg.
-struct Other {
-    python: OsString,
-}
-
-impl Other {
-    /// Nobody where there is no PyIceberg.
-    fn new() -> Option<Self> {
-        lake_readers::python().map(|python| Self { python })
-    }
-
-    /// What the table looks like after `words`.
-    #[track_caller]
-    fn does(&self, rest: &Rest, words: &[&str]) -> Value {
-        let output = Command::new(&self.python)
-            .arg(lake_readers::script("pyiceberg_changes.py"))
-            .arg(TABLE)
-            .args(words)
-            .envs(rest.services.environment())
-            .output()
-            .expect("python starts");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).expect("JSON")
-    }
-}
-
 #[test]
 fn a_layout_changes_between_runs_and_back_and_every_file_keeps_its_own() {
-    let Some(other) = Other::new() else { return };
+    let Some(other) = Other::of(Service::Catalog, TABLE) else { return };
     let rest = Rest::of(place());
     let sample = Sample::new(721, 900, 4);
     let run = |lines: &[Vec<u8>], lake: &str, spec: &[&str], sort: &[&str]| -> Vec<Value> {
         lay_out(&rest.place, lake);
         rest.run(lines).succeeded();
         rest.check(&sample.only(|line| line < lines.len()));
-        let table = other.does(&rest, &["show"]);
+        let table = other.does(&rest.services, &["show"]);
         assert_eq!((&table["spec"], &table["sort"]), (&json!(spec), &json!(sort)), "{table}");
         table["files"].as_array().expect("a list").clone()
     };
@@ -100,7 +72,7 @@ fn a_layout_changes_between_runs_and_back_and_every_file_keeps_its_own() {
 
     // What was written under each is merged under its own.
     rest.lake(&["maintain", "--min-files", "2"]).succeeded();
-    let merged = other.does(&rest, &["show"]);
+    let merged = other.does(&rest.services, &["show"]);
     let merged = merged["files"].as_array().expect("a list");
     assert_eq!(of(merged, carrier).len(), of(&second, carrier).len(), "{merged:?}");
     assert!(of(merged, carrier).len() < of(&fourth, carrier).len(), "{merged:?}");
@@ -130,7 +102,7 @@ fn wait_until_halted(server: &Server, why: &str) {
 
 #[test]
 fn a_column_that_somebody_drops_is_told_and_comes_back_with_every_value() {
-    let Some(other) = Other::new() else { return };
+    let Some(other) = Other::of(Service::Catalog, TABLE) else { return };
     let rest = Rest::of(place());
     let sample = Sample::new(722, 900, 4);
     let pieces = pieces(&sample, 3);
@@ -139,10 +111,10 @@ fn a_column_that_somebody_drops_is_told_and_comes_back_with_every_value() {
     let server = rest.serve();
     post(&server, first);
     wait_for_rows(&server, &sample.only(|line| line < first.len()));
-    let before = other.does(&rest, &["show"]);
+    let before = other.does(&rest.services, &["show"]);
     let schema = before["schema"].to_string();
 
-    let dropped = other.does(&rest, &["drop", "distance_miles"]);
+    let dropped = other.does(&rest.services, &["drop", "distance_miles"]);
     assert!(!dropped["columns"].to_string().contains("distance_miles"), "{dropped}");
     post(&server, second);
     let why = format!("column `distance_miles` of lake table `{TABLE}` was dropped or renamed");
@@ -152,7 +124,11 @@ fn a_column_that_somebody_drops_is_told_and_comes_back_with_every_value() {
     // Metrics do not wait for the lake; nor do the other tables.
     assert_eq!(server.received(), pieces[1].len() as u64);
     server.stop();
-    assert_eq!(other.does(&rest, &["show"])["rows"], before["rows"], "nothing was appended");
+    assert_eq!(
+        other.does(&rest.services, &["show"])["rows"],
+        before["rows"],
+        "nothing was appended"
+    );
 
     // Nor does a new start take the column for a new one, nor does maintenance forget its values.
     let server = rest.serve();
@@ -161,9 +137,9 @@ fn a_column_that_somebody_drops_is_told_and_comes_back_with_every_value() {
     server.stop();
     let maintained = rest.lake(&["maintain", "--table", TABLE, "--min-files", "2"]);
     maintained.failed(2, &["`distance_miles` was dropped or renamed"]);
-    assert_eq!(other.does(&rest, &["show"])["files"], before["files"]);
+    assert_eq!(other.does(&rest.services, &["show"])["files"], before["files"]);
 
-    other.does(&rest, &["schema", &schema]);
+    other.does(&rest.services, &["schema", &schema]);
     let server = rest.serve();
     wait_for_rows(&server, &sample);
     assert!(server.stop().success());
@@ -172,7 +148,7 @@ fn a_column_that_somebody_drops_is_told_and_comes_back_with_every_value() {
 
 #[test]
 fn a_table_that_somebody_sets_back_gets_its_rows_again() {
-    let Some(other) = Other::new() else { return };
+    let Some(other) = Other::of(Service::Catalog, TABLE) else { return };
     let rest = Rest::of(place());
     let sample = Sample::new(723, 1_200, 4);
     let pieces = pieces(&sample, 4);
@@ -182,13 +158,13 @@ fn a_table_that_somebody_sets_back_gets_its_rows_again() {
     wait_for_rows(&server, &upto(0));
 
     // Somebody's own column is kept, and ours are written beside it.
-    other.does(&rest, &["add", "remark"]);
+    other.does(&rest.services, &["add", "remark"]);
     post(&server, &pieces[1][pieces[0].len()..]);
     wait_for_rows(&server, &upto(1));
     rest.check(&upto(1));
 
-    let full = other.does(&rest, &["show"])["rows"].as_u64();
-    let back = other.does(&rest, &["back", "1"]);
+    let full = other.does(&rest.services, &["show"])["rows"].as_u64();
+    let back = other.does(&rest.services, &["back", "1"]);
     assert!(back["rows"].as_u64() < full, "{back}");
     post(&server, &pieces[2][pieces[1].len()..]);
     wait_until_halted(&server, &format!("lake table `{TABLE}` was set back by somebody else"));
@@ -200,12 +176,12 @@ fn a_table_that_somebody_sets_back_gets_its_rows_again() {
     rest.check(&upto(2));
 
     // While no server runs.
-    other.does(&rest, &["back", "1"]);
+    other.does(&rest.services, &["back", "1"]);
     let server = rest.serve();
     post(&server, &pieces[3][pieces[2].len()..]);
     wait_for_rows(&server, &sample);
     assert!(server.stop().success());
-    let columns = other.does(&rest, &["show"])["columns"].to_string();
+    let columns = other.does(&rest.services, &["show"])["columns"].to_string();
     assert!(columns.contains("remark"), "{columns}");
     rest.check(&sample);
 }

@@ -164,6 +164,25 @@ impl Server {
     pub fn peak_mib(&self) -> f64 {
         peak_memory_mib(self.child.id()).unwrap_or(0.0)
     }
+
+    /// Seconds of processor time that it has used so far.
+    pub fn cpu_seconds(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let text = text.expect("it runs");
+        // Behind the name, which is in brackets: user and system time are the 12th and 13th, in
+        // hundredths.
+        let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let ticks = rest.split(' ').skip(11).take(2).filter_map(|text| text.parse::<f64>().ok());
+        ticks.sum::<f64>() / 100.0
+    }
+
+    /// Records that were applied, whatever became of them.
+    pub fn records(&self) -> u64 {
+        let text = client().get(self.url("/metrics")).send().expect("an answer").text();
+        let text = text.expect("text");
+        let lines = text.lines().filter(|line| line.starts_with("agentflow_records_total{"));
+        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() as u64
+    }
 }
 
 impl Drop for Server {

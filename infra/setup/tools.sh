@@ -2,14 +2,15 @@
 # Checks that the machine has what a build (or the tests) need and installs what is missing.
 #
 #   infra/setup/tools.sh build    C and C++ compilers, cmake, pkg-config, certificates, npm, Rust
-#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake, the published client asks), Java 17 or
-#                                 newer with Maven (the tests' Kafka broker, schema registry and
-#                                 Iceberg catalog), Go (their S3 server), Redis and OpenSSL
+#   infra/setup/tools.sh test     the same, Python with venv (PyIceberg reads the lake, the published client
+#                                 asks, moto stands for AWS Glue), Java 17 or newer with Maven (the tests'
+#                                 Kafka broker, schema registry and Iceberg catalog), Go (their S3
+#                                 server), Redis and OpenSSL
 #
 # Installs with apt-get where that needs no password (root, or sudo without one). Otherwise it
 # prints the command to run and fails, except for what can be done without: without npm DuckDB is
 # compiled from source (about 25 minutes), without Python one test reads the lake with one reader
-# less, without Java or Maven the tests against Kafka do not run, and without those or Go the tests
+# less and those against AWS Glue do not run, without Java or Maven the tests against Kafka do not run, and without those or Go the tests
 # against an Iceberg catalog do not.
 set -euo pipefail
 

@@ -1,12 +1,12 @@
-"""Changes a table of a REST catalog as somebody else would, with PyIceberg.
+"""Changes a table of a REST catalog or of Glue as somebody else would, with PyIceberg.
 
-    pyiceberg_changes.py TABLE drop COLUMN       drops a column
-    pyiceberg_changes.py TABLE add COLUMN        adds a column of texts
-    pyiceberg_changes.py TABLE schema ID         makes that schema the current one again
-    pyiceberg_changes.py TABLE back COUNT        sets the table back by so many snapshots
-    pyiceberg_changes.py TABLE show              changes nothing
+    pyiceberg_changes.py rest|glue TABLE drop COLUMN       drops a column
+    pyiceberg_changes.py rest|glue TABLE add COLUMN        adds a column of texts
+    pyiceberg_changes.py rest|glue TABLE schema ID         makes that schema the current one again
+    pyiceberg_changes.py rest|glue TABLE back COUNT        sets the table back by so many snapshots
+    pyiceberg_changes.py rest|glue TABLE show              changes nothing
 
-The catalog is that of the environment (AGENTFLOW_ICEBERG_REST, AGENTFLOW_S3_*). Prints one JSON object:
+The catalog is that of the environment, as pyiceberg_reader.py finds it. Prints one JSON object:
 the schema's id, the rows and the names of columns, as they are afterwards; for each live data file its
 partition spec; the table's spec and sort order.
 """
@@ -38,8 +38,8 @@ def change(catalog, table, verb, argument):
         sys.exit(f"what is {verb}?")
 
 
-def main(name, verb, argument=None):
-    catalog = reader.open_catalog("rest")
+def main(kind, name, verb, argument=None):
+    catalog = reader.open_catalog(kind)
     table = dict(reader.all_tables(catalog))[name]
     change(catalog, table, verb, argument)
     table.refresh()

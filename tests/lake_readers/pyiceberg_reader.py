@@ -1,12 +1,14 @@
 """Reads a lake with PyIceberg and prints what it finds as one JSON object.
 
-    pyiceberg_reader.py DATA_DIR/lake|rest [TABLE COLUMN | --events COLUMN…]
+    pyiceberg_reader.py DATA_DIR/lake|rest|glue [TABLE COLUMN… | --events COLUMN…]
 
 Opens the catalog as any other program would: by its SQLite file and the catalog's name, or with
-`rest` by the addresses and keys that the environment holds (AGENTFLOW_ICEBERG_REST, AGENTFLOW_S3_*). Prints
+`rest` and `glue` by the addresses and keys that the environment holds (AGENTFLOW_ICEBERG_REST, AGENTFLOW_S3_*;
+for Glue AWS_*, which boto3 reads by itself). Prints
 totals over all event tables, and for each table its rows, rows per day, position, columns with
 their types, and the sum of every numeric column (decimals and integers exactly, as text). With
-TABLE and COLUMN it prints the values of that column instead, one JSON value a line; with --events one
+TABLE and COLUMN it prints the values of that column instead, one JSON value a line (of several, one array a
+line); with --events one
 JSON object: under `events` the given columns of every event as texts, under `dead_letters` how many
 rejected records there are.
 """
@@ -30,14 +32,16 @@ BOOKS = ("ingest", "source_partitions")
 
 
 def open_catalog(lake: str):
-    if lake == "rest":
+    if lake in ("rest", "glue"):
         s3 = {name: os.environ[f"AGENTFLOW_S3_{name}"] for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY", "REGION")}
+        own = {"type": "glue"}
+        if lake == "rest":
+            uri, warehouse = os.environ["AGENTFLOW_ICEBERG_REST"], os.environ["AGENTFLOW_ICEBERG_WAREHOUSE"]
+            own = {"type": "rest", "uri": uri, "warehouse": warehouse}
         return load_catalog(
             CATALOG,
+            **own,
             **{
-                "type": "rest",
-                "uri": os.environ["AGENTFLOW_ICEBERG_REST"],
-                "warehouse": os.environ["AGENTFLOW_ICEBERG_WAREHOUSE"],
                 "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
                 "s3.endpoint": s3["ENDPOINT"],
                 "s3.access-key-id": s3["ACCESS_KEY"],
@@ -116,10 +120,10 @@ def main(lake, table=None, *columns):
         events(catalog, columns)
         return
     if table is not None:
-        (column,) = columns
-        found = dict(all_tables(catalog))[table]
-        for value in found.scan(selected_fields=(column,)).to_arrow()[column].to_pylist():
-            print(json.dumps(value, default=str))
+        rows = dict(all_tables(catalog))[table].scan(selected_fields=columns).to_arrow()
+        values = [rows[column].to_pylist() for column in columns]
+        for row in values[0] if len(values) == 1 else zip(*values):
+            print(json.dumps(row, default=str))
         return
     report = {"events": 0, "distinct_ids": 0, "dead_letters": 0, "tables": {}}
     ids = set()

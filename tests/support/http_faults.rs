@@ -13,6 +13,8 @@ pub enum Fault {
     Pass,
     /// It is not passed on; the answer is this status.
     Refuse(u16),
+    /// It is not passed on; the answer is an error of that name, as AWS writes it.
+    RefuseAs(&'static str),
     /// It takes effect, and the answer is this status.
     Answer(u16),
     /// It takes effect, and there is no answer.
@@ -28,7 +30,7 @@ pub struct FaultyHttp {
 
 impl FaultyHttp {
     /// Passes on to `upstream` (`http://HOST:PORT…`). `rule` is asked for each request: method, path
-    /// and how many requests there were before.
+    /// (for AWS's protocol the operation that is asked for) and how many requests there were before.
     #[track_caller]
     pub fn before(
         upstream: &str,
@@ -89,6 +91,7 @@ fn pass(
     client.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut reader = BufReader::new(client);
     let (mut head, mut length, mut first) = (Vec::new(), 0, String::new());
+    let mut operation = None;
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line)? == 0 {
@@ -100,6 +103,9 @@ fn pass(
         let lower = line.to_ascii_lowercase();
         if let Some(value) = lower.strip_prefix("content-length:") {
             length = value.trim().parse().unwrap_or(0);
+        }
+        if lower.starts_with("x-amz-target:") {
+            operation = line.split_once(':').map(|(_, value)| value.trim().to_owned());
         }
         if line == "\r\n" {
             head.extend_from_slice(b"Connection: close\r\n\r\n");
@@ -113,10 +119,12 @@ fn pass(
     reader.read_exact(&mut body)?;
     let mut words = first.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = operation.as_deref().unwrap_or(path);
     let fault = rule(method, path, requests.fetch_add(1, Ordering::Relaxed));
     faults.fetch_add(u64::from(fault != Fault::Pass), Ordering::Relaxed);
     let answer = match fault {
         Fault::Refuse(status) => status_only(status),
+        Fault::RefuseAs(name) => error(name),
         Fault::Pass | Fault::Answer(_) | Fault::Lose => {
             let mut server = TcpStream::connect(upstream)?;
             server.write_all(&head)?;
@@ -126,12 +134,19 @@ fn pass(
             match fault {
                 Fault::Answer(status) => status_only(status),
                 Fault::Lose => return client.shutdown(std::net::Shutdown::Both),
-                Fault::Pass | Fault::Refuse(_) => answer,
+                Fault::Pass | Fault::Refuse(_) | Fault::RefuseAs(_) => answer,
             }
         }
     };
     let mut client = client;
     client.write_all(&answer)
+}
+
+fn error(name: &str) -> Vec<u8> {
+    let body = format!(r#"{{"__type": "{name}", "Message": "a fault"}}"#);
+    let length = body.len();
+    format!("HTTP/1.1 400 Fault\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+        .into_bytes()
 }
 
 fn status_only(status: u16) -> Vec<u8> {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Place;
 use super::flights::Sample;
-use super::lake_services::LakeServices;
+use super::lake_services::{LakeServices, Service};
 
 /// Columns that are compared, in the order of [`wanted`].
 const COLUMNS: [&str; 5] = ["_event_id", "_event_type", "carrier", "origin", "distance_miles"];
@@ -24,6 +24,25 @@ pub fn python() -> Option<OsString> {
         eprintln!("AGENTFLOW_PYTHON is not set: `make test` reads the lake with others too");
     }
     python
+}
+
+/// The interpreter of the readers of that catalog: for Glue there is one of its own, beside the server.
+pub fn python_for(catalog: Service) -> Option<OsString> {
+    if catalog != Service::Glue {
+        return python();
+    }
+    let fetch = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/glue/fetch.sh");
+    let output = Command::new(fetch).arg("--cached").output().expect("the script starts");
+    let folder = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success(), "infra/glue/fetch.sh has not made its environment");
+    Some(Path::new(folder.trim_end()).join("bin/python").into())
+}
+
+/// A reader's program, as other programs find that catalog; nobody where there is no PyIceberg.
+pub fn remote(services: &LakeServices, name: &str) -> Option<Command> {
+    let mut program = Command::new(python_for(services.kind())?);
+    program.arg(script(name)).envs(services.environment());
+    Some(program)
 }
 
 /// A reader's program.
@@ -44,14 +63,39 @@ pub fn check_local(place: &Place, sample: &Sample) {
     check("ClickHouse", clickhouse, sample);
 }
 
-/// PyIceberg finds them through the REST catalog.
+/// The word by which the readers know a catalog.
+pub fn word(catalog: Service) -> &'static str {
+    if catalog == Service::Glue { "glue" } else { "rest" }
+}
+
+/// PyIceberg finds them through the catalog.
 #[track_caller]
-pub fn check_rest(services: &LakeServices, sample: &Sample) {
-    let Some(python) = python() else { return };
-    let mut pyiceberg = Command::new(&python);
-    pyiceberg.arg(script("pyiceberg_reader.py")).args(["rest", "--events"]).args(COLUMNS);
-    pyiceberg.envs(services.environment());
+pub fn check_remote(services: &LakeServices, sample: &Sample) {
+    let Some(mut pyiceberg) = remote(services, "pyiceberg_reader.py") else { return };
+    pyiceberg.args([word(services.kind()), "--events"]).args(COLUMNS);
     check("PyIceberg", pyiceberg, sample);
+}
+
+/// Somebody else, who changes a table of a catalog with PyIceberg.
+pub struct Other {
+    table: &'static str,
+}
+
+impl Other {
+    /// Nobody where there is no PyIceberg for that catalog.
+    pub fn of(catalog: Service, table: &'static str) -> Option<Self> {
+        python_for(catalog).map(|_| Self { table })
+    }
+
+    /// What the table looks like after `words`.
+    #[track_caller]
+    pub fn does(&self, services: &LakeServices, words: &[&str]) -> Value {
+        let mut program = remote(services, "pyiceberg_changes.py").expect("PyIceberg");
+        program.args([word(services.kind()), self.table]).args(words);
+        let output = program.output().expect("python starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
 }
 
 #[track_caller]

@@ -1,4 +1,4 @@
-//! A REST catalog and an S3 server of a test's own, started by the project's scripts.
+//! A catalog (REST, or Glue) and an S3 server of a test's own, started by the project's scripts.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,18 @@ use tempfile::TempDir;
 /// Both; gone with this value.
 pub struct LakeServices {
     folder: TempDir,
+    /// Which catalog it is.
+    kind: Service,
     s3: BTreeMap<String, String>,
     catalog: BTreeMap<String, String>,
 }
 
-/// One of the two.
+/// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
     S3,
     Catalog,
+    Glue,
 }
 
 impl Service {
@@ -25,19 +28,27 @@ impl Service {
         let path = match self {
             Self::S3 => "infra/s3/s3.sh",
             Self::Catalog => "infra/catalog/catalog.sh",
+            Self::Glue => "infra/glue/glue.sh",
         };
         Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
     }
 }
 
 impl LakeServices {
+    /// With a REST catalog.
     #[track_caller]
     pub fn start() -> Self {
+        Self::with(Service::Catalog)
+    }
+
+    /// With that catalog.
+    #[track_caller]
+    pub fn with(kind: Service) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (s3, catalog) = (BTreeMap::new(), BTreeMap::new());
-        let mut this = Self { folder, s3, catalog };
+        let mut this = Self { folder, kind, s3, catalog };
         this.begin(Service::S3);
-        this.begin(Service::Catalog);
+        this.begin(kind);
         this
     }
 
@@ -45,6 +56,7 @@ impl LakeServices {
         self.folder.path().join(match service {
             Service::S3 => "s3",
             Service::Catalog => "catalog",
+            Service::Glue => "glue",
         })
     }
 
@@ -72,7 +84,7 @@ impl LakeServices {
         let told = told.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         match service {
             Service::S3 => self.s3 = told,
-            Service::Catalog => self.catalog = told,
+            Service::Catalog | Service::Glue => self.catalog = told,
         }
     }
 
@@ -86,6 +98,11 @@ impl LakeServices {
         self.call(service, "kill");
     }
 
+    /// Which catalog it is.
+    pub fn kind(&self) -> Service {
+        self.kind
+    }
+
     /// What the environment of a reader has to hold.
     pub fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
         self.s3.iter().chain(&self.catalog)
@@ -96,7 +113,13 @@ impl LakeServices {
         match service {
             Service::S3 => &self.s3["AGENTFLOW_S3_ENDPOINT"],
             Service::Catalog => &self.catalog["AGENTFLOW_ICEBERG_REST"],
+            Service::Glue => &self.catalog["AWS_ENDPOINT_URL_GLUE"],
         }
+    }
+
+    /// Where tables in Glue go.
+    pub fn glue_warehouse(&self) -> String {
+        format!("s3://{}/warehouse", self.s3["AGENTFLOW_S3_BUCKET"])
     }
 
     /// Objects of the bucket lie below as files of their names.
@@ -118,17 +141,31 @@ impl LakeServices {
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .into();
+        if self.kind == Service::Glue {
+            for (key, name) in [
+                ("glue.endpoint", "AWS_ENDPOINT_URL_GLUE"),
+                ("glue.region", "AWS_REGION"),
+                ("glue.access-key-id", "AWS_ACCESS_KEY_ID"),
+                ("glue.secret-access-key", "AWS_SECRET_ACCESS_KEY"),
+            ] {
+                properties.insert(key.to_owned(), self.catalog[name].clone());
+            }
+        }
         change(&mut properties);
         let lines: Vec<String> =
             properties.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let file = tempfile::NamedTempFile::new_in(self.folder.path()).expect("a file");
         let file = file.into_temp_path().keep().expect("a file");
         std::fs::write(&file, lines.join("\n")).expect("write");
+        let (catalog, warehouse) = match self.kind {
+            Service::Glue => ("glue:", self.glue_warehouse()),
+            _ => (self.url(self.kind), self.catalog["AGENTFLOW_ICEBERG_WAREHOUSE"].clone()),
+        };
         vec![
             "--lake-catalog".to_owned(),
-            self.catalog["AGENTFLOW_ICEBERG_REST"].clone(),
+            catalog.to_owned(),
             "--lake-warehouse".to_owned(),
-            self.catalog["AGENTFLOW_ICEBERG_WAREHOUSE"].clone(),
+            warehouse,
             "--lake-properties".to_owned(),
             file.display().to_string(),
         ]
@@ -137,7 +174,7 @@ impl LakeServices {
 
 impl Drop for LakeServices {
     fn drop(&mut self) {
-        for service in [Service::Catalog, Service::S3] {
+        for service in [self.kind, Service::S3] {
             if self.folder(service).exists() {
                 // A test that failed may have left it stopped.
                 let _ = Command::new(service.script())

@@ -1,8 +1,8 @@
-//! A data directory whose lake is behind a REST catalog and S3, and what its tests ask of it.
+//! A data directory whose lake is behind a REST catalog, or Glue, and S3, and what its tests ask of it.
 
 use super::flights::Sample;
 use super::lake_readers;
-use super::lake_services::LakeServices;
+use super::lake_services::{LakeServices, Service};
 use super::server::Server;
 use super::{Finished, Place, holds_events, wait_for};
 
@@ -21,7 +21,13 @@ impl Rest {
 
     #[track_caller]
     pub fn of(place: Place) -> Self {
-        let services = LakeServices::start();
+        Self::with(Service::Catalog, place)
+    }
+
+    /// With that catalog.
+    #[track_caller]
+    pub fn with(catalog: Service, place: Place) -> Self {
+        let services = LakeServices::with(catalog);
         let options = services.options(|_| {});
         Self { services, place, options }
     }
@@ -60,7 +66,7 @@ impl Rest {
         };
         assert_eq!(rows(&holds_events), sample.good.len() as u64, "{tables}");
         assert_eq!(rows(&|name| name == "dead_letters"), sample.rejected_count(), "{tables}");
-        lake_readers::check_rest(&self.services, sample);
+        lake_readers::check_remote(&self.services, sample);
     }
 }
 
@@ -74,13 +80,23 @@ pub fn pieces(sample: &Sample, count: usize) -> Vec<&[Vec<u8>]> {
 #[track_caller]
 pub fn wait_for_rows(server: &Server, sample: &Sample) {
     let all = sample.good.len() as u64 + sample.rejected_count();
+    // Other tables say what became of records.
+    wait_for_rows_of(server, all, |name| holds_events(name) || name == "dead_letters");
+}
+
+/// Waits until a server's lake has the good events: their tables may commit more often than the others.
+#[track_caller]
+pub fn wait_for_events(server: &Server, sample: &Sample) {
+    wait_for_rows_of(server, sample.good.len() as u64, holds_events);
+}
+
+#[track_caller]
+fn wait_for_rows_of(server: &Server, count: u64, is_wanted: impl Fn(&str) -> bool) {
     wait_for("the lake to catch up", || {
         let tables = server.get("/v1/lake").1;
-        // Other tables say what became of records.
-        let is_wanted = |name: &str| holds_events(name) || name == "dead_letters";
         let tables = tables["tables"].as_array()?.iter();
-        let tables = tables.filter(|table| table["name"].as_str().is_some_and(is_wanted));
+        let tables = tables.filter(|table| table["name"].as_str().is_some_and(&is_wanted));
         let rows = tables.filter_map(|table| table["rows"].as_u64());
-        (rows.sum::<u64>() == all).then_some(())
+        (rows.sum::<u64>() == count).then_some(())
     });
 }

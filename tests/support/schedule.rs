@@ -416,7 +416,7 @@ impl<'a> Schedule<'a> {
         self.place.lake = self.lake.iter().flat_map(|lake| lake.direct.clone()).collect();
         super::flights::check_all(&self.place, sample, self.seed);
         match &self.lake {
-            Some(lake) => lake_readers::check_rest(&lake.services, sample),
+            Some(lake) => lake_readers::check_remote(&lake.services, sample),
             None => lake_readers::check_local(&self.place, sample),
         }
     }

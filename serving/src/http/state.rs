@@ -53,6 +53,15 @@ pub enum LakePlace {
         /// Folder below which all tables lie.
         warehouse: PathBuf,
     },
+    /// In AWS Glue.
+    Glue {
+        /// Name for the catalog.
+        catalog: String,
+        /// The account, if it is not that of the credentials.
+        account: Option<String>,
+        /// Where new tables go.
+        warehouse: String,
+    },
     /// Behind a REST catalog.
     Rest {
         /// Name for the catalog.

@@ -23,6 +23,7 @@ use iceberg_storage_opendal::OpenDalStorageFactory;
 
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
+use super::glue::GlueCatalog;
 use super::local_fs::{DurableLocalFsFactory, create_dirs};
 use super::lost::gone;
 use super::position::{Found, may_append};
@@ -31,15 +32,19 @@ use super::rest::RestCatalogConfig;
 /// Name of the catalog: readers of the SQLite file have to give it.
 pub const CATALOG_NAME: &str = "agentflow";
 
+/// A catalog of any kind.
+pub(super) type CatalogRef = Arc<dyn Catalog>;
+
 /// Opens the catalog of a lake; a local one is created if need be.
-pub(super) async fn open(config: &LakeConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
+pub(super) async fn open(config: &LakeConfig) -> std::result::Result<CatalogRef, LakeError> {
     match &config.catalog {
+        LakeCatalog::Glue(glue) => Ok(GlueCatalog::open(glue).await?.into_catalog()),
         LakeCatalog::Local => open_local(config).await,
         LakeCatalog::Rest(rest) => open_rest(rest).await,
     }
 }
 
-async fn open_rest(config: &RestCatalogConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
+async fn open_rest(config: &RestCatalogConfig) -> std::result::Result<CatalogRef, LakeError> {
     let files = OpenDalStorageFactory::S3 { customized_credential_load: None };
     let catalog = RestCatalogBuilder::default()
         .with_client(config.client()?)
@@ -50,7 +55,7 @@ async fn open_rest(config: &RestCatalogConfig) -> std::result::Result<Arc<dyn Ca
     Ok(Arc::new(catalog))
 }
 
-async fn open_local(config: &LakeConfig) -> std::result::Result<Arc<dyn Catalog>, LakeError> {
+async fn open_local(config: &LakeConfig) -> std::result::Result<CatalogRef, LakeError> {
     let warehouse = config.warehouse();
     create_dirs(&warehouse).map_err(|source| LakeError::Io {
         action: "create the lake's folder",
@@ -136,7 +141,7 @@ impl Hooks for Fence {
 /// A catalog with [`Hooks`] before two of its methods.
 pub(super) struct Hooked<H> {
     /// The catalog behind.
-    pub inner: Arc<dyn Catalog>,
+    pub inner: CatalogRef,
     /// The hooks.
     pub hooks: H,
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use iceberg::spec::TableMetadata;
 use uuid::Uuid;
 
+use super::glue::GlueCatalogConfig;
 use super::maintain::Maintenance;
 use super::position::OWNER;
 use super::rest::RestCatalogConfig;
@@ -18,6 +19,8 @@ pub enum LakeCatalog {
     Local,
     /// A REST catalog; files are in the S3 bucket that it names.
     Rest(RestCatalogConfig),
+    /// AWS Glue; files are in S3.
+    Glue(GlueCatalogConfig),
 }
 
 /// Settings of the lake follower. [`LakeConfig::new`] gives the defaults for a data directory.
@@ -80,7 +83,7 @@ impl LakeConfig {
     pub(super) fn is_ours(&self, table: &TableMetadata) -> bool {
         match &self.catalog {
             LakeCatalog::Local => true,
-            LakeCatalog::Rest(_) => {
+            LakeCatalog::Rest(_) | LakeCatalog::Glue(_) => {
                 let us = self.owner.map(|owner| owner.to_string());
                 us.is_some() && table.properties().get(OWNER) == us.as_ref()
             }

@@ -133,6 +133,15 @@ pub enum LakeError {
         /// Last sequence number of the journal.
         journal_end: i64,
     },
+    /// The settings cannot be.
+    #[error("{problem}")]
+    Settings {
+        /// What is wrong and what to do, as a sentence.
+        problem: String,
+    },
+    /// A catalog in Glue, in a program that is built without it.
+    #[error("this program is built without AWS Glue: build it with the feature `glue`")]
+    NoGlue,
     /// The lake cannot be read back.
     #[error("{problem}")]
     NoHistory {
@@ -179,6 +188,8 @@ impl LakeError {
             | Self::SetBack { .. }
             | Self::Fenced { .. }
             | Self::AheadOfJournal { .. }
+            | Self::Settings { .. }
+            | Self::NoGlue
             | Self::NoHistory { .. }
             | Self::Stopped => Retry::Never,
         }
@@ -223,12 +234,16 @@ fn whole(error: &iceberg::Error) -> String {
     text
 }
 
-/// An error with its causes, as one sentence.
+/// An error with its causes, as one sentence. The library's errors in our words for them, which are there
+/// already.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let message = error.to_string();
+        let message = match error.downcast_ref::<Box<iceberg::Error>>() {
+            Some(error) => describe(error),
+            None => error.to_string(),
+        };
         if !text.contains(&message) {
             text.push_str(": ");
             text.push_str(&message);
@@ -236,4 +251,17 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_library_says_is_told_once() {
+        let source = iceberg::Error::new(iceberg::ErrorKind::Unexpected, "no answer");
+        let source = source.with_source(std::io::Error::other("cut off"));
+        let error = LakeError::catalog("load lake table `t`")(source);
+        assert_eq!(chain(&error), "load lake table `t`: no answer: cut off");
+    }
 }

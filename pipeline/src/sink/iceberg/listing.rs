@@ -132,7 +132,7 @@ pub fn tables(config: &LakeConfig) -> Result<Vec<TableInfo>, LakeError> {
                 .map_err(failed("start a runtime to read", &file))?;
             match &config.catalog {
                 LakeCatalog::Local => runtime.block_on(read(&file)),
-                LakeCatalog::Rest(_) => runtime.block_on(ask(config)),
+                LakeCatalog::Rest(_) | LakeCatalog::Glue(_) => runtime.block_on(ask(config)),
             }
         });
         reader.join().unwrap_or(Err(LakeError::Stopped))

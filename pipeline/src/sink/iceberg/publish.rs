@@ -2,14 +2,15 @@
 //! catalog's own compare-and-swap.
 //!
 //! The library's transactions cannot replace files. A REST catalog is asked to do it. For an SQLite file
-//! the new metadata are built here from the library's public parts, written beside the old ones, and
-//! the catalog's row is moved from the old to the new location: of two commits on the same head one
-//! moves the row; the other finds it moved.
+//! and for Glue the new metadata are built here from the library's public parts ([`Staged`]) and written
+//! beside the old ones; then the catalog's row, or entry, is moved from the old to the new location: of two
+//! commits on the same head one moves it; the other finds it moved.
 
 use std::path::Path;
 use std::str::FromStr;
 
-use iceberg::spec::TableMetadata;
+use iceberg::io::FileIO;
+use iceberg::spec::{TableMetadata, TableMetadataRef};
 use iceberg::table::Table;
 use iceberg::{MetadataLocation, TableRequirement, TableUpdate};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
@@ -17,6 +18,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use super::catalog::CATALOG_NAME;
 use super::config::{LakeCatalog, LakeConfig};
 use super::error::LakeError;
+use super::glue::GlueCatalog;
 use super::rest::RestPublisher;
 
 /// A catalog, for commits.
@@ -26,6 +28,8 @@ pub(super) enum Publisher {
     Sqlite(Sqlite),
     /// Over HTTP.
     Rest(RestPublisher),
+    /// In Glue.
+    Glue(GlueCatalog),
 }
 
 /// The catalog's SQLite file.
@@ -49,6 +53,7 @@ impl Publisher {
         Ok(match &config.catalog {
             LakeCatalog::Local => Self::Sqlite(Sqlite::open(&config.catalog_file()).await?),
             LakeCatalog::Rest(rest) => Self::Rest(RestPublisher::open(rest).await?),
+            LakeCatalog::Glue(glue) => Self::Glue(GlueCatalog::open(glue).await?),
         })
     }
 
@@ -62,6 +67,7 @@ impl Publisher {
         match self {
             Self::Sqlite(sqlite) => sqlite.publish(base, requirements, updates).await,
             Self::Rest(rest) => rest.publish(base, requirements, updates).await,
+            Self::Glue(glue) => glue.publish(base, requirements, updates).await,
         }
     }
 }
@@ -84,32 +90,19 @@ impl Sqlite {
         requirements: &[TableRequirement],
         updates: Vec<TableUpdate>,
     ) -> Result<Published, LakeError> {
-        let name = base.identifier().name().to_owned();
-        let failed = || LakeError::catalog(format!("commit to lake table `{name}`"));
-        for requirement in requirements {
-            requirement.check(Some(base.metadata())).map_err(failed())?;
-        }
-        let old = base.metadata_location_result().map_err(failed())?;
-        let new = apply(base, old, updates).map_err(failed())?;
-        let location = MetadataLocation::from_str(old)
-            .map_err(failed())?
-            .with_next_version()
-            .with_new_metadata(&new);
-        new.write_to(base.file_io(), &location).await.map_err(failed())?;
-        let location = location.to_string();
-        let moved = self.move_row(base, old, &location).await;
+        let staged = Staged::write(base, requirements, updates).await?;
+        let moved = self.move_row(base, &staged).await;
         if matches!(moved, Ok(Published::Conflict)) {
-            // Nobody names it; where it cannot be removed it is found by its age later.
-            let _ = base.file_io().delete(&location).await;
+            staged.forget(base.file_io()).await;
         }
         moved.map_err(|source| LakeError::Io {
             action: "commit to the lake's catalog for table",
-            path: name.into(),
+            path: base.identifier().name().into(),
             source: std::io::Error::other(source),
         })
     }
 
-    async fn move_row(&self, base: &Table, old: &str, new: &str) -> sqlx::Result<Published> {
+    async fn move_row(&self, base: &Table, staged: &Staged) -> sqlx::Result<Published> {
         let namespace = base.identifier().namespace().as_ref().join(".");
         let mut transaction = self.pool.begin().await?;
         let moved = sqlx::query(
@@ -117,16 +110,73 @@ impl Sqlite {
              where catalog_name = ? and table_namespace = ? and table_name = ? \
              and (iceberg_type = 'TABLE' or iceberg_type is null) and metadata_location = ?",
         )
-        .bind(new)
-        .bind(old)
+        .bind(&staged.new)
+        .bind(&staged.old)
         .bind(CATALOG_NAME)
         .bind(namespace)
         .bind(base.identifier().name())
-        .bind(old)
+        .bind(&staged.old)
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
         Ok(if moved.rows_affected() == 1 { Published::Done } else { Published::Conflict })
+    }
+}
+
+/// New metadata of a table that no catalog names yet.
+pub(super) struct Staged {
+    /// Where the metadata are that they were made of.
+    pub old: String,
+    /// Where they are.
+    pub new: String,
+    /// What they say: Glue shows the columns.
+    #[cfg_attr(not(feature = "glue"), expect(dead_code))]
+    pub metadata: TableMetadataRef,
+}
+
+impl Staged {
+    /// Applies `updates` to `base` under `requirements` and writes the outcome beside it.
+    async fn apply(
+        base: &Table,
+        requirements: &[TableRequirement],
+        updates: Vec<TableUpdate>,
+    ) -> iceberg::Result<Self> {
+        for requirement in requirements {
+            requirement.check(Some(base.metadata()))?;
+        }
+        let old = base.metadata_location_result()?;
+        let metadata = apply(base, old, updates)?;
+        let location =
+            MetadataLocation::from_str(old)?.with_next_version().with_new_metadata(&metadata);
+        metadata.write_to(base.file_io(), &location).await?;
+        let new = location.to_string();
+        Ok(Self { old: old.to_owned(), new, metadata: metadata.into() })
+    }
+
+    /// The same, as a step of a commit to the lake.
+    pub(super) async fn write(
+        base: &Table,
+        requirements: &[TableRequirement],
+        updates: Vec<TableUpdate>,
+    ) -> Result<Self, LakeError> {
+        let staged = Self::apply(base, requirements, updates).await;
+        let name = base.identifier().name();
+        staged.map_err(LakeError::catalog(format!("commit to lake table `{name}`")))
+    }
+
+    /// Writes the metadata of `table`, which were made of those at `old`.
+    #[cfg(feature = "glue")]
+    pub(super) async fn of(table: &Table, old: String) -> iceberg::Result<Self> {
+        let new = table.metadata_location_result()?.to_owned();
+        let location = MetadataLocation::from_str(&new)?;
+        table.metadata().write_to(table.file_io(), &location).await?;
+        Ok(Self { old, new, metadata: table.metadata_ref() })
+    }
+
+    /// Removes it: somebody else has committed first.
+    pub(super) async fn forget(self, files: &FileIO) {
+        // Nobody names it; where it cannot be removed it is found by its age later.
+        let _ = files.delete(&self.new).await;
     }
 }
 

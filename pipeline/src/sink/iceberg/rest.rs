@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::time::Duration;
 
 use iceberg::table::Table;
 use iceberg::{TableRequirement, TableUpdate};
@@ -14,12 +13,8 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
 use super::error::LakeError;
+use super::http_client;
 use super::publish::Published;
-
-/// Longest wait for a connection.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-/// Longest wait for an answer: a catalog may write metadata to a slow store before it answers.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// A REST catalog and how to reach it and its files.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,10 +63,7 @@ impl RestCatalogConfig {
 
     /// The HTTP client: unlike the library's own it does not wait for ever.
     pub(super) fn client(&self) -> Result<Client, LakeError> {
-        Client::builder()
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .build()
+        http_client::new()
             .map_err(|source| self.failed("make a client for the lake's catalog", source))
     }
 

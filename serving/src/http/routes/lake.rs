@@ -22,13 +22,14 @@ pub(in super::super) struct LakeBody {
 /// The catalog.
 #[derive(Debug, Serialize, ToSchema)]
 struct CatalogBody {
-    /// Kind: `sql`, an SQLite file, or `rest`, a REST catalog.
+    /// Kind: `sql`, an SQLite file; `rest`, a REST catalog; `glue`, AWS Glue.
     kind: &'static str,
     /// Name that readers have to give.
     name: String,
-    /// Connection string, or URL.
+    /// Connection string, or URL; for Glue `glue:` with the account, if it is not that of the credentials.
     uri: String,
-    /// Folder below which all tables lie, or what a REST catalog is asked for.
+    /// Folder below which all tables lie, or what a REST catalog is asked for; for Glue, where new
+    /// tables go.
     warehouse: String,
 }
 
@@ -127,6 +128,12 @@ fn catalog(place: &LakePlace) -> CatalogBody {
             uri: format!("sqlite:///{}", catalog_file.display()),
             warehouse: format!("file://{}", warehouse.display()),
         },
+        LakePlace::Glue { catalog, account, warehouse } => CatalogBody {
+            kind: "glue",
+            name: catalog.clone(),
+            uri: format!("glue:{}", account.as_deref().unwrap_or_default()),
+            warehouse: warehouse.clone(),
+        },
         LakePlace::Rest { catalog, uri, warehouse } => CatalogBody {
             kind: "rest",
             name: catalog.clone(),
@@ -201,6 +208,38 @@ fn open_with(table: &TableInfo, place: &LakePlace) -> OpenWith {
                 table.namespace, table.name, table.location
             ),
         },
+        // Region and credentials are those of each engine's environment.
+        LakePlace::Glue { account, .. } => {
+            let id = account.as_deref();
+            OpenWith {
+                pyiceberg: format!(
+                    "from pyiceberg.catalog import load_catalog\n\
+                     catalog = load_catalog({name:?}, **{{\"type\": \"glue\"{}}})\n\
+                     catalog.load_table({full:?}).scan().to_arrow()",
+                    id.map(|id| format!(", \"glue.id\": {id:?}")).unwrap_or_default()
+                ),
+                duckdb: format!(
+                    "install iceberg; load iceberg; install aws; load aws;\n\
+                     create secret (type s3, provider credential_chain);\n\
+                     select * from iceberg_scan('{}');",
+                    metadata.replace('\'', "''")
+                ),
+                spark: spark(&format!(
+                    "--conf spark.sql.catalog.{name}.type=glue \
+                     --conf spark.sql.catalog.{name}.io-impl=org.apache.iceberg.aws.s3.S3FileIO{}",
+                    id.map(|id| format!(" --conf spark.sql.catalog.{name}.glue.id={id}"))
+                        .unwrap_or_default()
+                )),
+                trino: format!(
+                    "-- in the catalog's properties: connector.name=iceberg, iceberg.catalog.type=glue{}\n\
+                     select * from {name}.\"{}\".\"{}\";",
+                    id.map(|id| format!(", hive.metastore.glue.catalogid={id}"))
+                        .unwrap_or_default(),
+                    table.namespace,
+                    table.name
+                ),
+            }
+        }
         // With the properties of the object store that each engine takes.
         LakePlace::Rest { .. } => OpenWith {
             pyiceberg,

@@ -14,6 +14,8 @@ use crate::http::{LakePlace, LakeView, router};
 pub(super) struct FakeLake {
     pub(super) status: LakeStatus,
     pub(super) tables: Vec<TableInfo>,
+    /// Where it is, if not in a data directory.
+    pub(super) place: Option<LakePlace>,
 }
 
 impl LakeView for FakeLake {
@@ -26,27 +28,24 @@ impl LakeView for FakeLake {
     }
 
     fn place(&self) -> LakePlace {
-        LakePlace::Local {
+        self.place.clone().unwrap_or_else(|| LakePlace::Local {
             catalog: "agentflow".to_owned(),
             catalog_file: PathBuf::from("/data/lake/catalog.sqlite"),
             warehouse: PathBuf::from("/data/lake/warehouse"),
-        }
+        })
     }
 }
 
-#[tokio::test]
-async fn the_tables_are_listed_with_how_to_open_them() {
-    let (world, _source) = World::empty();
-    let mut state = world.state.clone();
-    let table = TableInfo {
+/// A table below that folder.
+fn table(warehouse: &str) -> TableInfo {
+    TableInfo {
         name: "order".to_owned(),
         namespace: "shop".to_owned(),
-        metadata_location: "file:///data/lake/warehouse/shop/order/metadata/7.metadata.json"
-            .to_owned(),
+        metadata_location: format!("{warehouse}/shop/order/metadata/7.metadata.json"),
         rows: 12,
         snapshot: Some(i64::MAX),
         position: Some(40),
-        location: "file:///data/lake/warehouse/shop/order".to_owned(),
+        location: format!("{warehouse}/shop/order"),
         files: 3,
         bytes: 4_000,
         snapshots: 2,
@@ -58,12 +57,43 @@ async fn the_tables_are_listed_with_how_to_open_them() {
             required: true,
             doc: Some("When the event happened, in UTC".to_owned()),
         }],
-    };
-    state.lake = Some(Arc::new(FakeLake { tables: vec![table], ..FakeLake::default() }));
+    }
+}
+
+async fn listed(lake: FakeLake) -> serde_json::Value {
+    let (world, _source) = World::empty();
+    let mut state = world.state.clone();
+    state.lake = Some(Arc::new(lake));
     let reply = world.send_to(router(state), Method::GET, "/v1/lake", &[], "").await;
     assert_eq!(reply.status, 200);
-    let body = serde_json::to_string_pretty(&reply.json()).unwrap();
-    check_golden("lake.json", &(body + "\n"));
+    reply.json()
+}
+
+#[tokio::test]
+async fn the_tables_are_listed_with_how_to_open_them() {
+    let tables = vec![table("file:///data/lake/warehouse")];
+    let body = listed(FakeLake { tables, ..FakeLake::default() }).await;
+    check_golden("lake.json", &(serde_json::to_string_pretty(&body).unwrap() + "\n"));
+}
+
+#[tokio::test]
+async fn tables_in_glue_are_opened_by_their_catalog() {
+    let place = |account: Option<&str>| LakePlace::Glue {
+        catalog: "agentflow".to_owned(),
+        account: account.map(str::to_owned),
+        warehouse: "s3://lake/warehouse".to_owned(),
+    };
+    let lake = |place| FakeLake {
+        tables: vec![table("s3://lake/warehouse")],
+        place: Some(place),
+        ..FakeLake::default()
+    };
+    let body = listed(lake(place(Some("123456789012")))).await;
+    check_golden("lake_glue.json", &(serde_json::to_string_pretty(&body).unwrap() + "\n"));
+    let body = listed(lake(place(None))).await;
+    assert_eq!(body["catalog"]["uri"], "glue:");
+    let open_with = body["tables"][0]["open_with"].to_string();
+    assert!(!open_with.contains("glue.id") && !open_with.contains("catalogid"), "{open_with}");
 }
 
 #[tokio::test]

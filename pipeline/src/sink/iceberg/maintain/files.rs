@@ -7,11 +7,10 @@ use std::time::SystemTime;
 
 use futures::TryStreamExt;
 use opendal::Operator;
-use opendal::services::S3Config;
 
 use crate::sink::iceberg::config::{LakeCatalog, LakeConfig};
 use crate::sink::iceberg::local_fs::path_of;
-use crate::sink::iceberg::rest::RestCatalogConfig;
+use crate::sink::iceberg::{glue, s3};
 
 /// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +36,13 @@ pub(super) async fn list(config: &LakeConfig, location: &str) -> io::Result<Vec<
     let mut found = Vec::new();
     for folder in ["data", "metadata"] {
         let folder = format!("{}/{folder}", location.trim_end_matches('/'));
-        match (&config.catalog, key(&folder).strip_prefix("s3://")) {
-            (LakeCatalog::Rest(rest), Some(folder)) => objects(rest, folder, &mut found).await?,
+        match key(&folder)
+            .strip_prefix("s3://")
+            .map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        {
+            Some((bucket, path)) if config.catalog != LakeCatalog::Local => {
+                objects(operator(&config.catalog, bucket)?, bucket, path, &mut found).await?;
+            }
             _ => walk(&path_of(&folder), &mut found)?,
         }
     }
@@ -71,14 +75,25 @@ fn walk(folder: &Path, found: &mut Vec<Listed>) -> io::Result<()> {
     Ok(())
 }
 
-/// Objects below `BUCKET/PATH`.
+/// A bucket of a catalog's.
+fn operator(catalog: &LakeCatalog, bucket: &str) -> io::Result<Operator> {
+    match catalog {
+        LakeCatalog::Glue(config) => glue::bucket(config, bucket),
+        LakeCatalog::Rest(config) => {
+            let settings = s3::settings(|key| config.get(key), bucket);
+            Ok(Operator::from_config(settings).map_err(io::Error::other)?.finish())
+        }
+        LakeCatalog::Local => Err(io::Error::other("a local lake has no bucket")),
+    }
+}
+
+/// Objects below a path of a bucket.
 async fn objects(
-    rest: &RestCatalogConfig,
-    folder: &str,
+    operator: Operator,
+    bucket: &str,
+    path: &str,
     found: &mut Vec<Listed>,
 ) -> io::Result<()> {
-    let (bucket, path) = folder.split_once('/').unwrap_or((folder, ""));
-    let operator = Operator::from_config(s3(rest, bucket)).map_err(io::Error::other)?.finish();
     let lister = operator.lister_with(&format!("{path}/")).recursive(true).await;
     let mut lister = lister.map_err(io::Error::other)?;
     while let Some(entry) = lister.try_next().await.map_err(io::Error::other)? {
@@ -92,28 +107,6 @@ async fn objects(
         }
     }
     Ok(())
-}
-
-/// How to reach a bucket, by the properties that Iceberg clients take.
-fn s3(rest: &RestCatalogConfig, bucket: &str) -> S3Config {
-    let text = |key: &str| rest.get(key).map(str::to_owned);
-    let is_set = |key: &str| {
-        rest.get(key).is_some_and(|value| matches!(value, "true" | "TRUE" | "True" | "1"))
-    };
-    let mut config = S3Config::default();
-    config.bucket = bucket.to_owned();
-    config.endpoint = text("s3.endpoint");
-    config.region = text("client.region").or_else(|| text("s3.region"));
-    config.access_key_id = text("s3.access-key-id");
-    config.secret_access_key = text("s3.secret-access-key");
-    config.session_token = text("s3.session-token");
-    config.role_arn = text("client.assume-role.arn");
-    config.external_id = text("client.assume-role.external-id");
-    config.enable_virtual_host_style = !is_set("s3.path-style-access");
-    config.skip_signature = is_set("s3.allow-anonymous");
-    config.disable_config_load = is_set("s3.disable-config-load");
-    config.disable_ec2_metadata = is_set("s3.disable-ec2-metadata");
-    config
 }
 
 #[cfg(test)]

@@ -1,0 +1,379 @@
+//! Streams of events: memory with ten thousand idle connections, what two hundred active ones get, and
+//! what all of them cost the pipeline.
+//!
+//! 1. 10,000 connections that wait for an entity that never comes, 200 that get every event, and 1,000
+//!    events a second posted: memory of the server, frames, how old an event is when it is read.
+//! 2. A file is followed to its end, with the connections and without, in turn. There the active ones
+//!    wait for one product each, so they get some thousand frames a second together.
+//!
+//! Idle connections are read at the end: the signs of life that wait by then are counted.
+//! `AGENTFLOW_BENCH_IDLE`, `_ACTIVE`, `_STREAM_SECONDS`, `_STREAM_EVENTS` and `_STREAM_ROUNDS` set the sizes.
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use support::{Server, client, place, produce, setting, tell};
+
+/// Events in one request of the first part.
+const POSTED: u64 = 10;
+
+fn main() {
+    let idle = setting("IDLE", 10_000);
+    let active = setting("ACTIVE", 200);
+    let files = rlimit::increase_nofile_limit(u64::MAX).expect("a limit of open files");
+    assert!(files > idle + active + 200, "{files} open files are allowed, which is too few");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let fan_out = fan_out(&runtime, idle, active);
+    let beside = beside_the_pipeline(&runtime, idle, active);
+    tell(
+        "streams",
+        &json!({
+            "idle_connections": idle,
+            "active_connections": active,
+            "every_event_to_each": fan_out,
+            "beside_the_pipeline": beside,
+        }),
+    );
+}
+
+/// A server that lets so many in.
+fn serve(data: &Path, file: Option<&Path>) -> Server {
+    let mut more = vec!["--max-streams-per-tenant", "100000", "--max-streams", "100000"];
+    let from = file.map(|file| format!("file:{}", file.display()));
+    if let Some(from) = &from {
+        more.extend(["--from", from]);
+    }
+    Server::start_with(data, &more)
+}
+
+fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
+    let seconds = setting("STREAM_SECONDS", 20);
+    let folder = place();
+    let server = serve(&folder.path().join("data"), None);
+    let bare_mib = server.peak_mib();
+    let opening = Instant::now();
+    let silent = Idle::open(&server, idle);
+    let opened = opening.elapsed();
+    let idle_mib = server.peak_mib();
+    let readers = Readers::open(runtime, &server, (0..active).map(|_| String::new()));
+
+    let events = seconds * 1_000;
+    let file = folder.path().join("events.ndjson");
+    produce(
+        &file,
+        events,
+        &["--seed", "7", "--rate", "1000", "--late", "0", "--repeated", "0", "--bad", "0"],
+    );
+    let text = std::fs::read_to_string(&file).expect("events");
+    let lines: Vec<&str> = text.lines().collect();
+    let http = client();
+    let before = server.cpu_seconds();
+    let started = Instant::now();
+    let mut accepted = 0;
+    for (number, lines) in lines.chunks(POSTED as usize).enumerate() {
+        let due = started + Duration::from_millis(number as u64 * POSTED);
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let body = fresh(lines);
+        let request = http.post(server.url("/v1/events")).body(body);
+        let answer = request.header("content-type", "application/x-ndjson").send();
+        let answer: Value = answer.expect("an answer").json().expect("JSON");
+        accepted += answer["accepted"].as_u64().expect("a count");
+    }
+    let posted = started.elapsed();
+    readers.wait(accepted * active);
+    let caught_up = started.elapsed() - posted;
+    let used = server.cpu_seconds() - before;
+    let read = readers.end();
+    let sign_of_life = silent.count();
+    json!({
+        "events_per_second": (accepted as f64 / posted.as_secs_f64()).round(),
+        "frames": read.frames,
+        "frames_per_second": (read.frames as f64 / posted.as_secs_f64()).round(),
+        "megabytes_per_second": (read.bytes as f64 / 1e6 / posted.as_secs_f64()).round(),
+        "last_frame_after_last_post_ms": (caught_up.as_secs_f64() * 1e3).round(),
+        "committed_to_read": read.ages,
+        "dropped": read.dropped,
+        "server_cores": (used / posted.as_secs_f64() * 100.0).round() / 100.0,
+        "opening_idle_seconds": (opened.as_secs_f64() * 10.0).round() / 10.0,
+        "signs_of_life_per_idle_second": sign_of_life,
+        "peak_memory_mib": {
+            "without_streams": bare_mib, "with_idle": idle_mib, "with_all": server.peak_mib(),
+        },
+    })
+}
+
+/// The events with times of now: the generator's are those of a run of its own.
+fn fresh(lines: &[&str]) -> String {
+    let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+    let mut body = String::new();
+    for line in lines {
+        let mut event: Value = serde_json::from_str(line).expect("an event");
+        event["timestamp"] = now.clone().into();
+        body.push_str(&format!("{event}\n"));
+    }
+    body
+}
+
+fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
+    let events = setting("STREAM_EVENTS", 1_000_000);
+    let rounds = setting("STREAM_ROUNDS", 3);
+    let folder = place();
+    let whole = folder.path().join("whole.ndjson");
+    let rate = (events as f64 / (8.0 * 86_400.0)).max(0.1);
+    eprintln!("generating {events} events");
+    produce(&whole, events, &["--seed", "7", "--rate", &format!("{rate:.3}")]);
+    let text = std::fs::read(&whole).expect("events");
+    let products = products(&text, active as usize);
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        for has_streams in [false, true] {
+            let data = folder.path().join(format!("data-{round}-{has_streams}"));
+            let file = folder.path().join(format!("{round}-{has_streams}.ndjson"));
+            std::fs::write(&file, b"").expect("a file");
+            let server = serve(&data, Some(&file));
+            let open = has_streams.then(|| {
+                let filters = products.iter().map(|product| format!("?entity_id={product}"));
+                let silent = Idle::open(&server, idle);
+                (silent, Readers::open(runtime, &server, filters))
+            });
+            let before = server.cpu_seconds();
+            let started = Instant::now();
+            let mut writing = std::fs::File::create(&file).expect("a file");
+            writing.write_all(&text).expect("append");
+            drop(writing);
+            while server.records() < events {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            let took = started.elapsed().as_secs_f64();
+            let mut figures = json!({
+                "events_per_second": (events as f64 / took).round(),
+                "server_cpu_seconds": ((server.cpu_seconds() - before) * 10.0).round() / 10.0,
+            });
+            if let Some((silent, readers)) = open {
+                let read = readers.end();
+                figures["frames_per_second"] = json!((read.frames as f64 / took).round());
+                figures["dropped"] = json!(read.dropped);
+                figures["signs_of_life_per_idle_second"] = json!(silent.count());
+                figures["peak_memory_mib"] = json!(server.peak_mib());
+            }
+            eprintln!("streams: {has_streams}: {figures}");
+            let of = if has_streams { &mut with } else { &mut without };
+            of.push(figures);
+            drop(server);
+            std::fs::remove_dir_all(&data).expect("remove the data");
+            std::fs::remove_file(&file).expect("remove the file");
+        }
+    }
+    let median = |arm: &[Value], name: &str| {
+        let mut values: Vec<f64> = arm.iter().filter_map(|one| one[name].as_f64()).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let ratio = |name: &str| (median(&with, name) / median(&without, name) * 1e3).round() / 1e3;
+    json!({
+        "events": events,
+        "throughput_with_to_without": ratio("events_per_second"),
+        "cpu_with_to_without": ratio("server_cpu_seconds"),
+        "without": without,
+        "with": with,
+    })
+}
+
+/// The products that most events are about.
+fn products(text: &[u8], count: usize) -> Vec<String> {
+    let mut found = std::collections::HashMap::<String, u64>::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let Ok(event) = serde_json::from_slice::<Value>(line) else { continue };
+        if let (Some("product.updated"), Some(id)) =
+            (event["event_type"].as_str(), event["product_id"].as_str())
+        {
+            *found.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    let mut products: Vec<(u64, String)> = found.into_iter().map(|(id, n)| (n, id)).collect();
+    products.sort_unstable_by(|a, b| b.cmp(a));
+    products.into_iter().take(count).map(|(_, id)| id).collect()
+}
+
+fn request(server: &Server, query: &str) -> String {
+    format!("GET /v1/stream/events{query} HTTP/1.1\r\nhost: {}\r\n\r\n", server.address)
+}
+
+/// Connections that wait for what never comes.
+struct Idle {
+    connections: Vec<TcpStream>,
+    opened: Instant,
+}
+
+impl Idle {
+    fn open(server: &Server, count: u64) -> Self {
+        let open = |number| {
+            let mut connection = TcpStream::connect(&server.address).expect("connect");
+            let request = request(server, &format!("?entity_id=nobody-{number}"));
+            connection.write_all(request.as_bytes()).expect("ask");
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") {
+                connection.read_exact(&mut byte).expect("a head");
+                head.push(byte[0]);
+            }
+            assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+            connection.set_nonblocking(true).expect("an option");
+            connection
+        };
+        let connections = (0..count).map(open).collect();
+        Self { connections, opened: Instant::now() }
+    }
+
+    /// Signs of life per connection and second, the fewest of any; nothing else must have come.
+    fn count(self) -> f64 {
+        let seconds = self.opened.elapsed().as_secs_f64();
+        let mut fewest = usize::MAX;
+        for mut connection in self.connections {
+            let mut text = Vec::new();
+            let error = connection.read_to_end(&mut text).expect_err("it is open");
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            let text = String::from_utf8(text).expect("UTF-8");
+            assert!(!text.contains("data:"), "{text}");
+            fewest = fewest.min(text.matches(": keepalive").count());
+        }
+        (fewest as f64 / seconds * 100.0).round() / 100.0
+    }
+}
+
+/// Connections that get something.
+struct Readers {
+    tasks: Vec<tokio::task::JoinHandle<Vec<Duration>>>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    frames: AtomicU64,
+    bytes: AtomicU64,
+    dropped: AtomicI64,
+    ends: AtomicBool,
+}
+
+struct Read_ {
+    frames: u64,
+    bytes: u64,
+    dropped: i64,
+    /// From committed to read, of one event in a thousand.
+    ages: Value,
+}
+
+impl Readers {
+    fn open(
+        runtime: &tokio::runtime::Runtime,
+        server: &Server,
+        filters: impl Iterator<Item = String>,
+    ) -> Self {
+        let counts = Arc::new(Counts::default());
+        let opened = Arc::new(AtomicU64::new(0));
+        let mut tasks = Vec::new();
+        for filter in filters {
+            let (address, request) = (server.address.clone(), request(server, &filter));
+            let (counts, opened) = (Arc::clone(&counts), Arc::clone(&opened));
+            tasks.push(
+                runtime.spawn(async move { read(&address, &request, &counts, &opened).await }),
+            );
+        }
+        while opened.load(Ordering::Relaxed) < tasks.len() as u64 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Self { tasks, counts }
+    }
+
+    /// Waits until so many frames came.
+    fn wait(&self, frames: u64) {
+        let started = Instant::now();
+        while self.counts.frames.load(Ordering::Relaxed) < frames
+            && self.counts.dropped.load(Ordering::Relaxed) == 0
+        {
+            assert!(started.elapsed() < Duration::from_secs(60), "frames are missing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn end(self) -> Read_ {
+        self.counts.ends.store(true, Ordering::Relaxed);
+        let mut ages: Vec<Duration> = self
+            .tasks
+            .into_iter()
+            .flat_map(|task| futures::executor::block_on(task).expect("a reader"))
+            .collect();
+        Read_ {
+            frames: self.counts.frames.load(Ordering::Relaxed),
+            bytes: self.counts.bytes.load(Ordering::Relaxed),
+            dropped: self.counts.dropped.load(Ordering::Relaxed),
+            ages: if ages.is_empty() { Value::Null } else { support::quantiles(&mut ages) },
+        }
+    }
+}
+
+/// Reads until told to end. Counts frames and looks at one in a thousand.
+async fn read(address: &str, request: &str, counts: &Counts, opened: &AtomicU64) -> Vec<Duration> {
+    let mut connection = tokio::net::TcpStream::connect(address).await.expect("connect");
+    connection.write_all(request.as_bytes()).await.expect("ask");
+    let mut ages = Vec::new();
+    let mut buffer = Vec::with_capacity(1 << 16);
+    let mut seen = 0_u64;
+    let mut is_open = false;
+    while !counts.ends.load(Ordering::Relaxed) {
+        let some =
+            tokio::time::timeout(Duration::from_millis(500), connection.read_buf(&mut buffer));
+        match some.await {
+            Ok(Ok(0)) => break,
+            Ok(Ok(bytes)) => counts.bytes.fetch_add(bytes as u64, Ordering::Relaxed),
+            Ok(Err(error)) => panic!("{error}"),
+            Err(_) => continue,
+        };
+        if !is_open {
+            opened.fetch_add(1, Ordering::Relaxed);
+            is_open = true;
+        }
+        // A chunk begins with frames, so `id: ` may stand cut at the end of what was read.
+        let mut rest = 0;
+        while let Some(at) = find(&buffer[rest..], b"\n\n") {
+            let frame = &buffer[rest..rest + at];
+            rest += at + 2;
+            if find(frame, b"event: error").is_some() {
+                counts.dropped.fetch_add(1, Ordering::Relaxed);
+            } else if find(frame, b"data: ").is_some() {
+                counts.frames.fetch_add(1, Ordering::Relaxed);
+                seen += 1;
+                if seen.is_multiple_of(1_000) {
+                    ages.extend(age(frame));
+                }
+            }
+        }
+        buffer.drain(..rest);
+    }
+    ages
+}
+
+/// How long ago the event of a frame was committed.
+fn age(frame: &[u8]) -> Option<Duration> {
+    let key = b"\"processed_at\":\"";
+    let at = find(frame, key)? + key.len();
+    let text = std::str::from_utf8(&frame[at..]).ok()?.split('"').next()?;
+    let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
+    (chrono::Utc::now() - time.to_utc()).to_std().ok()
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text, part)
+}
