@@ -44,7 +44,7 @@ pub use routes::erasures::ErasureBody;
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
 use routes::{backup, catalog, contracts, dead_letters, docs, entity, erasures, events, health};
-use routes::{lake, lineage, metrics, scrape, stream};
+use routes::{lake, lineage, lineage_entity, metrics, scrape, stream};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -76,6 +76,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(contracts::newest))
         .routes(routes!(contracts::version))
         .routes(routes!(lineage::read))
+        .routes(routes!(lineage_entity::read))
         .routes(routes!(lake::list))
         .routes(routes!(erasures::list, erasures::post))
         .routes(routes!(erasures::read))

@@ -11,6 +11,7 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod lineage;
 mod serve;
 mod stream;
 mod support;

@@ -225,7 +225,7 @@ pub(super) fn masked(mut body: serde_json::Value) -> String {
 }
 
 fn mask(value: &mut serde_json::Value) {
-    const MASKED: [&str; 13] = [
+    const MASKED: [&str; 14] = [
         "hash",
         "request_id",
         "computed_at",
@@ -238,6 +238,7 @@ fn mask(value: &mut serde_json::Value) {
         "received_at",
         "age_seconds",
         "applied_at",
+        "arrived_at",
         "last_event_at",
     ];
     match value {
