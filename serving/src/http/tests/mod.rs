@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod lineage;
 mod queries;
 mod serve;
 mod shop_questions;
