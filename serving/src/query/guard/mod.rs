@@ -16,10 +16,13 @@
 //!
 //! Start at [`check`].
 
+mod call;
 mod expr;
 mod functions;
 mod limits;
 mod literals;
+mod page;
+mod projection;
 mod refusal;
 mod relations;
 mod select;
@@ -34,7 +37,7 @@ use sqlparser::parser::Parser;
 pub use refusal::{Refusal, RefusalKind};
 pub use relations::{Offered, OfferedColumn, Relations, Source};
 
-use select::Page;
+use page::Page;
 
 /// A statement that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
