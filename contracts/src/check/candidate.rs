@@ -133,7 +133,7 @@ moved_by: [sale.made]
         );
         check(
             "kind: event\nnames: [sale.made]\nversion: 2\nfields: {id: string, amount: 'decimal(9,2)'}",
-            Ok(("sale", 2, 2)),
+            Ok(("sale.made", 2, 2)),
         );
         // What stands on it is looked at too: the metric reads a field that goes.
         check(

@@ -78,7 +78,7 @@ async fn a_source_that_reads_kafka_is_a_component() {
     assert_eq!(kafka["message"], "no partition is assigned yet");
     assert_eq!(kafka["kafka"][0]["missing_topics"], serde_json::json!([]));
     let others = reply.json()["components"].as_array().unwrap().len();
-    assert_eq!(others, 5, "no canary where there is none");
+    assert_eq!(others, 6, "no canary where there is none");
 
     let reply = world.send_to(api, Method::GET, "/metrics", &[], "").await;
     let line = "agentflow_component_healthy{component=\"kafka\"} 0\n";

@@ -193,7 +193,7 @@ fn a_plan_tells_what_is_read_and_how_much() {
     let plan = world.queries.explain(&guarded).unwrap();
     assert!(plan.estimated_rows.is_some_and(|rows| rows > 0), "{plan:?}");
     assert_eq!(plan.scanned_rows.len(), 2, "{plan:?}");
-    assert!(plan.text.contains("en_order_v1"), "{}", plan.text);
+    assert!(plan.text.contains("en_order_v2"), "{}", plan.text);
 }
 
 #[test]
