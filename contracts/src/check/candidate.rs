@@ -125,7 +125,7 @@ moved_by: [sale.made]
     fn it_is_checked_beside_the_others() {
         check(
             "{kind: entity, name: sale, version: 2, from: [sale.made], key: id, fields: {amount: last}}",
-            Ok(("sale.made", 2, 2)),
+            Ok(("sale", 2, 2)),
         );
         check(
             r#"{"kind": "entity", "name": "sale", "from": ["sale.made"], "key": "id", "fields": {"amount": "last"}}"#,

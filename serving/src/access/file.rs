@@ -91,6 +91,10 @@ impl KeyFile {
         if json.is_null() {
             return Ok(None);
         }
+        // Serde would take a list for the members in their order.
+        if !json.is_object() {
+            return Err(self.malformed("invalid type: `tenants` and `keys` are wanted".to_owned()));
+        }
         let contents: KeyFileContents = serde_json::from_value(json).map_err(|error| {
             // Serde repeats a value of the wrong type, and that may be a key.
             let text = error.to_string();
