@@ -57,7 +57,7 @@ fn main() {
     let (made, documents) = ask(&search, "pending");
     let index_mib = memory_mib() - before;
 
-    let mut times = |texts: &[&str]| {
+    let times = |texts: &[&str]| {
         let mut times: Vec<Duration> =
             (0..200).map(|n| ask(&search, texts[n % texts.len()]).0).collect();
         quantiles(&mut times)

@@ -167,8 +167,8 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
                 figures["frames_per_second"] = json!((read.frames as f64 / took).round());
                 figures["dropped"] = json!(read.dropped);
                 figures["signs_of_life_per_idle_second"] = json!(silent.count());
-                figures["peak_memory_mib"] = json!(server.peak_mib());
             }
+            figures["peak_memory_mib"] = json!(server.peak_mib());
             eprintln!("streams: {has_streams}: {figures}");
             let of = if has_streams { &mut with } else { &mut without };
             of.push(figures);

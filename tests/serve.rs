@@ -209,3 +209,86 @@ fn a_taken_port_is_said_by_name() {
     ];
     agentflow(arguments).failed(1, &[&address, "hint:"]);
 }
+
+#[test]
+fn an_entity_tells_where_it_came_from() {
+    let place = Place::of("shop");
+    let server = Server::start(&place, &[]);
+    let now = chrono::Utc::now().timestamp_millis();
+    let event = |n: usize, event_type: &str, order: usize, user: &str| {
+        json!({
+            "event_id": format!("evt-{n}"), "event_type": event_type, "timestamp": rfc3339(now),
+            "source": "test", "order_id": format!("ORD-20260404-100{order}"), "user_id": user,
+            "status": "pending", "total_amount": 20, "currency": "RUB", "schema_version": 2,
+            "city": "Riga", "items": [{"product_id": "P1", "quantity": 2, "unit_price": 10}],
+        })
+    };
+    let post = |events: &[Value]| {
+        let (status, answer) =
+            server.post("/v1/events", "application/json", json!(events).to_string());
+        assert_eq!((status, &answer["accepted"]), (200, &json!(events.len())), "{answer}");
+    };
+    post(&[event(1, "order.created", 1, "USR-1"), event(2, "order.created", 2, "USR-2")]);
+    post(&[event(3, "order.updated", 1, "USR-1"), event(4, "order.created", 3, "USR-1")]);
+    let lineage = |entity: &str, id: &str| {
+        let (status, body) = server.get(&format!("/v1/lineage/{entity}/{id}"));
+        assert_eq!(status, 200, "{body}");
+        body
+    };
+    let ids = |body: &Value| -> Vec<String> {
+        let events = body["events"].as_array().expect("events");
+        events.iter().map(|event| event["event_id"].as_str().expect("an id").to_owned()).collect()
+    };
+    let order = lineage("order", "ORD-20260404-1001");
+    assert_eq!(
+        (ids(&order), &order["events_total"]),
+        (vec!["evt-3".into(), "evt-1".into()], &json!(2))
+    );
+    let newest = &order["events"][0];
+    for (name, value) in [
+        ("event_type", json!("order.updated")),
+        ("position", json!(3)),
+        ("source", json!("http")),
+        ("topic", json!(null)),
+        ("partition", json!("http")),
+        ("offset", json!(2)),
+        ("contract", json!("order")),
+        ("version", json!(2)),
+    ] {
+        assert_eq!(newest[name], value, "{newest}");
+    }
+    assert!(newest["arrived_at"].as_str() < newest["applied_at"].as_str(), "{newest}");
+    assert_eq!((&order["validated"], &order["enriched"]), (&json!(true), &json!(true)));
+    // A user is folded from orders: the events of those that are his.
+    let user = lineage("user", "USR-1");
+    assert_eq!(
+        (ids(&user), &user["position"]),
+        (vec!["evt-4".into(), "evt-3".into(), "evt-1".into()], &json!(4))
+    );
+    assert_eq!(ids(&lineage("user", "USR-2")), ["evt-2"]);
+    // An order that goes to another user takes its events with it.
+    post(&[event(5, "order.updated", 2, "USR-1")]);
+    assert_eq!(ids(&lineage("user", "USR-1")), ["evt-5", "evt-4", "evt-3", "evt-2", "evt-1"]);
+
+    let order = wait_for("the lake to have all of it", || {
+        let body = lineage("order", "ORD-20260404-1002");
+        let events = body["events"].as_array().expect("events").clone();
+        events.iter().all(|event| !event["lake"].is_null()).then_some(body)
+    });
+    let lake = &order["events"][0]["lake"];
+    let (_, tables) = server.get("/v1/lake");
+    let tables = tables["tables"].as_array().expect("tables");
+    let table = tables.iter().find(|table| table["name"] == "order").expect("its table");
+    assert_eq!((&lake["table"], &lake["snapshot_id"]), (&json!("shop.order"), &table["snapshot"]));
+    let layers: Vec<&str> = order["lineage"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| step["layer"].as_str().expect("a layer"))
+        .collect();
+    let expected = ["source", "ingestion", "validation", "enrichment", "serving", "lake"];
+    assert_eq!(layers, expected, "{order}");
+    let (status, body) = server.get("/v1/lineage/order/ORD-20260404-9999");
+    assert_eq!((status, &body["code"]), (404, &json!("not_found")));
+    assert!(server.stop().success());
+}

@@ -39,6 +39,25 @@ pub(crate) fn duration(text: &Text, zero: bool, report: &mut Report) -> Option<i
     parsed
 }
 
+/// Other words for something, as people say them.
+pub(crate) fn phrases(texts: Option<&[Text]>, report: &mut Report) -> Vec<String> {
+    let mut phrases = Vec::new();
+    for text in texts.unwrap_or_default() {
+        let is_phrase = !text.value.trim().is_empty()
+            && text.value.chars().count() <= 60
+            && text.value.chars().all(|c| c.is_alphanumeric() || " -_'".contains(c));
+        if !is_phrase {
+            report.error(
+                text.at,
+                format!("`{}` is no word or phrase", shorten(&text.value)),
+                "write letters, digits and spaces, 60 at most",
+            );
+        }
+        phrases.push(text.value.trim().to_owned());
+    }
+    phrases
+}
+
 /// Bytes in each unit of a size.
 const SIZES: &[(&str, u64)] = &[
     ("B", 1),

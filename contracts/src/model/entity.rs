@@ -24,6 +24,8 @@ pub struct Entity {
     pub owner: Option<String>,
     /// What it is, for people.
     pub description: Option<String>,
+    /// Other words for it in plain questions.
+    pub synonyms: Vec<String>,
     /// Name of the key field as people see it (`order_id`); shown in the row.
     pub key: String,
     /// What it is folded from, one entry per family or one for the source entity.
@@ -120,6 +122,10 @@ pub struct EntityField {
     pub depends_on_closed: bool,
     /// What it is, for people.
     pub description: Option<String>,
+    /// Other words for it in plain questions.
+    pub synonyms: Vec<String>,
+    /// Words that mean that a bool is false or a number low.
+    pub opposites: Vec<String>,
 }
 
 /// How an entity's field gets its value.

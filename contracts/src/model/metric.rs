@@ -22,6 +22,8 @@ pub struct Metric {
     pub owner: Option<String>,
     /// What it is, for people.
     pub description: Option<String>,
+    /// Other words for it in plain questions.
+    pub synonyms: Vec<String>,
     /// Unit of its values (`RUB`, `count`, `ratio`, …).
     pub unit: String,
     /// What is measured.
@@ -127,6 +129,8 @@ pub struct Dimension {
     pub ty: Type,
     /// Most values that a group-by may return.
     pub max_cardinality: Option<usize>,
+    /// Other words for it in plain questions.
+    pub synonyms: Vec<String>,
 }
 
 /// A trailing window.

@@ -32,6 +32,8 @@ record! {
         owner: Option<Text>,
         /// What it is, for people.
         description: Option<Text>,
+        /// Other words for it in plain questions.
+        synonyms: Option<Vec<Text>>,
         /// Event types that it is folded from, or `{entity: name}`.
         from: EntitySource,
         /// Field that says which entity a row belongs to.
@@ -158,5 +160,9 @@ record! {
         value: Text,
         /// What it is, for people.
         description: Option<Text>,
+        /// Other words for it in plain questions.
+        synonyms: Option<Vec<Text>>,
+        /// Words that mean the contrary: that a bool is false, that a number is low.
+        opposites: Option<Vec<Text>>,
     }
 }

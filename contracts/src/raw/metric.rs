@@ -62,6 +62,8 @@ record! {
         owner: Option<Text>,
         /// What it is, for people.
         description: Option<Text>,
+        /// Other words for it in plain questions.
+        synonyms: Option<Vec<Text>>,
         /// Unit of its values; default `count` or `ratio` where the measure says so, else `1`.
         unit: Option<Text>,
         /// `{event: type}`, `{entity: name}` or `ingest`; not for ratio and derived.
@@ -163,6 +165,8 @@ record! {
         expr: Option<Text>,
         /// Most values that a grouped answer may have.
         max_cardinality: Option<Whole>,
+        /// Other words for it in plain questions.
+        synonyms: Option<Vec<Text>>,
         /// What it is, for people.
         description: Option<Text>,
     }

@@ -295,6 +295,10 @@ pub struct QueryBody {
     pub proof: Vec<MetricProof>,
     /// What the answer does not hold, when something is left out.
     pub warning: Option<String>,
+    /// How a plain question was read: as metrics in the form of this very request, or as rows of an
+    /// entity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interpretation: Option<serde_json::Value>,
 }
 
 /// About the answer to a query.
@@ -381,6 +385,7 @@ impl QueryBody {
             tables_accessed: Vec::new(),
             proof: Vec::new(),
             warning: None,
+            interpretation: None,
         }
     }
 

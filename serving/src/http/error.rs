@@ -236,6 +236,7 @@ impl From<QueryError> for ApiError {
             QueryError::Busy(_) => {
                 Self::busy(message).hint("try again after `Retry-After` seconds")
             }
+            QueryError::Read(error) => error.into(),
             QueryError::Store(error) => error.into(),
         }
     }

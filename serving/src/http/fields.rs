@@ -77,6 +77,15 @@ impl Fields {
             .ok_or_else(|| ApiError::invalid(format!("`{}` is missing", self.name(name))))
     }
 
+    /// `true` or `false`; false when it is not there.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(other) => Err(unfit(&self.name(name), "`true` or `false`", other)),
+        }
+    }
+
     /// A whole number.
     pub(super) fn number(
         &self,

@@ -46,6 +46,24 @@ pub(super) fn tables(domain: &Domain, metric: &Metric) -> Vec<String> {
     found.into_iter().collect()
 }
 
+/// Entities that metrics read, those of their parts included.
+pub(super) fn entities<'a>(
+    domain: &'a Domain,
+    metrics: impl Iterator<Item = &'a Metric>,
+) -> Vec<String> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<&Metric> = metrics.collect();
+    while let Some(metric) = open.pop() {
+        for input in &metric.inputs {
+            if let Relation::Entity(entity) = input.relation {
+                found.insert(domain.entities[entity].name.clone());
+            }
+        }
+        open.extend(metric.measure.parts().iter().map(|&part| &domain.metrics[part]));
+    }
+    found.into_iter().collect()
+}
+
 /// Topics as one text; `None` when there are none.
 fn listed(topics: &[Topic]) -> Option<String> {
     let texts: Vec<&str> = topics.iter().map(Topic::as_str).collect();

@@ -48,7 +48,10 @@ use routes::{
     admin, backup, batch, catalog, changelog, contracts, dead_letters, docs, entity, erasures,
     events,
 };
-use routes::{health, lake, lineage, metrics, query as queries, scrape, search, stream, timeline};
+use routes::{
+    health, lake, lineage, lineage_entity, metrics, query as queries, scrape, search, stream,
+    timeline,
+};
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
@@ -88,6 +91,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(contracts::diff::read))
         .routes(routes!(contracts::validate::post))
         .routes(routes!(lineage::read))
+        .routes(routes!(lineage_entity::read))
         .routes(routes!(lake::list))
         .routes(routes!(erasures::list, erasures::post))
         .routes(routes!(erasures::read))

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -79,7 +79,6 @@ pub async fn serve(
     let streams = state.streams.clone();
     let connections = Connections {
         router: router(state.clone()),
-        http: http(),
         tls,
         slots: Arc::new(Semaphore::new(state.options.max_connections)),
         open: GracefulShutdown::new(),
@@ -109,7 +108,6 @@ pub async fn serve(
 
 struct Connections {
     router: Router,
-    http: auto::Builder<TokioExecutor>,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     open: GracefulShutdown,
@@ -132,14 +130,24 @@ impl Connections {
             }
         };
         prepare(&stream);
-        let (router, http, watcher) = (self.router.clone(), self.http.clone(), self.open.watcher());
+        let (router, watcher) = (self.router.clone(), self.open.watcher());
         let tls = self.tls.clone();
         tokio::spawn(async move {
             let served = match tls {
-                None => answer(stream, peer, router, &http, watcher).await,
+                None => answer(stream, peer, router, Protocol::Http1, watcher).await,
                 Some(tls) => match handshake(stream, &tls).await {
-                    Ok(stream) => answer(stream, peer, router, &http, watcher).await,
-                    Err(error) => Err(error.into()),
+                    Ok(stream) => {
+                        let agreed = stream.get_ref().1.alpn_protocol();
+                        let protocol = match agreed {
+                            Some(b"h2") => Protocol::Http2,
+                            _ => Protocol::Http1,
+                        };
+                        answer(stream, peer, router, protocol, watcher).await
+                    }
+                    Err(error) => {
+                        tracing::debug!(%peer, %error, "handshake");
+                        Ok(())
+                    }
                 },
             };
             if let Err(error) = served {
@@ -151,34 +159,44 @@ impl Connections {
     }
 }
 
-fn http() -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(BUFFER_BYTES);
-    http.http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_WITHIN)
-        .max_concurrent_streams(100);
-    http
+/// What is spoken on a connection. Without TLS that is HTTP/1.1: looking for the other first would cost each
+/// of ten thousand silent connections a buffer, and no browser speaks it there.
+#[derive(Debug, Clone, Copy)]
+enum Protocol {
+    Http1,
+    Http2,
 }
 
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
     router: Router,
-    http: &auto::Builder<TokioExecutor>,
-    watcher: hyper_util::server::graceful::Watcher,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    protocol: Protocol,
+    watcher: Watcher,
+) -> Result<(), hyper::Error> {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let answer = router.call(request.map(axum::body::Body::new));
         async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
     });
-    let connection = http.serve_connection(TokioIo::new(stream), service);
-    watcher.watch(connection.into_owned()).await
+    let stream = TokioIo::new(stream);
+    match protocol {
+        Protocol::Http1 => {
+            let mut http = http1::Builder::new();
+            http.timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .max_buf_size(BUFFER_BYTES);
+            watcher.watch(http.serve_connection(stream, service)).await
+        }
+        Protocol::Http2 => {
+            let mut http = http2::Builder::new(TokioExecutor::new());
+            http.timer(TokioTimer::new())
+                .keep_alive_interval(HEAD_WITHIN)
+                .max_concurrent_streams(100);
+            watcher.watch(http.serve_connection(stream, service)).await
+        }
+    }
 }
 
 async fn handshake(

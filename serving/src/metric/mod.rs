@@ -18,6 +18,7 @@
 
 mod across;
 mod beyond;
+mod built;
 mod check;
 mod groups;
 mod known;
@@ -38,7 +39,8 @@ use contracts::model::{Domain, Measure, Metric, Relation};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, params_from_iter};
 
-pub(crate) use beyond::{Beyond, Plan};
+pub(crate) use beyond::{Beyond, Plan, Timed};
+pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
 pub(crate) use check::{Resolved, check_time};
 pub(crate) use groups::empty_value;

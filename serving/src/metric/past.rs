@@ -224,7 +224,7 @@ fn keys(query: &mut Query, domain: &Domain, entity: &Entity, scope: &Scope<'_>) 
 }
 
 /// A key column as text, as the fold writes it.
-fn key_text(column: &ColumnRef) -> String {
+pub(super) fn key_text(column: &ColumnRef) -> String {
     match column.ty {
         Type::String => quote(&column.name),
         _ => format!("{}::varchar", quote(&column.name)),

@@ -6,9 +6,11 @@
 //!
 //! Start at [`guard::check`] and [`Queries::page`].
 
+mod beyond;
 pub mod cursor;
 pub mod guard;
 pub mod metrics;
+pub mod question;
 mod rows;
 mod run;
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use duckdb::Connection;
 use pipeline::store::StoreError;
 
-use super::guard::{Guarded, Refusal};
+use super::beyond;
+use super::guard::{Guarded, Refusal, Source};
 use super::rows::{Column, Row, Shapes};
+use crate::question::ReadError;
 use crate::store::{self, Readers};
 
 /// Rows are counted no further than this.
@@ -58,6 +60,9 @@ pub enum QueryError {
     /// Enough others run.
     #[error("{0} statements are under way, and no more run at once")]
     Busy(usize),
+    /// What only the lake has cannot be had, or not within the limits.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The store cannot answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -106,6 +111,36 @@ impl Queries {
         offset: u64,
     ) -> Result<RowPage, QueryError> {
         self.run(|conn| self.fetch(conn, statement, limit, offset))
+    }
+
+    /// The same over all rows that there ever were: what the journal has given up is read from the lake
+    /// into a private database, with what the store has of the other relations, and the statement runs
+    /// there.
+    pub fn page_with_lake(
+        &self,
+        statement: &Guarded,
+        limit: u64,
+        offset: u64,
+    ) -> Result<RowPage, QueryError> {
+        if !self.has_given_up(statement) {
+            return self.page(statement, limit, offset);
+        }
+        self.run(|conn| match beyond::database(conn, &self.readers, statement, self.limits.time)? {
+            Some(database) => self.fetch(&database, statement, limit, offset),
+            None => self.fetch(conn, statement, limit, offset),
+        })
+    }
+
+    /// Has the journal given up rows of a relation of the statement?
+    pub fn has_given_up(&self, statement: &Guarded) -> bool {
+        let Some(trimmed) = self.readers.trimmed() else { return false };
+        let domain = self.readers.domain();
+        statement.relations.iter().any(|relation| match relation.source {
+            Source::Family(family) => {
+                trimmed.families.contains_key(&domain.families[family].table())
+            }
+            Source::Entity(_) => false,
+        })
     }
 
     /// How DuckDB would run it. Nothing is run.
@@ -196,8 +231,9 @@ impl Drop for Slot<'_> {
 }
 
 /// What went wrong while a statement ran.
-enum Fault {
+pub(super) enum Fault {
     DuckDb(duckdb::Error),
+    Read(ReadError),
     Shape(arrow::error::ArrowError),
     RowTooLarge(usize, usize),
 }
@@ -208,10 +244,21 @@ impl From<duckdb::Error> for Fault {
     }
 }
 
+impl From<ReadError> for Fault {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
 impl Fault {
     fn told(self, limit: Duration, begun: Instant) -> QueryError {
         let error = match self {
             Self::DuckDb(error) => error,
+            Self::Read(ReadError::Beyond { message, cause, .. }) => {
+                let hint = "leave `lake` out to read what the journal still has".to_owned();
+                return ReadError::Beyond { message, cause, hint }.into();
+            }
+            Self::Read(error) => return error.into(),
             Self::Shape(error) => {
                 return Refusal::invalid(format!("a value cannot be shown: {error}")).into();
             }

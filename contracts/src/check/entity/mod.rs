@@ -14,7 +14,7 @@ use crate::check::hash::{self, Facts};
 use crate::check::money;
 use crate::check::names::{Item, Names};
 use crate::check::relations::{Relations, entity_scope_of, expr_error};
-use crate::check::values::{column_name, duration};
+use crate::check::values::{column_name, duration, phrases};
 use crate::diagnostic::Report;
 use crate::expr::Expr;
 use crate::model::{Entity, EntityField, EntityFieldKind, EntityInput, FoldOp, Relation, column};
@@ -52,6 +52,7 @@ pub(crate) fn check(
         status: item.status,
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
+        synonyms: phrases(raw.synonyms.as_deref(), report),
         key: raw.key.value.clone(),
         inputs: Vec::new(),
         fields: Vec::new(),
@@ -87,21 +88,25 @@ pub(crate) fn check(
     let mut derived: Vec<(String, Text, usize)> = Vec::new();
     let mut folds = Folds { inputs, folded: Vec::new(), facts };
     for (name, field) in &raw.fields.0 {
-        let (text, description) = match field {
+        let (text, long) = match field {
             raw::EntityField::Short(text) => (text, None),
-            raw::EntityField::Long(long) => (&long.value, long.description.as_ref()),
+            raw::EntityField::Long(long) => (&long.value, Some(long)),
         };
         let Some(column) = column_name(name, "a field", report) else { continue };
         if !is_free(&entity, &fields, name, report) {
             continue;
         }
-        let description = description.map(|t| t.value.clone());
+        let description = long.and_then(|long| Some(long.description.as_ref()?.value.clone()));
+        let synonyms = phrases(long.and_then(|long| long.synonyms.as_deref()), report);
+        let opposites = phrases(long.and_then(|long| long.opposites.as_deref()), report);
         let placeholder = |ty: Type, kind: EntityFieldKind| EntityField {
             name: column.clone(),
             ty,
             kind,
             depends_on_closed: false,
             description: description.clone(),
+            synonyms: synonyms.clone(),
+            opposites: opposites.clone(),
         };
         match fold::read(&column, text) {
             FieldText::WrongArguments(usage) => report.error(

@@ -3,7 +3,7 @@
 use crate::check::hash::{self, Facts};
 use crate::check::metric::Metrics;
 use crate::check::relations::Relations;
-use crate::check::values::column_name;
+use crate::check::values::{column_name, phrases};
 use crate::diagnostic::{Report, suggest};
 use crate::model::{ColumnRef, Dimension, Relation};
 use crate::raw::decode::Text;
@@ -22,7 +22,7 @@ pub(super) fn dimension_columns(
 ) -> Vec<ColumnRef> {
     let mut columns = Vec::new();
     let source = hash::relation(relations, relation);
-    for (name, text, cardinality) in declared_dimensions(raw, report) {
+    for (name, text, cardinality, synonyms) in declared_dimensions(raw, report) {
         if column_name(&name, "a dimension", report).is_none() {
             continue;
         }
@@ -51,7 +51,8 @@ pub(super) fn dimension_columns(
         facts.add(&["dimension", &name.value, &source, &what]);
         columns.push(compiled.column);
         if first {
-            dimensions.push(Dimension { name: name.value, ty, max_cardinality: cardinality });
+            let max_cardinality = cardinality;
+            dimensions.push(Dimension { name: name.value, ty, max_cardinality, synonyms });
         }
     }
     columns
@@ -78,7 +79,7 @@ pub(super) fn common_dimensions(
         None => common,
         Some(_) => {
             let mut chosen = Vec::new();
-            for (name, text, cardinality) in declared_dimensions(raw, report) {
+            for (name, text, cardinality, synonyms) in declared_dimensions(raw, report) {
                 if text.value != name.value {
                     report.error(
                         text.at,
@@ -87,7 +88,12 @@ pub(super) fn common_dimensions(
                     );
                 }
                 match common.iter().find(|d| d.name == name.value) {
-                    Some(d) => chosen.push(Dimension { max_cardinality: cardinality, ..d.clone() }),
+                    Some(d) => chosen.push(Dimension {
+                        max_cardinality: cardinality,
+                        // Said nothing, its parts' words are its words.
+                        synonyms: if synonyms.is_empty() { d.synonyms.clone() } else { synonyms },
+                        ..d.clone()
+                    }),
                     None => report.error(
                         name.at,
                         format!("not all parts of this metric have the dimension `{}`", name.value),
@@ -108,14 +114,14 @@ pub(super) fn common_dimensions(
     chosen
 }
 
-type Declared = Vec<(Text, Text, Option<usize>)>;
+type Declared = Vec<(Text, Text, Option<usize>, Vec<String>)>;
 
-/// Name, text and cardinality of each dimension.
+/// Name, text, cardinality and other words of each dimension.
 fn declared_dimensions(raw: &raw::Metric, report: &mut Report) -> Declared {
     match &raw.dimensions {
         None => Vec::new(),
         Some(raw::Dimensions::Names(names)) => {
-            names.iter().map(|name| (name.clone(), name.clone(), None)).collect()
+            names.iter().map(|name| (name.clone(), name.clone(), None, Vec::new())).collect()
         }
         Some(raw::Dimensions::Named(named)) => {
             let mut found = Vec::new();
@@ -134,7 +140,8 @@ fn declared_dimensions(raw: &raw::Metric, report: &mut Report) -> Declared {
                     usize::try_from(n.value).ok()
                 });
                 let text = details.expr.as_ref().or(details.field.as_ref()).unwrap_or(name);
-                found.push((name.clone(), text.clone(), cardinality));
+                let synonyms = phrases(details.synonyms.as_deref(), report);
+                found.push((name.clone(), text.clone(), cardinality, synonyms));
             }
             found
         }

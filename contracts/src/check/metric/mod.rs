@@ -12,7 +12,7 @@ use crate::check::hash::Facts;
 use crate::check::measure::{self, MeasureText};
 use crate::check::names::{Item, Names, newest};
 use crate::check::relations::Relations;
-use crate::check::values::{duration, window};
+use crate::check::values::{duration, phrases, window};
 use crate::diagnostic::Report;
 use crate::model::{Dimension, Measure, Metric, MetricInput, OnEmpty, Status, Window};
 use crate::raw::metric as raw;
@@ -116,6 +116,7 @@ pub(crate) fn check(
             OnEmpty::Null
         }
     };
+    let synonyms = phrases(raw.synonyms.as_deref(), report);
     let unit = raw.unit.as_ref().map_or(measured.unit.to_owned(), |t| t.value.clone());
     if report.count() != before {
         return None;
@@ -130,6 +131,7 @@ pub(crate) fn check(
         status: item.status,
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
+        synonyms,
         unit,
         measure: measured.measure,
         inputs: measured.inputs,

@@ -64,5 +64,5 @@ pub use maintain::{
 pub use nulls::absent_bits;
 pub use position::{COMMIT_ID, CONTRACT_VERSION, OWNER, POSITION, PREVIOUS_POSITION, WATERMARK};
 pub use rest::RestCatalogConfig;
-pub use schema::{DEAD_LETTERS, EVENT_TIME, INGEST, NULLS, SOURCE_PARTITIONS};
+pub use schema::{DEAD_LETTERS, EVENT_TIME, INGEST, NULLS, SOURCE_PARTITIONS, table_of_events};
 pub use status::{Complete, LakeStatus, MaintenanceStatus, TableStatus};

@@ -187,7 +187,7 @@ fn event_table(family: &Family) -> TableDefinition {
     });
     let columns: Vec<Column> = product.chain(declared).collect();
     TableDefinition {
-        name: table_name(&family.name),
+        name: table_of_events(&family.name),
         source: RowSource::Family(family.index),
         layout: Layout::of(family, &columns),
         columns,
@@ -229,8 +229,8 @@ fn of_schema(
     }
 }
 
-/// The family's table; the names of the other tables are kept free.
-fn table_name(family: &str) -> String {
+/// Name of the table of a family's events; the names of the other tables are kept free.
+pub fn table_of_events(family: &str) -> String {
     let name = sanitise(family);
     if BESIDE_EVENTS.contains(&name.as_str()) { format!("{name}_events") } else { name }
 }

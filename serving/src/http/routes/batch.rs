@@ -1,6 +1,6 @@
 //! `POST /v1/batch`: several reads in one request, each as its own route would answer it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::body::Body;
@@ -25,6 +25,9 @@ use crate::question::{EntityQuestion, MetricQuestion};
 
 /// Most items of a batch.
 const MAX_ITEMS: usize = 20;
+
+/// Items that come up after this time are not begun: the request would be given up before its answer.
+const MAX_TIME: Duration = Duration::from_secs(20);
 
 /// Several reads.
 #[derive(Debug, ToSchema)]
@@ -128,7 +131,11 @@ pub(in super::super) async fn post(
     };
     let results = state
         .blocking(move |state| {
-            let answers = items.iter().map(|item| answer(state, &caller, item));
+            let answers = items.iter().map(|item| match begun.elapsed() > MAX_TIME {
+                false => answer(state, &caller, item),
+                true => Err(ApiError::new(Code::Timeout, "the items before it took too long")
+                    .hint("ask for it in a request of its own")),
+            });
             let results = ids.into_iter().zip(answers).map(|(id, answer)| result(id, answer));
             Ok::<_, ApiError>(results.collect())
         })

@@ -165,17 +165,35 @@ pub(in super::super) async fn read(
             engine.answering(name).map(|metric| CatalogMetric::new(domain, metric))
         }),
         streaming_sources: vec![("events".to_owned(), events(domain))],
-        audit_sources: vec![(
-            "lineage".to_owned(),
-            CatalogSource {
-                path: "/v1/lineage/metric/{name}".to_owned(),
-                transport: "http",
-                description: "which events and entities a metric stands on".to_owned(),
-                layers: vec!["event", "entity", "metric"],
-                filters: None,
-            },
-        )],
+        audit_sources: vec![
+            (
+                "lineage".to_owned(),
+                lineage(
+                    "/v1/lineage/{entity_type}/{entity_id}",
+                    "which events are in an entity, where each came from and what has it",
+                    &["source", "ingestion", "validation", "enrichment", "serving", "lake"],
+                ),
+            ),
+            (
+                "metric_lineage".to_owned(),
+                lineage(
+                    "/v1/lineage/metric/{name}",
+                    "which events and entities a metric stands on",
+                    &["event", "entity", "metric"],
+                ),
+            ),
+        ],
     }))
+}
+
+fn lineage(path: &str, description: &str, layers: &[&'static str]) -> CatalogSource {
+    CatalogSource {
+        path: path.to_owned(),
+        transport: "http",
+        description: description.to_owned(),
+        layers: layers.to_vec(),
+        filters: None,
+    }
 }
 
 /// The stream of events.

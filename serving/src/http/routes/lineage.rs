@@ -3,8 +3,11 @@
 //!
 //! `lineage` repeats the nodes of the graph in the shape that published clients read.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::State;
+use pipeline::outcome::Counts;
 use pipeline::store::{Journal, PartitionState, StoreError, data_through};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -46,17 +49,19 @@ pub(in super::super) struct LineageBody {
 
 /// A node in the shape that published clients read.
 #[derive(Debug, Serialize, ToSchema)]
-struct LineageStep {
-    /// `source`, `serving` or `metric`.
-    layer: &'static str,
+pub(super) struct LineageStep {
+    /// Of a metric `source`, `serving` or `metric`; of an entity `source`, `ingestion`, `validation`,
+    /// `enrichment`, `serving` or `lake`.
+    pub(super) layer: &'static str,
     /// What holds it.
-    system: &'static str,
-    /// Topic or table.
-    table_or_topic: String,
-    /// Event time up to which it is complete.
-    processed_at: Option<Time>,
+    pub(super) system: Cow<'static, str>,
+    /// Topic or table, contract, columns.
+    pub(super) table_or_topic: String,
+    /// Of a metric the event time up to which it is complete; of an entity when its newest event was
+    /// there.
+    pub(super) processed_at: Option<Time>,
     /// Share of the received records that were not rejected.
-    quality_score: f64,
+    pub(super) quality_score: f64,
 }
 
 /// A source partition.
@@ -108,14 +113,10 @@ impl LineageBody {
     fn new(metric: &str, walk: Walk<'_>, position: i64, partitions: &[PartitionState]) -> Self {
         let marks = partitions.iter().map(|partition| (partition.watermark, partition.updated_at));
         let data_through = data_through(marks, time::now());
-        let mut total = pipeline::outcome::Counts::default();
+        let mut total = Counts::default();
         for partition in partitions {
             total += partition.counts;
         }
-        let quality = match total.received {
-            0 => 1.0,
-            received => 1.0 - total.rejected as f64 / received as f64,
-        };
         let step = |node: &Node| {
             let (layer, system) = match node.kind {
                 "event" | "ingest" => ("source", "journal"),
@@ -125,10 +126,10 @@ impl LineageBody {
             let place = node.topic.as_ref().or(node.table.as_ref()).unwrap_or(&node.id);
             LineageStep {
                 layer,
-                system,
+                system: system.into(),
                 table_or_topic: place.clone(),
                 processed_at: data_through.map(Time),
-                quality_score: (quality * 1e4).round() / 1e4,
+                quality_score: quality(total),
             }
         };
         Self {
@@ -153,4 +154,13 @@ impl LineageBody {
                 .collect(),
         }
     }
+}
+
+/// Share of the records that were not rejected.
+pub(super) fn quality(counts: Counts) -> f64 {
+    let share = match counts.received {
+        0 => 1.0,
+        received => 1.0 - counts.rejected as f64 / received as f64,
+    };
+    (share * 1e4).round() / 1e4
 }

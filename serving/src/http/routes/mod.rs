@@ -14,6 +14,7 @@ pub(super) mod events;
 pub(super) mod health;
 pub(super) mod lake;
 pub(super) mod lineage;
+pub(super) mod lineage_entity;
 pub(super) mod metrics;
 pub(super) mod query;
 pub(super) mod scrape;

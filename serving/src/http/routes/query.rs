@@ -1,4 +1,4 @@
-//! `POST /v1/query`: several metrics at once, or SQL. `POST /v1/query/explain`: how it would be
+//! `POST /v1/query`: several metrics at once, SQL, or a plain question. `POST /v1/query/explain`: how it would be
 //! answered.
 
 use axum::Json;
@@ -15,13 +15,18 @@ use crate::http::fields::Fields;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 
-/// A query. Exactly one of `metrics` and `sql` says what is asked.
+/// A query. Exactly one of `question`, `metrics` and `sql` says what is asked.
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(dead_code, reason = "describes the body; it is read member by member")]
 pub(in super::super) struct QueryRequest {
+    /// A plain question, 3 to 1000 characters, in the words of the contracts: metrics, dimensions,
+    /// windows, entities and their fields, and their synonyms.
+    question: Option<String>,
     /// One `select` over entities (by their names) and journals of accepted events
     /// (`<contract>_events`).
     sql: Option<String>,
+    /// Rows of journals that only the lake still has, too? They take longer. Default: false.
+    lake: Option<bool>,
     /// Metrics, one column each.
     metrics: Option<Vec<String>>,
     /// Dimensions to group by, which every metric has.
@@ -56,8 +61,9 @@ pub(in super::super) struct QueryRequest {
     request_body = QueryRequest,
     responses(
         (status = 200, description = "The rows.", body = QueryBody),
-        (status = 400, description = "The body is no JSON, the statement is no SQL, or the cursor is \
-                                      one of another query.", body = ErrorBody),
+        (status = 400, description = "The body is no JSON, the statement is no SQL, the question is not \
+                                      understood, or the cursor is one of another query.",
+            body = ErrorBody),
         (status = 403, description = "The key may not read it, or the statement is not let through.",
             body = ErrorBody),
         (status = 404, description = "No such metric.", body = ErrorBody),
@@ -101,6 +107,9 @@ pub(in super::super) struct ExplainBody {
     metrics: Vec<String>,
     /// Entities that would be read.
     entities: Vec<String>,
+    /// How a plain question was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interpretation: Option<serde_json::Value>,
 }
 
 /// Explains a query without running it.
@@ -111,8 +120,8 @@ pub(in super::super) struct ExplainBody {
     request_body = QueryRequest,
     responses(
         (status = 200, description = "How it would be answered.", body = ExplainBody),
-        (status = 400, description = "The body is no JSON, or the statement is no SQL.",
-            body = ErrorBody),
+        (status = 400, description = "The body is no JSON, the statement is no SQL, or the question is \
+                                      not understood.", body = ErrorBody),
         (status = 403, description = "The key may not read it, or the statement is not let through.",
             body = ErrorBody),
         (status = 404, description = "No such metric.", body = ErrorBody),
@@ -143,5 +152,6 @@ pub(in super::super) async fn explain(
         plan: explained.plan,
         metrics: explained.metrics,
         entities: explained.entities,
+        interpretation: explained.interpretation,
     }))
 }

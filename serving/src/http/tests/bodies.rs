@@ -29,7 +29,11 @@ pub(super) struct Running {
 impl Running {
     fn start() -> Self {
         let file = ("sales/contracts.yaml".into(), include_str!("contracts.yaml").to_owned());
-        let domain = contracts::load(&[file]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        Self::of(contracts::load(&[file]).unwrap_or_else(|errors| panic!("{errors:#?}")))
+    }
+
+    /// Of a domain, with nothing in it yet.
+    pub(super) fn of(domain: contracts::model::Domain) -> Self {
         let (world, source) = World::of(domain, HttpOptions::default(), Default::default());
         let state = world.state.clone();
         let options = RunnerOptions {

@@ -12,8 +12,10 @@ mod errors;
 mod events;
 mod health;
 mod lake;
+mod lineage;
 mod queries;
 mod serve;
+mod shop_questions;
 mod stream;
 mod support;
 

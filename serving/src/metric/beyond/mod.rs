@@ -101,7 +101,16 @@ pub(crate) struct Beyond<'a> {
 impl<'a> Beyond<'a> {
     /// Begins now, so the time limit does too.
     pub(crate) fn new(domain: &'a Arc<Domain>, readers: &'a Readers, trimmed: Trimmed) -> Self {
-        let limit = readers.time_limit();
+        Self::within(readers.time_limit(), domain, readers, trimmed)
+    }
+
+    /// The same with a time limit of its own.
+    pub(crate) fn within(
+        limit: Duration,
+        domain: &'a Arc<Domain>,
+        readers: &'a Readers,
+        trimmed: Trimmed,
+    ) -> Self {
         let deadline = Instant::now() + limit;
         Self {
             domain,

@@ -80,6 +80,17 @@ impl Plan {
         plan
     }
 
+    /// All rows of journals, with these columns of each.
+    pub(crate) fn of_journals<'a>(
+        journals: impl IntoIterator<Item = (usize, Vec<&'a str>)>,
+    ) -> Self {
+        let mut plan = Self::default();
+        for (family, columns) in journals {
+            plan.add_family(family, columns, i64::MIN);
+        }
+        plan
+    }
+
     /// What the fold of one entity needs.
     pub(crate) fn of_entity(domain: &Domain, entity: usize, trimmed: &Trimmed) -> Self {
         let mut plan = Self::default();

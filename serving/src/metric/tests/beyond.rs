@@ -18,7 +18,10 @@ use super::fixture::{
 };
 use super::properties::{groups_of, journals, questions, same};
 use super::weighted::over_ingest;
+use crate::access::Caller;
 use crate::metric::quote;
+use crate::query::guard;
+use crate::query::{Queries, QueryError, QueryLimits, RowPage};
 use crate::question::{MetricQuestion, ReadError};
 use crate::store::{self, Archive, ArchiveError, StoreOptions, Take, Trimmed};
 use crate::value::Value;
@@ -263,6 +266,57 @@ fn an_answer_does_not_move_while_the_journal_is_trimmed() {
     });
     assert_eq!(answers(), expected);
     assert!(kept.asked.load(Ordering::Relaxed) > 0);
+}
+
+/// A page of a statement, rows that only the lake has among them.
+fn page(bench: &Bench, sql: &str) -> Result<RowPage, QueryError> {
+    let caller = Caller::with_key(TENANT.into(), "k".into(), Default::default());
+    let guarded = guard::check(sql, &guard::Relations::new(&bench.engine, &caller, NOW))?;
+    let queries = Queries::new(bench.readers.clone(), QueryLimits::default());
+    queries.page_with_lake(&guarded, 1_000, 0)
+}
+
+fn texts(page: &RowPage) -> Vec<String> {
+    page.rows.iter().map(|row| serde_json::to_string(row).unwrap()).collect()
+}
+
+/// Over journals alone, and beside an entity, whose rows are never given up.
+const STATEMENTS: [&str; 3] = [
+    "select count(*) as n, sum(amount) as a, min(event_time) as t, max(position) as p from trip_events",
+    "select * from trip_events order by position",
+    "select r.ride_id, count(t.position) as n from ride r left join trip_events t using (ride_id)
+     group by 1 order by 1",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn statements_over_a_trimmed_journal_answer_as_over_a_whole_one(
+        (trips, fixes) in journals(),
+        cut in 1i64..45,
+    ) {
+        let whole = bench(&trips, &fixes, StoreOptions::default());
+        let (trimmed, _) = trimmed(&trips, &fixes, cut);
+        for sql in STATEMENTS {
+            let (whole, trimmed) = (page(&whole, sql).unwrap(), page(&trimmed, sql).unwrap());
+            prop_assert_eq!(&whole.columns, &trimmed.columns, "{}", sql);
+            prop_assert_eq!(texts(&whole), texts(&trimmed), "{}", sql);
+        }
+    }
+}
+
+#[test]
+fn a_statement_over_a_lake_that_is_away_is_no_smaller_answer() {
+    let kept = Arc::new(Kept { is_away: true, ..Kept::default() });
+    let options = StoreOptions { archive: Some(Arc::clone(&kept) as _), ..StoreOptions::default() };
+    let bench = bench(&two_trips(), &[], options);
+    give_up(&bench, &kept, 1);
+    let error = page(&bench, STATEMENTS[0]).unwrap_err();
+    let QueryError::Read(ReadError::Beyond { cause: Some(_), hint, .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert!(hint.contains("`lake`"), "{hint}");
 }
 
 #[test]

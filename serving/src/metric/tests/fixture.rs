@@ -65,8 +65,12 @@ fn family_column(name: &str) -> ColumnRef {
 }
 
 pub(crate) fn dimensions() -> Vec<Dimension> {
-    let dimension =
-        |name: &str, ty, max_cardinality| Dimension { name: name.into(), ty, max_cardinality };
+    let dimension = |name: &str, ty, max_cardinality| Dimension {
+        name: name.into(),
+        ty,
+        max_cardinality,
+        synonyms: Vec::new(),
+    };
     vec![
         dimension("city", Type::String, None),
         dimension("vip", Type::Bool, None),
@@ -90,6 +94,7 @@ pub(crate) fn metric(name: &str, measure: Measure, value_type: Type) -> Metric {
         status: Status::Stable,
         owner: None,
         description: None,
+        synonyms: Vec::new(),
         unit: "unit".to_owned(),
         measure,
         inputs: Vec::new(),
@@ -227,6 +232,8 @@ fn entity(
         kind: EntityFieldKind::Fold(op),
         depends_on_closed: false,
         description: None,
+        synonyms: Vec::new(),
+        opposites: Vec::new(),
     });
     Entity {
         index,
@@ -235,6 +242,7 @@ fn entity(
         status: Status::Stable,
         owner: None,
         description: None,
+        synonyms: Vec::new(),
         key: key.into(),
         inputs,
         fields: fields.collect(),
@@ -293,6 +301,8 @@ fn entities() -> Vec<Entity> {
         )),
         depends_on_closed: true,
         description: None,
+        synonyms: Vec::new(),
+        opposites: Vec::new(),
     });
     ride.computed.push(Computed {
         name: "x_closed".into(),

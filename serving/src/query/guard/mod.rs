@@ -16,14 +16,19 @@
 //!
 //! Start at [`check`].
 
+mod call;
 mod expr;
 mod functions;
 mod limits;
 mod literals;
+mod page;
+mod projection;
 mod refusal;
 mod relations;
 mod select;
 mod tables;
+
+use std::sync::Arc;
 
 use sqlparser::ast::Statement;
 use sqlparser::dialect::DuckDbDialect;
@@ -32,7 +37,7 @@ use sqlparser::parser::Parser;
 pub use refusal::{Refusal, RefusalKind};
 pub use relations::{Offered, OfferedColumn, Relations, Source};
 
-use select::Page;
+use page::Page;
 
 /// A statement that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Guarded {
     body: String,
     /// Those.
     page: Page,
+    /// Whose rows it reads.
+    pub(super) tenant: Arc<str>,
     /// The relations that it reads, in the order of their first appearance.
     pub relations: Vec<Offered>,
 }
@@ -91,7 +98,7 @@ pub fn check(text: &str, relations: &Relations<'_>) -> Result<Guarded, Refusal> 
     };
     let mut writer = select::Writer::new(relations);
     let (body, page) = writer.statement(query)?;
-    Ok(Guarded { body, page, relations: writer.used })
+    Ok(Guarded { body, page, tenant: relations.tenant(), relations: writer.used })
 }
 
 /// What sqlparser says, without its own name in front.

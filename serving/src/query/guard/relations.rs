@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use contracts::model::{Domain, EnrichValue, Entity, Family, column};
 use contracts::types::Type;
@@ -74,6 +75,11 @@ impl<'a> Relations<'a> {
     /// The contracts.
     pub fn domain(&self) -> &Domain {
         self.engine.domain()
+    }
+
+    /// Whose rows are read.
+    pub(super) fn tenant(&self) -> Arc<str> {
+        Arc::clone(&self.caller.tenant)
     }
 
     /// Names that this caller may use, in order.

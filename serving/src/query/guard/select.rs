@@ -3,39 +3,20 @@
 use std::collections::HashSet;
 
 use sqlparser::ast::{
-    Cte, Distinct, Expr, GroupByExpr, LimitClause, NamedWindowDefinition, NamedWindowExpr, Offset,
-    OffsetRows, OrderBy, OrderByExpr, OrderByKind, OrderByOptions, Query, Select, SelectFlavor,
-    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, SetOperator, SetQuantifier, TableAlias,
-    TableAliasColumnDef, Value, Values, WildcardAdditionalOptions, With,
+    Cte, Distinct, Expr, GroupByExpr, NamedWindowDefinition, NamedWindowExpr, OrderBy, OrderByExpr,
+    OrderByKind, OrderByOptions, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier,
+    TableAlias, TableAliasColumnDef, Values, With,
 };
 
-use super::limits::{COLUMNS, QUERIES};
-use super::literals::{bare, name, single, whole};
+use super::limits::QUERIES;
+use super::literals::{bare, name};
+use super::page::{Page, page};
 use super::refusal::Refusal;
 use super::relations::{Offered, Relations};
 
 /// Ends every query that others read from: conditions are not moved below it, where DuckDB would put
 /// whole expressions in place of names, again and again.
 pub(super) const FENCE: &str = " limit 9223372036854775807";
-
-/// What the statement itself says about how many of its rows are wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Page {
-    /// At most so many.
-    pub(super) limit: Option<u64>,
-    /// From this one on.
-    pub(super) offset: u64,
-}
-
-impl Page {
-    fn text(self) -> String {
-        let limit = self.limit.map_or_else(|| FENCE.to_owned(), |limit| format!(" limit {limit}"));
-        match self.offset {
-            0 => limit,
-            offset => format!("{limit} offset {offset}"),
-        }
-    }
-}
 
 /// Writes a statement anew.
 pub(super) struct Writer<'a> {
@@ -284,49 +265,6 @@ impl<'a> Writer<'a> {
         Ok(text)
     }
 
-    fn projection(&mut self, items: &[SelectItem]) -> Result<String, Refusal> {
-        if items.is_empty() {
-            return Err(Refusal::refused("the list of columns is empty"));
-        }
-        if items.len() > COLUMNS {
-            return Err(Refusal::refused(format!("a list has more than {COLUMNS} columns")));
-        }
-        self.aliases.push(HashSet::new());
-        let mut stars: HashSet<String> = HashSet::new();
-        let mut parts = Vec::with_capacity(items.len());
-        for item in items {
-            parts.push(match item {
-                SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
-                SelectItem::ExprWithAlias { expr, alias } => {
-                    let text = format!("{} as {}", self.expr(expr)?, name(alias)?);
-                    if let Some(known) = self.aliases.last_mut() {
-                        known.insert(bare(alias)?.to_lowercase());
-                    }
-                    text
-                }
-                SelectItem::Wildcard(options) => {
-                    plain_star(options)?;
-                    once(&mut stars, "*")?;
-                    "*".to_owned()
-                }
-                SelectItem::QualifiedWildcard(kind, options) => {
-                    plain_star(options)?;
-                    let SelectItemQualifiedWildcardKind::ObjectName(of) = kind else {
-                        return Err(Refusal::refused("`.*` of an expression is not let through"));
-                    };
-                    let of = single(of)?;
-                    once(&mut stars, &bare(of)?.to_lowercase())?;
-                    format!("{}.*", name(of)?)
-                }
-            });
-        }
-        if stars.contains("*") && stars.len() > 1 {
-            return Err(Refusal::refused("`*` stands beside `….*`").hint("one of them is enough"));
-        }
-        self.aliases.pop();
-        Ok(parts.join(", "))
-    }
-
     fn group_by(&mut self, group_by: &GroupByExpr) -> Result<String, Refusal> {
         match group_by {
             GroupByExpr::All(modifiers) => {
@@ -421,57 +359,4 @@ pub(super) fn none_of<T>(parts: &[T], what: &str) -> Result<(), Refusal> {
         [] => Ok(()),
         _ => Err(Refusal::refused(format!("{what} is not let through"))),
     }
-}
-
-fn plain_star(options: &WildcardAdditionalOptions) -> Result<(), Refusal> {
-    let WildcardAdditionalOptions {
-        wildcard_token: _,
-        opt_ilike,
-        opt_exclude,
-        opt_except,
-        opt_replace,
-        opt_rename,
-    } = options;
-    nothing(opt_ilike, "`* ilike`")?;
-    nothing(opt_exclude, "`* exclude`")?;
-    nothing(opt_except, "`* except`")?;
-    nothing(opt_replace, "`* replace`")?;
-    nothing(opt_rename, "`* rename`")
-}
-
-/// Each list shows each table's columns once: they would double with every query around it.
-fn once(stars: &mut HashSet<String>, star: &str) -> Result<(), Refusal> {
-    match stars.insert(star.to_owned()) {
-        true => Ok(()),
-        false => Err(Refusal::refused("a list shows all columns of a table twice")),
-    }
-}
-
-fn page(clause: Option<&LimitClause>) -> Result<Page, Refusal> {
-    let (limit, offset) = match clause {
-        None => return Ok(Page::default()),
-        Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
-            none_of(limit_by, "`limit by`")?;
-            let offset = offset.as_ref().map(|Offset { value, rows }| match rows {
-                OffsetRows::None | OffsetRows::Row | OffsetRows::Rows => value,
-            });
-            (limit.as_ref(), offset)
-        }
-        Some(LimitClause::OffsetCommaLimit { offset, limit }) => (Some(limit), Some(offset)),
-    };
-    Ok(Page {
-        limit: limit.map(count).transpose()?,
-        offset: offset.map(count).transpose()?.unwrap_or(0),
-    })
-}
-
-fn count(expr: &Expr) -> Result<u64, Refusal> {
-    if let Expr::Value(value) = expr
-        && let Value::Number(digits, false) = &value.value
-        && let Some(count) = whole(digits)
-        && count <= i64::MAX as u64
-    {
-        return Ok(count);
-    }
-    Err(Refusal::refused("`limit` and `offset` must be whole numbers, written as such"))
 }

@@ -4,5 +4,6 @@
 mod corpus;
 mod metrics;
 mod mutations;
+mod questions;
 mod reads;
 pub(crate) mod world;

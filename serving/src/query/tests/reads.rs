@@ -195,3 +195,77 @@ fn a_plan_tells_what_is_read_and_how_much() {
     assert_eq!(plan.scanned_rows.len(), 2, "{plan:?}");
     assert!(plan.text.contains("en_order_v2"), "{}", plan.text);
 }
+
+#[test]
+fn hostile_shapes_are_looked_at_quickly() {
+    let world = World::new();
+    let openers = [
+        "(",
+        "((",
+        "[",
+        "{",
+        "{'a': ",
+        "case when ",
+        "not ",
+        "-",
+        "(select ",
+        "exists (",
+        "cast(",
+        "try_cast(",
+        "extract(",
+        "extract(year from ",
+        "ceil(",
+        "floor(",
+        "substring(",
+        "trim(",
+        "trim(both ",
+        "position(",
+        "position(x in ",
+        "overlay(",
+        "convert(",
+        "interval (",
+        "f(",
+        "x in (",
+        "array[",
+        "(a, (",
+        "a -> (",
+        "lateral (",
+        "(values (",
+        "with x as (",
+        "struct(",
+        "select * from (",
+        "(select * from (",
+        "1 + (",
+        "'a' || (",
+        "x between (",
+        "over (",
+        "coalesce(",
+        "count(distinct ",
+        "sum(x) filter (where ",
+        "date (",
+        "x::decimal(",
+        "if(",
+        "cast(cast(x as int) + ",
+        "case x when cast(",
+        "x like (",
+        "x is distinct from (",
+    ];
+    let heads = ["select ", "select * from ", "select 1 where ", "with x as (", ""];
+    let mut slow = Vec::new();
+    for head in heads {
+        for opener in openers {
+            for count in [4, 8, 12, 60, 200] {
+                for tail in ["", "1", "x", ")))", "1 as int)"] {
+                    let sql = format!("{head}{}{tail}", opener.repeat(count));
+                    let begun = std::time::Instant::now();
+                    let _ = world.check(&World::caller(), &sql);
+                    let took = begun.elapsed();
+                    if took > Duration::from_millis(500) {
+                        slow.push(format!("{took:?}: {sql}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(slow.is_empty(), "{} texts:\n{}", slow.len(), slow.join("\n"));
+}

@@ -122,14 +122,6 @@ mod tests {
         }
     }
 
-    fn nothing(_: &str) -> Option<String> {
-        None
-    }
-
-    fn region_alone(name: &str) -> Option<String> {
-        (name == "AWS_REGION").then(|| "eu-central-1".to_owned())
-    }
-
     #[test]
     fn secrets_are_not_shown() {
         let shown = format!("{:?}", config(&[("glue.secret-access-key", "hidden")]));
@@ -139,6 +131,8 @@ mod tests {
     #[test]
     #[cfg(feature = "glue")]
     fn what_cannot_be_is_told_with_what_to_do() {
+        let nothing = |_: &str| None;
+        let region_alone = |name: &str| (name == "AWS_REGION").then(|| "eu-central-1".to_owned());
         let check = |config: GlueCatalogConfig, env: Env<'_>, problem: &str, hint: &str| {
             let found = config.problem(env).expect("a problem");
             assert!(found.0.contains(problem) && found.1.contains(hint), "{found:?}");

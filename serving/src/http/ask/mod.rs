@@ -1,6 +1,10 @@
 //! One function for each thing that can be asked, for the routes and for the items of a batch alike:
 //! whoever may not see it is refused here, so no way to it can forget to ask. All of them block but [`kept_metric`].
 
+mod explain;
+
+pub(super) use explain::explain;
+
 use std::time::Instant;
 
 use contracts::model::Domain;
@@ -9,11 +13,13 @@ use super::body::{MetricProof, QueryBody, RowsBody};
 use super::error::{ApiError, Code};
 use super::fields::Fields;
 use super::graph;
+use super::query::listed;
 use super::state::{AppState, Caller};
 use super::time::{Time, seconds_between};
+use crate::query::cursor;
 use crate::query::guard::{self, Guarded, Relations, Source};
 use crate::query::metrics::{self, MetricsAnswer, MetricsQuery};
-use crate::query::{SqlPlan, cursor};
+use crate::query::question::{self, Meaning, NotUnderstood};
 use crate::question::{EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion};
 
 /// Rows of a page when nobody says how many.
@@ -59,24 +65,31 @@ fn may_read(state: &AppState, caller: &Caller, metric: &str) -> Result<(), ApiEr
     }
 }
 
-/// A query: SQL or metrics.
+/// Shortest and longest question, in characters.
+const QUESTION: std::ops::RangeInclusive<usize> = 3..=1_000;
+
+/// A query: a plain question, SQL or metrics.
 #[derive(Debug, Clone)]
 pub(super) struct Query {
     what: What,
     limit: u64,
     cursor: Option<String>,
+    /// Rows that only the lake has, too?
+    lake: bool,
 }
 
 #[derive(Debug, Clone)]
 enum What {
+    Question(String),
     Sql(String),
-    Metrics(MetricsQuery),
+    Metrics(Box<MetricsQuery>),
 }
 
 /// What a query means to the store.
 enum Understood {
     Sql(Guarded),
-    Metrics(MetricsQuery),
+    /// With the most rows that are wanted of it in all.
+    Metrics(MetricsQuery, Option<u64>),
 }
 
 impl Query {
@@ -85,8 +98,19 @@ impl Query {
         let ways = ["question", "sql", "metrics"];
         let given: Vec<&str> = ways.into_iter().filter(|way| fields.has(way)).collect();
         let what = match given.as_slice() {
+            ["question"] => {
+                let text = fields.required("question")?.trim().to_owned();
+                if !QUESTION.contains(&text.chars().count()) {
+                    return Err(ApiError::invalid(format!(
+                        "`question` must have {} to {} characters",
+                        QUESTION.start(),
+                        QUESTION.end()
+                    )));
+                }
+                What::Question(text)
+            }
             ["sql"] => What::Sql(fields.required("sql")?),
-            ["metrics"] => What::Metrics(MetricsQuery {
+            ["metrics"] => What::Metrics(Box::new(MetricsQuery {
                 tenant: caller.tenant.to_string(),
                 metrics: fields.names("metrics")?,
                 dimensions: fields.names("dimensions")?,
@@ -98,10 +122,10 @@ impl Query {
                 as_of: fields.time("as_of")?,
                 known_at: fields.time("known_at")?,
                 order_by: fields.order("order_by")?,
-            }),
+            })),
             [] => {
-                return Err(ApiError::invalid("`sql` or `metrics` is missing")
-                    .hint(r#"send {"metrics": ["…"]} or {"sql": "select …"}"#));
+                return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing")
+                    .hint(r#"send {"question": "…"}, {"metrics": ["…"]} or {"sql": "select …"}"#));
             }
             _ => {
                 return Err(ApiError::invalid(
@@ -110,13 +134,14 @@ impl Query {
             }
         };
         let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
-        Ok(Self { what, limit, cursor: fields.text("cursor")? })
+        let cursor = fields.text("cursor")?;
+        Ok(Self { what, limit, cursor, lake: fields.flag("lake")? })
     }
 
     /// The query as people would read it.
     pub(super) fn shown(&self) -> String {
         match &self.what {
-            What::Sql(sql) => sql.clone(),
+            What::Question(text) | What::Sql(text) => text.clone(),
             What::Metrics(query) => query.metrics.join(", "),
         }
     }
@@ -124,6 +149,8 @@ impl Query {
     /// What a cursor is bound to: the query, whatever page of it.
     fn text(&self) -> String {
         match &self.what {
+            What::Question(text) => format!("question {text}"),
+            What::Sql(sql) if self.lake => format!("lake {sql}"),
             What::Sql(sql) => format!("sql {sql}"),
             What::Metrics(query) => format!("metrics {query:?}"),
         }
@@ -137,20 +164,67 @@ impl Query {
         })
     }
 
-    fn understood(&self, state: &AppState, caller: &Caller) -> Result<Understood, ApiError> {
+    /// What it means; of a plain question also how it was read.
+    fn understood(
+        &self,
+        state: &AppState,
+        caller: &Caller,
+    ) -> Result<(Understood, Option<Meaning>), ApiError> {
         match &self.what {
-            What::Sql(sql) => {
-                let engine = state.cache.engine();
-                let relations = Relations::new(engine, caller, engine.now());
-                Ok(Understood::Sql(guard::check(sql, &relations)?))
-            }
-            What::Metrics(query) => {
-                for metric in &query.metrics {
-                    may_read(state, caller, metric)?;
-                }
-                Ok(Understood::Metrics(query.clone()))
+            What::Sql(sql) => Ok((guarded(state, caller, sql)?, None)),
+            What::Metrics(query) => Ok((of_metrics(state, caller, (**query).clone(), None)?, None)),
+            What::Question(text) => {
+                let now = state.cache.engine().now();
+                let meaning = question::understand(&state.domain, text, now)
+                    .map_err(|why| not_understood(state, caller, &why))?;
+                let understood = match &meaning {
+                    Meaning::Metrics(meaning) => {
+                        let query = meaning.query(&caller.tenant);
+                        of_metrics(state, caller, query, meaning.limit)?
+                    }
+                    Meaning::Entity(meaning) => {
+                        caller.entity(&meaning.entity)?;
+                        let sql = meaning.sql(&state.domain);
+                        let sql = sql.ok_or_else(|| ApiError::internal("an entity is gone"))?;
+                        guarded(state, caller, &sql)?
+                    }
+                };
+                Ok((understood, Some(meaning)))
             }
         }
+    }
+}
+
+fn guarded(state: &AppState, caller: &Caller, sql: &str) -> Result<Understood, ApiError> {
+    let engine = state.cache.engine();
+    let relations = Relations::new(engine, caller, engine.now());
+    Ok(Understood::Sql(guard::check(sql, &relations)?))
+}
+
+fn of_metrics(
+    state: &AppState,
+    caller: &Caller,
+    query: MetricsQuery,
+    most: Option<u64>,
+) -> Result<Understood, ApiError> {
+    for metric in &query.metrics {
+        may_read(state, caller, metric)?;
+    }
+    Ok(Understood::Metrics(query, most))
+}
+
+/// Says what was not understood, and which metrics and entities that the caller may read are near.
+fn not_understood(state: &AppState, caller: &Caller, why: &NotUnderstood) -> ApiError {
+    let domain = &state.domain;
+    let near = why.near.iter().filter(|name| {
+        domain.metric(name).is_some_and(|metric| caller.sees_metric(domain, metric))
+            || (domain.entity(name).is_some() && caller.sees_entity(name))
+    });
+    let near: Vec<&String> = near.take(12).collect();
+    let error = ApiError::new(Code::NotUnderstood, why.message.clone());
+    match near.is_empty() {
+        true => error,
+        false => error.hint(format!("ask about {}", listed(&near))),
     }
 }
 
@@ -162,10 +236,15 @@ pub(super) fn query(
 ) -> Result<QueryBody, ApiError> {
     let begun = Instant::now();
     let offset = query.offset(caller)?;
-    let mut body = match query.understood(state, caller)? {
-        Understood::Sql(guarded) => sql(state, &guarded, query.limit, offset)?,
-        Understood::Metrics(asked) => metrics(state, &asked, query.limit, offset)?,
+    let (understood, meaning) = query.understood(state, caller)?;
+    let mut body = match understood {
+        Understood::Sql(guarded) => sql(state, &guarded, query.lake, query.limit, offset)?,
+        Understood::Metrics(asked, most) => metrics(state, &asked, most, query.limit, offset)?,
     };
+    if let Some(meaning) = meaning {
+        body.engine = "rule_based";
+        body.interpretation = Some(meaning.to_json());
+    }
     let next = offset.saturating_add(body.rows.len() as u64);
     let next = body.has_more.then(|| cursor::write(&caller.tenant, &query.text(), next));
     body.turn(query.limit, next, begun.elapsed());
@@ -175,10 +254,14 @@ pub(super) fn query(
 fn sql(
     state: &AppState,
     guarded: &Guarded,
+    lake: bool,
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
-    let page = state.queries.page(guarded, limit, offset)?;
+    let page = match lake {
+        true => state.queries.page_with_lake(guarded, limit, offset)?,
+        false => state.queries.page(guarded, limit, offset)?,
+    };
     let engine = state.cache.engine();
     let through = engine.data_through()?;
     let freshness = through.map(|through| seconds_between(through, engine.now()).max(0.0));
@@ -187,7 +270,7 @@ fn sql(
     body.total_count = page.total;
     body.has_more = page.has_more;
     body.tables_accessed = guarded.relations.iter().map(|r| r.name.clone()).collect();
-    body.warning = given_up(state, guarded);
+    body.warning = given_up(state, guarded).filter(|_| !lake);
     Ok(body)
 }
 
@@ -205,7 +288,7 @@ fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
     let (relation, lost) = lost?;
     Some(format!(
         "the journal has given up the oldest rows of `{}`, up to {} of event time: they are in the \
-         lake and not in this answer",
+         lake and not in this answer; `\"lake\": true` reads them too",
         relation.name,
         Time(lost.latest)
     ))
@@ -214,11 +297,13 @@ fn given_up(state: &AppState, guarded: &Guarded) -> Option<String> {
 fn metrics(
     state: &AppState,
     asked: &MetricsQuery,
+    most: Option<u64>,
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
-    let MetricsAnswer { columns, rows, metrics, is_truncated } =
+    let MetricsAnswer { columns, mut rows, metrics, is_truncated } =
         metrics::read(&state.cache, asked)?;
+    rows.truncate(most.map_or(usize::MAX, saturate));
     let planned = metrics::plan(&state.cache, asked)?;
     let now = state.cache.engine().now();
     let through = metrics.iter().map(|answer| answer.proof.data_through).min().flatten();
@@ -260,104 +345,6 @@ fn tables(domain: &Domain, planned: &metrics::Planned<'_>) -> Vec<String> {
     tables.sort_unstable();
     tables.dedup();
     tables
-}
-
-/// How a query would be answered. Nothing is run.
-pub(super) struct Explained {
-    /// `sql`, `metric` or `rule_based`.
-    pub(super) engine: &'static str,
-    /// The statements.
-    pub(super) sql: String,
-    /// Relations or tables that are read.
-    pub(super) tables: Vec<String>,
-    /// Entities among them.
-    pub(super) entities: Vec<String>,
-    /// Metrics that are asked.
-    pub(super) metrics: Vec<String>,
-    /// DuckDB's plans.
-    pub(super) plan: String,
-    /// Rows of the answer, as far as DuckDB can tell.
-    pub(super) estimated_rows: Option<u64>,
-    /// What should be thought of first.
-    pub(super) warning: Option<String>,
-}
-
-/// A relation with more rows than this is worth a warning when all of it is read.
-const MANY_ROWS: u64 = 100_000;
-
-/// Explains a query.
-pub(super) fn explain(
-    state: &AppState,
-    caller: &Caller,
-    query: &Query,
-) -> Result<Explained, ApiError> {
-    match query.understood(state, caller)? {
-        Understood::Sql(guarded) => {
-            let SqlPlan { text, estimated_rows, scanned_rows } = state.queries.explain(&guarded)?;
-            let relations = &guarded.relations;
-            let entity = |source: Source| match source {
-                Source::Entity(entity) => Some(state.domain.entities[entity].name.clone()),
-                Source::Family(_) => None,
-            };
-            let is_large = scanned_rows.iter().any(|rows| *rows > MANY_ROWS);
-            let first = relations.first().filter(|_| is_large).map(|first| {
-                format!(
-                    "all rows of `{}` are read: a metric of the contracts costs less",
-                    first.name
-                )
-            });
-            Ok(Explained {
-                engine: "sql",
-                sql: guarded.sql(),
-                tables: relations.iter().map(|relation| relation.name.clone()).collect(),
-                entities: relations.iter().filter_map(|r| entity(r.source)).collect(),
-                metrics: Vec::new(),
-                plan: text,
-                estimated_rows,
-                warning: given_up(state, &guarded).or(first),
-            })
-        }
-        Understood::Metrics(asked) => {
-            let planned = metrics::plan(&state.cache, &asked)?;
-            let (mut plans, mut rows) = (Vec::new(), None);
-            for question in planned.first_questions() {
-                for (_, sql) in state.cache.engine().statements(&question)? {
-                    let plan = state.queries.explain_ours(&sql)?;
-                    rows = rows.max(plan.estimated_rows);
-                    if !plans.contains(&plan.text) {
-                        plans.push(plan.text);
-                    }
-                }
-            }
-            let windows = planned.windows() as u64;
-            let names = planned.metrics().flat_map(|metric| &metric.inputs);
-            let mut entities: Vec<String> = names
-                .filter_map(|input| match input.relation {
-                    contracts::model::Relation::Entity(entity) => {
-                        Some(state.domain.entities[entity].name.clone())
-                    }
-                    _ => None,
-                })
-                .collect();
-            entities.sort_unstable();
-            entities.dedup();
-            Ok(Explained {
-                engine: "metric",
-                sql: statements(state, &planned)?,
-                tables: tables(&state.domain, &planned),
-                entities,
-                metrics: planned.metrics().map(|metric| metric.name.clone()).collect(),
-                plan: plans.join("\n"),
-                // One row per window at least, whatever the metric reads for it.
-                estimated_rows: rows.map(|rows| rows.max(1).saturating_mul(windows)),
-                warning: (windows > 1).then(|| {
-                    format!(
-                        "{windows} windows are read one by one; the statement is that of the first"
-                    )
-                }),
-            })
-        }
-    }
 }
 
 fn saturate(count: u64) -> usize {
