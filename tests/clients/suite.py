@@ -125,17 +125,10 @@ def raw(method, path, **more):
 
 
 CHECKS = []
-# Checks of what the server does not do yet. They run all the same: one that passes has to be taken off.
-PENDING = set()
 
 
 def check(function):
     CHECKS.append(function)
-    return function
-
-
-def pending(function):
-    PENDING.add(function.__name__)
     return function
 
 
@@ -277,7 +270,6 @@ async def a_question_to_a_metric_that_does_not_fit_is_an_error(clients):
 
 
 @check
-@pending
 async def questions_are_answered(clients):
     client = clients.make()
     result = await value(client.query("What is the revenue in the last hour?"))
@@ -294,7 +286,6 @@ async def questions_are_answered(clients):
 
 
 @check
-@pending
 async def pages_follow_each_other(clients):
     client = clients.make()
     found = await pages(client.paginate("Show me top 10 products", page_size=5))
@@ -304,7 +295,6 @@ async def pages_follow_each_other(clients):
 
 
 @check
-@pending
 async def a_question_is_explained(clients):
     client = clients.make()
     plan = await value(client.explain_query("Show me top 5 products", contract_version="product:v1"))
@@ -313,7 +303,6 @@ async def a_question_is_explained(clients):
 
 
 @check
-@pending
 async def a_query_that_is_sent_again_is_answered_once(clients):
     client = clients.make()
     key = f"suite-query-{time.time_ns()}-{clients.is_async}"
@@ -405,7 +394,6 @@ async def a_contract_that_may_come_is_judged(clients):
 
 
 @check
-@pending
 async def the_way_of_an_order_is_told(clients):
     client = clients.make()
     lineage = await value(client.get_lineage("order", ORDER))
@@ -469,7 +457,6 @@ async def a_batch_is_answered_in_its_order(clients):
 
 
 @check
-@pending
 async def a_batch_answers_questions(clients):
     client = clients.make()
     request = client.batch_query("Show me top 3 products", context={"any": 1}, request_id="q")
@@ -604,22 +591,16 @@ async def main(kind):
     assert post([{**order("bad", 1001, "pending", 149.00, minutes=1), "total_amount": 1}])["rejected"] == 1
     failed = []
     for one in CHECKS:
-        is_pending = one.__name__ in PENDING
         try:
             await one(clients)
             print(f"ok      {one.__name__}", flush=True)
-            if is_pending:
-                failed.append(f"{one.__name__} passes: take `@pending` off")
         except BaseException:  # noqa: BLE001 - a check that fails must not hide the others
-            if is_pending:
-                print(f"pending {one.__name__}: {traceback.format_exc().splitlines()[-1]}", flush=True)
-                continue
             failed.append(one.__name__)
             print(f"FAILED  {one.__name__}\n{traceback.format_exc()}", flush=True)
     never = clients.public() - clients.called
     if never:
         failed.append(f"methods that no check calls: {', '.join(sorted(never))}")
-    print(f"{kind}: {len(CHECKS)} checks, {len(PENDING)} of them pending, {len(failed)} failed; {len(clients.called)} members called")
+    print(f"{kind}: {len(CHECKS)} checks, {len(failed)} failed; {len(clients.called)} members called")
     for name in failed:
         print(f"failed: {name}")
     return 1 if failed else 0

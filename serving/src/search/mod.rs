@@ -291,12 +291,14 @@ impl State {
     }
 
     fn put_fields(&mut self, class: usize, entity: &Entity) {
-        let key = (&entity.key, Some("key"));
-        let fields = entity.fields.iter().map(|field| (&field.name, field.description.as_deref()));
-        for (name, description) in std::iter::once(key).chain(fields) {
-            let texts = [&entity.name, name, description.unwrap_or_default()];
-            let words: Vec<String> =
-                texts.into_iter().flat_map(|text| tokens::words(text)).collect();
+        let none: &[String] = &[];
+        let key = (&entity.key, Some("key"), none);
+        let fields = entity.fields.iter();
+        let fields = fields.map(|f| (&f.name, f.description.as_deref(), f.synonyms.as_slice()));
+        for (name, description, synonyms) in std::iter::once(key).chain(fields) {
+            let texts = [entity.name.as_str(), name, description.unwrap_or_default()];
+            let texts = texts.into_iter().chain(synonyms.iter().map(String::as_str));
+            let words: Vec<String> = texts.flat_map(tokens::words).collect();
             self.index.put(class, name, 0, words);
         }
     }
@@ -414,6 +416,7 @@ fn words_of_metric(metric: &Metric) -> Vec<String> {
     for text in [&metric.name, &metric.name, description, &metric.unit, "metric"] {
         words.extend(tokens::words(text));
     }
+    words.extend(metric.synonyms.iter().flat_map(|synonym| tokens::words(synonym)));
     for dimension in &metric.dimensions {
         words.extend(tokens::words(&dimension.name));
     }
