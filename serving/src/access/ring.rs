@@ -87,7 +87,7 @@ type FileState = (SystemTime, u64);
 pub enum Shown {
     /// It opens; `true`: it was rotated out and is good for a while only.
     Opens(Arc<Key>, bool),
-    /// It may open: [`Unproven::prove`] takes tens of milliseconds.
+    /// It may open: [`KeyRing::prove`] takes tens of milliseconds.
     Unproven(Unproven),
     /// It does not.
     Wrong,

@@ -1,4 +1,4 @@
-//! Who asks: lets in, counts against the key's budget, and hands the [`Caller`] to the route.
+//! Who asks: lets in, counts against the key's budget, and hands the [`Caller`](crate::access::Caller) to the route.
 //!
 //! One place for all routes: a route that is not named here as open needs a key, so that a new one is
 //! closed until somebody says otherwise. The key comes in a header; one in the URL would stand in
