@@ -279,6 +279,10 @@ fn no_route_shows_what_belongs_to_another_tenant() {
                     assert_eq!(status, 401, "{what}");
                     continue;
                 }
+                // What the owner sends would count for the owner.
+                if route == "/v1/events" {
+                    continue;
+                }
                 // An attempt that shows nothing to anybody proves nothing.
                 let (_, text) = ask(&server, OWNER, &attempt);
                 if !shown(&attempt, &text).is_empty() {
