@@ -42,7 +42,7 @@ else
     no_fuzzer="note: without Schemathesis the API was not asked for what it does not expect"
 fi
 
-if AGENTFLOW_CLIENTS_PYTHON=$(infra/setup/clients.sh); then
+if AGENTFLOW_CLIENTS_PYTHON=$(infra/setup/python.sh "client" tests/clients/requirements.txt); then
     export AGENTFLOW_CLIENTS_PYTHON
     no_client=""
 else

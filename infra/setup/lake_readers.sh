@@ -1,38 +1,11 @@
 #!/usr/bin/env bash
-# Makes the Python environment whose programs read the lake in the tests and prints its interpreter.
+# Makes the Python environment whose programs read the lake in the tests (about 700 MB) and prints its
+# interpreter.
 #
 #   infra/setup/lake_readers.sh [REQUIREMENTS] [--cached]
 #
-# REQUIREMENTS is another list of pinned versions; with --cached it only looks, and fails if it is not
-# there. One environment per list and per Python, in the cache; complete or absent.
+# REQUIREMENTS is another list of pinned versions; with --cached it only looks.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
-requirements=${1:-"$root/tests/lake_readers/requirements.txt"}
-home="${AGENTFLOW_CACHE:-$root/.cache}/python"
-say() { printf 'lake readers: %s\n' "$*" >&2; }
-
-key=$( (python3 -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$requirements") | sha256sum | cut -c1-16)
-into="$home/$key"
-if [ ! -e "$into/complete" ]; then
-    [ "${2:-}" != --cached ] || exit 1
-    mkdir -p "$home"
-    exec 9>"$home/.lock"
-    flock 9
-    if [ ! -e "$into/complete" ]; then
-        say "installing what ${requirements#"$root"/} names into a virtual environment (up to 700 MB)"
-        rm -rf "$into"
-        if ! python3 -m venv "$into" >&2; then
-            say "error: python3 cannot make a virtual environment"
-            say "hint: apt-get install -y python3-venv"
-            exit 1
-        fi
-        if ! "$into/bin/pip" install --quiet --disable-pip-version-check --requirement "$requirements" </dev/null >&2; then
-            say "error: pip could not install the versions of ${requirements#"$root"/}"
-            say "hint: the tests need a Python package index; check the network or the pip configuration"
-            exit 1
-        fi
-        touch "$into/complete"
-    fi
-fi
-printf '%s\n' "$into/bin/python"
+exec "$root/infra/setup/python.sh" "lake readers" "${1:-$root/tests/lake_readers/requirements.txt}" "${2:-}"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes a Python environment with the pinned versions of a list and prints its interpreter.
 #
-#   infra/setup/python.sh NAME REQUIREMENTS
+#   infra/setup/python.sh NAME REQUIREMENTS [--cached]
 #
-# One environment per list and per Python, in the cache; complete or absent.
+# One environment per list and per Python, in the cache; complete or absent. With --cached it only looks, and
+# fails if it is not there. A list with hashes is held to them by pip.
 set -euo pipefail
 
 name=$1
@@ -15,6 +16,7 @@ say() { printf '%s: %s\n' "$name" "$*" >&2; }
 key=$( (python3 -c 'import sys; print(sys.version, sys.base_prefix)'; cat "$requirements") | sha256sum | cut -c1-16)
 into="$home/$key"
 if [ ! -e "$into/complete" ]; then
+    [ "${3:-}" != --cached ] || exit 1
     mkdir -p "$home"
     exec 9>"$home/.lock"
     flock 9
