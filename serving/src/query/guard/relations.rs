@@ -279,3 +279,40 @@ fn refusal_of(error: ReadError) -> Refusal {
     };
     Refusal { kind, message: error.to_string(), hint }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOMAIN: &str = "
+kind: event
+names: [visit]
+fields:
+  id: string
+  mail: {type: string, pii: true}
+  page: string
+---
+kind: entity
+name: stay
+from: [visit]
+key: id
+fields: {mail: last, page: last}
+---
+kind: event
+names: [call]
+fields: {id: string, stay_id: string}
+enrich:
+  contact: {lookup: stay, key: stay_id, field: mail}
+  page: {lookup: stay, key: stay_id, field: page}
+";
+
+    #[test]
+    fn what_is_looked_up_of_a_personal_field_is_hidden() {
+        let domain = contracts::load(&[("d.yaml".into(), DOMAIN.to_owned())]).unwrap();
+        let family = domain.families.iter().find(|family| family.name == "call").unwrap();
+        let offered = journal(&domain, family);
+        let hidden: Vec<&str> =
+            offered.columns.iter().filter(|c| c.is_hidden).map(|c| c.name.as_str()).collect();
+        assert_eq!(hidden, ["contact"]);
+    }
+}
