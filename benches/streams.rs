@@ -137,6 +137,7 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
     produce(&whole, events, &["--seed", "7", "--rate", &format!("{rate:.3}")]);
     let text = std::fs::read(&whole).expect("events");
     let products = products(&text, active as usize);
+    let http = client();
     let (mut without, mut with) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         for has_streams in [false, true] {
@@ -154,7 +155,7 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
             let mut writing = std::fs::File::create(&file).expect("a file");
             writing.write_all(&text).expect("append");
             drop(writing);
-            while server.records() < events {
+            while server.next_offset(&http, "file:") < text.len() as u64 {
                 std::thread::sleep(Duration::from_millis(50));
             }
             let took = started.elapsed().as_secs_f64();

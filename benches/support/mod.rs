@@ -176,12 +176,14 @@ impl Server {
         ticks.sum::<f64>() / 100.0
     }
 
-    /// Records that were applied, whatever became of them.
-    pub fn records(&self) -> u64 {
-        let text = client().get(self.url("/metrics")).send().expect("an answer").text();
-        let text = text.expect("text");
-        let lines = text.lines().filter(|line| line.starts_with("agentflow_records_total{"));
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() as u64
+    /// Position that the source partition whose name begins so continues from.
+    pub fn next_offset(&self, http: &reqwest::blocking::Client, partition: &str) -> u64 {
+        // The cheapest answer that tells it.
+        let answer = http.get(self.url("/v1/lineage/metric/revenue")).send().expect("an answer");
+        let answer: Value = answer.json().expect("JSON");
+        let mut all = answer["partitions"].as_array().into_iter().flatten();
+        let found = all.find(|one| one["name"].as_str().is_some_and(|n| n.starts_with(partition)));
+        found.and_then(|one| one["next_offset"].as_u64()).unwrap_or(0)
     }
 }
 

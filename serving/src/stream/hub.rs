@@ -28,6 +28,10 @@ use crate::store::events::{EventPage, EventReader, Heads, PageError};
 /// Shortest time from the start of one reading to the next: under load many commits are read together.
 const PACE: Duration = Duration::from_millis(5);
 
+/// And for each connection that was given something: sending costs each some tens of microseconds, so
+/// all of them together take no more than a part of a core, however often commits come.
+const PACE_EACH: Duration = Duration::from_micros(100);
+
 /// How long to wait before a store that could not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -139,12 +143,14 @@ impl Hub {
             let started = Instant::now();
             match self.read(after, until, &families) {
                 Ok(page) => {
-                    self.deliver(&page);
+                    let given = self.deliver(&page);
                     let mut live = self.lock();
                     live.delivered = live.delivered.max(page.reached);
                     drop(live);
                     if page.reached >= until {
-                        std::thread::sleep(PACE.saturating_sub(started.elapsed()));
+                        let pace =
+                            PACE_EACH.saturating_mul(u32::try_from(given).unwrap_or(u32::MAX));
+                        std::thread::sleep(pace.max(PACE).saturating_sub(started.elapsed()));
                     }
                 }
                 Err(PageError::Gone { until: gone }) => {
@@ -204,13 +210,16 @@ impl Hub {
         self.reader.page(families, after, until, None, &pick)
     }
 
-    /// Gives a page's events to those who want them.
-    pub(super) fn deliver(&self, page: &EventPage) {
+    /// Gives a page's events to those who want them. Returns how many connections have something to send.
+    pub(super) fn deliver(&self, page: &EventPage) -> usize {
         let frames: Result<Vec<_>, _> =
             page.rows.iter().map(|rows| self.writer.frames(rows)).collect();
         let frames = match frames {
             Ok(frames) => frames,
-            Err(error) => return tracing::error!(%error, "events cannot be streamed"),
+            Err(error) => {
+                tracing::error!(%error, "events cannot be streamed");
+                return 0;
+            }
         };
         let order = page.in_order();
         let mut wanted: Vec<(usize, usize)> = Vec::new();
@@ -236,10 +245,13 @@ impl Hub {
         }
         written.bytes = Bytes::from(bytes);
         let mut live = self.lock();
-        let slow: usize =
-            picked.iter().map(|(group, at)| live.index.push(*group, at, &written)).sum();
-        drop(live);
-        (0..slow).for_each(|_| self.stats.ended(End::Slow));
+        let mut given = 0;
+        for (group, at) in &picked {
+            let pushed = live.index.push(*group, at, &written);
+            given += pushed.given;
+            (0..pushed.slow).for_each(|_| self.stats.ended(End::Slow));
+        }
+        given
     }
 
     fn wake(&self) {

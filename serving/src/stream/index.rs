@@ -46,6 +46,15 @@ struct Member {
     outbox: Arc<Outbox>,
 }
 
+/// What came of frames for a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Members that have them to send.
+    pub(crate) given: usize,
+    /// Members that were too slow.
+    pub(crate) slow: usize,
+}
+
 /// The frames of a page, each with its position, in one buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
@@ -144,10 +153,10 @@ impl Index {
         }));
     }
 
-    /// Gives the frames number `picked` to a group. Returns how many of its members are too slow for
-    /// them; those are members no more.
-    pub(crate) fn push(&mut self, id: GroupId, picked: &[usize], written: &Written) -> usize {
-        let Some(group) = self.groups.get_mut(&id) else { return 0 };
+    /// Gives the frames number `picked` to a group. Those of its members that are too slow for them are
+    /// members no more.
+    pub(crate) fn push(&mut self, id: GroupId, picked: &[usize], written: &Written) -> Pushed {
+        let Some(group) = self.groups.get_mut(&id) else { return Pushed::default() };
         let whole = written.chunk(picked);
         let before = group.members.len();
         group.members.retain(|member| {
@@ -158,11 +167,11 @@ impl Index {
                 first => member.outbox.push(written.chunk(&picked[first..])),
             }
         });
-        let slow = before - group.members.len();
+        let pushed = Pushed { given: group.members.len(), slow: before - group.members.len() };
         if group.members.is_empty() {
             self.remove(id);
         }
-        slow
+        pushed
     }
 
     /// Ends everybody. Returns how many they were.
@@ -271,8 +280,8 @@ fields:
         assert_eq!(find(&index, ("v", "sale.made", None)), [0; 0]);
 
         let page = written(&[(10, "one "), (11, "two "), (12, "three ")]);
-        assert_eq!(index.push(first, &[0, 1, 2], &page), 0);
-        assert_eq!(index.push(of_entity, &[0, 2], &page), 0);
+        assert_eq!(index.push(first, &[0, 1, 2], &page), Pushed { given: 3, slow: 0 });
+        assert_eq!(index.push(of_entity, &[0, 2], &page), Pushed { given: 1, slow: 0 });
         let texts = [a, b, c, d, e, f].map(|outbox| got(&outbox));
         assert_eq!(texts, ["one two three ", "three ", "", "", "", "one three "]);
 
@@ -291,8 +300,8 @@ fields:
         let outbox = Arc::new(Outbox::new(Arc::default()));
         let id = index.join(&"t".into(), &filter(&[], None), (1, 0), Arc::clone(&outbox));
         let long = "x".repeat(3 << 20);
-        assert_eq!(index.push(id, &[0], &written(&[(1, &long)])), 0);
-        assert_eq!(index.push(id, &[0], &written(&[(2, &long)])), 1);
+        assert_eq!(index.push(id, &[0], &written(&[(1, &long)])), Pushed { given: 1, slow: 0 });
+        assert_eq!(index.push(id, &[0], &written(&[(2, &long)])), Pushed { given: 0, slow: 1 });
         assert!(index.is_empty());
     }
 }
