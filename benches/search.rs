@@ -38,7 +38,7 @@ fn main() {
     let mut shop = Shop { ingress, random: SmallRng::seed_from_u64(7), sent: 0 };
     let all: Vec<u32> = (0..entities).collect();
     all.chunks(5_000).for_each(|orders| shop.send(orders));
-    let options = SearchOptions { rows_per_type: usize::MAX / 2, most_documents: usize::MAX };
+    let options = SearchOptions { rows_per_type: 100_000_000, most_documents: 100_000_000 };
     let caller = Caller::with_key("default".into(), "bench".into(), Arc::default());
     let ask = |search: &Search, text: &str| {
         let question = SearchQuestion { text, entity_types: None, most: 10 };
