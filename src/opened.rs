@@ -1,7 +1,7 @@
 //! Access to a data directory for commands that only read: through the server that holds it, or
 //! by opening it for a moment.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,7 +88,10 @@ impl Server {
         let scheme = if tls { "https" } else { "http" };
         // A server that listens everywhere listens here as well.
         let address = match address.ip().is_unspecified() {
-            true => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
+            true if address.is_ipv4() => {
+                SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port())
+            }
+            true => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),
             false => address,
         };
         let http = reqwest::blocking::Client::builder()

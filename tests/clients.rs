@@ -73,7 +73,7 @@ fn check(kind: &str) {
     let said = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}\n{complaint}\n{}", server.stderr());
-    println!("{said}");
+    eprintln!("{said}");
     assert!(server.stop().success());
     assert!(without_keys.stop().success());
 }

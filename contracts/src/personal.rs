@@ -61,7 +61,7 @@ pub fn of_entity(domain: &Domain, entity: &Entity) -> PersonalFields {
 
 /// The personal columns of a family: fields, what is made of them, what is looked up of a personal
 /// field.
-fn of_family(domain: &Domain, family: usize) -> BTreeSet<String> {
+pub fn of_family(domain: &Domain, family: usize) -> BTreeSet<String> {
     let family: &Family = &domain.families[family];
     let mut personal: BTreeSet<String> = BTreeSet::new();
     for version in &family.versions {

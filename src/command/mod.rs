@@ -40,7 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Take events and answer questions over HTTP, in one process.
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// The shop: generated events, live metrics in the terminal, the HTTP API beside it.
     Demo(demo::Demo),
     /// Process events from files through every stage, lake included, and say what became of them.

@@ -80,7 +80,7 @@ impl Pepper {
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let secret = URL_SAFE_NO_PAD.encode(random());
-                match write_private(path, secret.as_bytes(), false) {
+                match write_whole(path, secret.as_bytes()) {
                     // Another process was first.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         Self::of_file(path)
@@ -117,6 +117,16 @@ pub(crate) fn write_private(path: &Path, bytes: &[u8], replace: bool) -> io::Res
     };
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// The same, and nobody sees a part of it: written beside, then named. Fails if the name is taken.
+fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    write_private(Path::new(&beside), bytes, true)?;
+    let linked = std::fs::hard_link(&beside, path);
+    let _ = std::fs::remove_file(&beside);
+    linked
 }
 
 /// 256 bits that nobody can guess.

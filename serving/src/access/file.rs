@@ -70,11 +70,11 @@ impl KeyFile {
         name.into()
     }
 
-    /// What it holds; nothing when it is not there.
-    pub fn read(&self) -> Result<KeyFileContents, KeyFileError> {
+    /// What it holds; `None` when it is not there or empty.
+    pub fn read(&self) -> Result<Option<KeyFileContents>, KeyFileError> {
         let failed = |source| self.failed("read", source);
         match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
             Ok(file) if file.len() > MAX_BYTES => {
                 return Err(self.malformed(format!("it has {} bytes", file.len())));
@@ -89,7 +89,11 @@ impl KeyFile {
             }))
         })?;
         if json.is_null() {
-            return Ok(Default::default());
+            return Ok(None);
+        }
+        // Serde would take a list for the members in their order.
+        if !json.is_object() {
+            return Err(self.malformed("invalid type: `tenants` and `keys` are wanted".to_owned()));
         }
         let contents: KeyFileContents = serde_json::from_value(json).map_err(|error| {
             // Serde repeats a value of the wrong type, and that may be a key.
@@ -98,7 +102,7 @@ impl KeyFile {
             self.malformed(format!("{}{}", kind.trim_end(), unknown_key(&text)))
         })?;
         match contents.problem() {
-            None => Ok(contents),
+            None => Ok(Some(contents)),
             Some(problem) => Err(self.malformed(problem)),
         }
     }
@@ -110,7 +114,7 @@ impl KeyFile {
     ) -> Result<T, KeyFileError> {
         let failed = |source| self.failed("write", source);
         let _lock = self.lock().map_err(failed)?;
-        let mut contents = self.read()?;
+        let mut contents = self.read()?.unwrap_or_default();
         let value = change(&mut contents)?;
         if let Some(problem) = contents.problem() {
             return Err(self.malformed(problem));
@@ -134,6 +138,9 @@ impl KeyFile {
         let mut text = String::from(
             "# API keys. Written by `agentflow keys` and the admin API: comments are not kept.\n",
         );
+        if let Some(check) = &contents.lookup_check {
+            text.push_str(&format!("lookup_check: {check}\n"));
+        }
         if !contents.tenants.is_empty() {
             text.push_str("tenants:\n");
             for tenant in &contents.tenants {
@@ -144,10 +151,13 @@ impl KeyFile {
         for key in &contents.keys {
             text.push_str(&format!("- {}\n", serde_json::to_string(key)?));
         }
+        // Where the name is a link, what it leads to is replaced.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let new = self.beside("new");
         write_private(&new, text.as_bytes(), true)?;
-        fs::rename(&new, &self.path)?;
-        match self.path.parent() {
+        keep_owner(&path, &new);
+        fs::rename(&new, &path)?;
+        match path.parent() {
             // The new name must survive a power cut as well.
             Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
             _ => Ok(()),
@@ -158,8 +168,29 @@ impl KeyFile {
         KeyFileError::Io { action, path: self.path.clone(), source }
     }
 
-    fn malformed(&self, problem: String) -> KeyFileError {
+    /// It held keys and holds none.
+    pub(super) fn vanished(&self) -> KeyFileError {
+        self.malformed(
+            "it held keys and is gone or empty; write `keys: []` if there are to be none".into(),
+        )
+    }
+
+    pub(super) fn malformed(&self, problem: String) -> KeyFileError {
         KeyFileError::Malformed { path: self.path.clone(), problem }
+    }
+}
+
+/// Gives a new file the owner and mode of the one before, or the owner of its folder: a server that does not run
+/// as root must be able to read what root has changed. Only root can; for others it is so already.
+fn keep_owner(before: &Path, new: &Path) {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let known = fs::metadata(before).ok();
+    let folder = before.parent().and_then(|folder| fs::metadata(folder).ok());
+    if let Some(owner) = known.as_ref().or(folder.as_ref()) {
+        let _ = chown(new, Some(owner.uid()), Some(owner.gid()));
+    }
+    if let Some(known) = known {
+        let _ = fs::set_permissions(new, known.permissions());
     }
 }
 
@@ -196,13 +227,13 @@ mod tests {
              key: 'correct horse'\n  allowed_entity_types: [order]\n- {{name: bot, tenant: acme, \
              key_hash: '{HASH}', rate_limit_rpm: 10, created_at: '2026-01-02T03:04:05Z'}}\n"
         ));
-        let contents = file.read().unwrap();
+        let contents = file.read().unwrap().unwrap();
         assert_eq!(contents.keys.len(), 2);
         assert_eq!(contents.keys[0].id(), "acme-board");
         assert_eq!(contents.tenant("acme").unwrap().max_api_keys, Some(2));
         // Written and read again it is the same.
         file.change(|_| Ok(())).unwrap();
-        assert_eq!(file.read().unwrap(), contents);
+        assert_eq!(file.read().unwrap().unwrap(), contents);
     }
 
     /// An error says where and what, and never what a key is.
@@ -253,6 +284,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(file.read().unwrap().keys.len(), 8);
+        assert_eq!(file.read().unwrap().unwrap().keys.len(), 8);
     }
 }

@@ -2,18 +2,22 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::Semaphore;
 
-use super::Caller;
 use super::digest::{Digest, Pepper};
 use super::login::Logins;
 use super::rate::{Limiter, SharedCounts};
 use super::ring::{Key, KeyRing, Shown};
+use super::{Caller, Pass};
 
 /// Most Argon2 hashes that are computed at once: each takes a core and 19 MiB.
 const PROOFS: usize = 2;
+
+/// Longest wait for one of them.
+const PROOF_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a server knows of keys.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub struct Gate {
     secrets: Secrets,
     logins: Logins,
     limiter: Arc<Limiter>,
-    proofs: Semaphore,
+    proofs: Arc<Semaphore>,
     proxies: TrustedProxies,
 }
 
@@ -71,6 +75,15 @@ pub struct Admitted {
     pub key: Option<Arc<Key>>,
     /// Was it the key before a rotation?
     pub is_old: bool,
+    /// For answers that take long.
+    pub pass: Pass,
+}
+
+impl Admitted {
+    /// Whoever runs the server.
+    fn operator() -> Self {
+        Self { caller: Caller::operator(), key: None, is_old: false, pass: Pass::default() }
+    }
 }
 
 /// Why somebody may not come in.
@@ -82,6 +95,8 @@ pub enum Refused {
     Wrong,
     /// It is wrong, and so were too many before it.
     Throttled,
+    /// Too many keys are being checked for the first time.
+    Busy,
     /// There is no key that could be right.
     NoKeys,
     /// There is no admin key that could be right.
@@ -105,7 +120,7 @@ impl Gate {
             secrets: Secrets { pepper: Pepper::random(), admin: None, operator: None },
             logins: Logins::default(),
             limiter: Arc::default(),
-            proofs: Semaphore::new(PROOFS),
+            proofs: Arc::new(Semaphore::new(PROOFS)),
             proxies: TrustedProxies::default(),
         }
     }
@@ -156,7 +171,7 @@ impl Gate {
 
     /// Lets in who shows a key, or the operator's token.
     pub async fn admit(&self, shown: Option<&str>, from: IpAddr) -> Result<Admitted, Refused> {
-        let operator = || Admitted { caller: Caller::operator(), key: None, is_old: false };
+        let operator = Admitted::operator;
         if let (Some(shown), Some(token)) = (shown, &self.secrets.operator)
             && self.secrets.pepper.digest(shown).is(token)
         {
@@ -172,18 +187,36 @@ impl Gate {
                 Shown::Wrong
             }
             Shown::Unproven(unproven) => {
-                // Only fails when closed, and nobody closes it.
-                let _slot = self.proofs.acquire().await;
+                let is_found = unproven.is_found;
+                // Counted before: who goes away meanwhile has tried all the same.
+                if !is_found && self.logins.failed(from) {
+                    return Err(Refused::Throttled);
+                }
+                let slot = Arc::clone(&self.proofs).acquire_owned();
+                let Ok(Ok(slot)) = tokio::time::timeout(PROOF_WITHIN, slot).await else {
+                    return Err(Refused::Busy);
+                };
                 let (ring, shown) = (Arc::clone(ring), shown.to_owned());
-                let proof = move || ring.prove(&unproven, &shown);
-                tokio::task::spawn_blocking(proof).await.unwrap_or(Shown::Wrong)
+                let proof = move || {
+                    // Held until the hash is computed, whether somebody still waits for it or not.
+                    let _slot = slot;
+                    ring.prove(&unproven, &shown)
+                };
+                let proven = tokio::task::spawn_blocking(proof).await.unwrap_or(Shown::Wrong);
+                match (is_found, &proven) {
+                    (false, Shown::Opens(..)) => self.logins.forgive(from),
+                    (false, _) => return Err(Refused::Wrong),
+                    (true, _) => {}
+                }
+                proven
             }
             found => found,
         };
         match found {
             Shown::Opens(key, is_old) => {
                 key.usage.count(is_old, Utc::now().timestamp());
-                Ok(Admitted { caller: key.caller.clone(), key: Some(key), is_old })
+                let pass = Pass::of(Arc::clone(ring), ring.digest(shown), &key.caller);
+                Ok(Admitted { caller: key.caller.clone(), key: Some(key), is_old, pass })
             }
             _ if ring.is_empty() => Err(Refused::NoKeys),
             _ => Err(self.failed(from)),
@@ -202,7 +235,7 @@ impl Gate {
             _ => false,
         };
         if is(token, &self.secrets.operator) || is(admin, &self.secrets.admin) {
-            return Ok(Admitted { caller: Caller::operator(), key: None, is_old: false });
+            return Ok(Admitted::operator());
         }
         match (admin, &self.secrets.admin) {
             (_, None) => Err(Refused::NoAdminKey),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 
 /// Failures of one address that are answered as such; the next ones are told to wait.
@@ -25,7 +26,10 @@ pub struct Logins(Cache<IpAddr, Arc<AtomicU32>>);
 
 impl Default for Logins {
     fn default() -> Self {
-        let cache = Cache::builder().max_capacity(MAX_ADDRESSES).time_to_live(FORGET_AFTER);
+        let cache = Cache::builder()
+            .max_capacity(MAX_ADDRESSES)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(FORGET_AFTER);
         Self(cache.build())
     }
 }
@@ -35,6 +39,14 @@ impl Logins {
     pub fn is_throttled(&self, address: IpAddr) -> bool {
         let count = self.0.get(&network(address));
         count.is_some_and(|count| count.load(Ordering::Relaxed) >= MAX_FAILURES)
+    }
+
+    /// Takes a failure back that was none.
+    pub fn forgive(&self, address: IpAddr) {
+        if let Some(count) = self.0.get(&network(address)) {
+            let less = |count: u32| count.checked_sub(1);
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
     }
 
     /// Counts a failure; `true` if it was one too many.

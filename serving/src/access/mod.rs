@@ -16,12 +16,33 @@ mod usage;
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use contracts::model::{Domain, Metric};
 
+use digest::Digest;
+use ring::KeyRing;
 pub use scope::Scope;
 
 /// The tenant of those who have no key.
 pub const DEFAULT_TENANT: &str = "default";
+
+/// What lets a caller stay who is answered for a long time: good while the key opens, with the scope that it
+/// had.
+#[derive(Debug, Clone, Default)]
+pub struct Pass(Option<(Arc<KeyRing>, Digest, Arc<Scope>)>);
+
+impl Pass {
+    pub(crate) fn of(ring: Arc<KeyRing>, digest: Digest, caller: &Caller) -> Self {
+        Self(Some((ring, digest, Arc::clone(&caller.scope))))
+    }
+
+    /// Is it good at `now` (µs)? Takes about as long as a lookup.
+    pub fn is_good(&self, now: i64) -> bool {
+        let Some((ring, digest, scope)) = &self.0 else { return true };
+        let now = DateTime::from_timestamp_micros(now).unwrap_or_default();
+        ring.opens(digest, now).is_some_and(|key| *key.caller.scope == **scope)
+    }
+}
 
 /// Who asks. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,11 +79,12 @@ impl Caller {
 
     /// May they read entities of this type?
     pub fn sees_entity(&self, name: &str) -> bool {
-        self.scope.entities.as_ref().is_none_or(|names| names.contains(name))
+        self.scope.sees_entity(name)
     }
 
     /// May they read this metric? A key that is limited to entities sees the metrics that are made of
-    /// those alone; one that is limited to metrics sees those it names.
+    /// those alone; one that is limited to metrics sees those it names, and no entity unless it names
+    /// that too.
     pub fn sees_metric(&self, domain: &Domain, metric: &Metric) -> bool {
         self.scope.sees_metric(domain, metric)
     }

@@ -14,6 +14,9 @@ pub const DEFAULT_RPM: u32 = 120;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyFileContents {
+    /// The digest of a known text under the pepper of the digests in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup_check: Option<String>,
     /// Tenants with rules of their own; others need no entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<TenantRecord>,

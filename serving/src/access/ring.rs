@@ -14,6 +14,9 @@ use super::record::{DEFAULT_RPM, KeyFileContents, KeyRecord, is_name};
 use super::scope::Scope;
 use super::usage::Usage;
 
+/// Its digest in a file tells whether the file was written under the same pepper.
+const PEPPER_CHECK: &str = "agentflow pepper check";
+
 /// How long the key before a rotation is still good, unless said otherwise.
 pub const GRACE: Duration = Duration::from_secs(86_400);
 
@@ -72,6 +75,8 @@ pub struct KeyRing {
     /// Use of each key by identifier; outlives loading.
     usage: Mutex<HashMap<String, Arc<Usage>>>,
     problem: Mutex<Option<String>>,
+    /// Held while the file is read and taken up: of two loads the later one counts.
+    loading: Mutex<()>,
 }
 
 /// By what a changed file is told.
@@ -82,7 +87,7 @@ type FileState = (SystemTime, u64);
 pub enum Shown {
     /// It opens; `true`: it was rotated out and is good for a while only.
     Opens(Arc<Key>, bool),
-    /// It may open: [`Unproven::prove`] takes tens of milliseconds.
+    /// It may open: [`KeyRing::prove`] takes tens of milliseconds.
     Unproven(Unproven),
     /// It does not.
     Wrong,
@@ -136,6 +141,11 @@ pub enum Refusal {
     /// They come from the environment.
     #[error("keys from the environment cannot be changed here")]
     NoFile,
+    /// The file was written under another pepper.
+    #[error(
+        "the file of keys was written under another pepper: a key made here would open nothing"
+    )]
+    OtherPepper,
     /// Argon2 failed.
     #[error("the key cannot be hashed: {0}")]
     Hash(String),
@@ -158,6 +168,7 @@ impl KeyRing {
             seen: Mutex::default(),
             usage: Mutex::default(),
             problem: Mutex::default(),
+            loading: Mutex::default(),
         };
         ring.load()?;
         Ok(ring)
@@ -205,6 +216,23 @@ impl KeyRing {
         }
     }
 
+    /// The key that a secret of this digest opens, once its hash was checked.
+    pub(super) fn opens(&self, digest: &Digest, now: DateTime<Utc>) -> Option<Arc<Key>> {
+        let loaded = self.now();
+        let lock = loaded.by_digest.get(digest)?;
+        let is_proven = match &lock.proof {
+            Proof::Given => true,
+            Proof::Hash { is_proven, .. } => is_proven.load(Ordering::Acquire),
+        };
+        let is_good = is_proven && lock.until.is_none_or(|until| until > now);
+        is_good.then(|| Arc::clone(&lock.key))
+    }
+
+    /// The digest of a secret.
+    pub(super) fn digest(&self, secret: &str) -> Digest {
+        self.pepper.digest(secret)
+    }
+
     /// Checks the hash of a key that was shown, and remembers that it is right. Takes tens of
     /// milliseconds for each entry that may be meant: call it where that holds nobody up.
     pub fn prove(&self, unproven: &Unproven, key: &str) -> Shown {
@@ -216,6 +244,7 @@ impl KeyRing {
             is_proven.store(true, Ordering::Release);
             if !unproven.is_found {
                 self.learn(unproven.digest, lock);
+                self.note(unproven.digest, hash);
             }
             return Shown::Opens(Arc::clone(&lock.key), lock.until.is_some());
         }
@@ -234,6 +263,29 @@ impl KeyRing {
         let unindexed =
             loaded.unindexed.iter().filter(|known| !Arc::ptr_eq(known, lock)).cloned().collect();
         *loaded = Arc::new(Loaded { by_digest, unindexed, keys: loaded.keys.clone() });
+    }
+
+    /// Writes the digest of a key that was found by trying into the file, so that it is the last time.
+    fn note(&self, digest: Digest, hash: &str) {
+        let noted = self.change(|contents| {
+            for key in &mut contents.keys {
+                if key.key_hash.as_deref() == Some(hash) {
+                    key.key_lookup = Some(digest.to_hex());
+                }
+                if key.previous_key_hash.as_deref() == Some(hash) {
+                    key.previous_key_lookup = Some(digest.to_hex());
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the digest of a key cannot be kept: it is tried again after a start");
+        }
+    }
+
+    /// Requests a minute of a key.
+    pub fn rpm_of(&self, record: &KeyRecord) -> u32 {
+        record.rate_limit_rpm.unwrap_or(self.default_rpm)
     }
 
     /// Loads the file again if it has changed. One that cannot be read changes nothing: the keys that
@@ -260,16 +312,41 @@ impl KeyRing {
     }
 
     fn load(&self) -> Result<(), KeyFileError> {
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         // Before it is read: what is written after that is noticed the next time.
         let state = self.file.as_ref().and_then(state_of);
-        let contents = match &self.file {
-            Some(file) => file.read()?,
-            None => KeyFileContents::default(),
-        };
         let before = self.now();
+        let contents = match &self.file {
+            None => KeyFileContents::default(),
+            Some(file) => match file.read()? {
+                Some(contents) => contents,
+                // Somebody is about to write it, or it was lost: no reason to lock everybody out.
+                None if before.keys.len() > self.given.len() => return Err(file.vanished()),
+                None => KeyFileContents::default(),
+            },
+        };
+        if let Some(key) =
+            contents.keys.iter().find(|key| self.given.iter().any(|given| given.id() == key.id()))
+        {
+            let id = key.id();
+            let problem = format!("key `{id}` is among the keys of the environment as well");
+            return Err(self
+                .file
+                .as_ref()
+                .map_or(Refusal::NoFile.into(), |f| f.malformed(problem)));
+        }
+        // Digests under another pepper find nothing: such entries are tried one by one.
+        let check = self.pepper.digest(PEPPER_CHECK).to_hex();
+        let is_ours = contents.lookup_check.as_ref().is_none_or(|known| *known == check);
+        if !is_ours {
+            tracing::error!(
+                "the file of keys was written under another pepper: set AGENTFLOW_KEY_LOOKUP_PEPPER \
+                 as it was, or keep the file `….pepper` beside it"
+            );
+        }
         let mut loaded = Loaded::default();
         for record in self.given.iter().chain(&contents.keys) {
-            self.add(&mut loaded, record, &contents, &before);
+            self.add(&mut loaded, record, &contents, &before, is_ours);
         }
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = state;
@@ -283,15 +360,15 @@ impl KeyRing {
         record: &KeyRecord,
         contents: &KeyFileContents,
         before: &Loaded,
+        is_ours: bool,
     ) {
         let id: Arc<str> = record.id().into();
         let tenant = contents.tenant(&record.tenant);
-        let of_tenant = tenant.and_then(|tenant| tenant.allowed_entity_types.clone());
-        let entities = match (record.allowed_entity_types.clone(), of_tenant) {
-            (Some(own), Some(all)) => Some(own.intersection(&all).cloned().collect()),
-            (own, all) => own.or(all),
+        let scope = Scope {
+            entities: record.allowed_entity_types.clone(),
+            metrics: record.allowed_metrics.clone(),
+            tenant: tenant.and_then(|tenant| tenant.allowed_entity_types.clone()),
         };
-        let scope = Scope { entities, metrics: record.allowed_metrics.clone() };
         let usage = {
             let mut all = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(id.to_string()).or_default())
@@ -299,7 +376,7 @@ impl KeyRing {
         let key = Arc::new(Key {
             record: KeyRecord { key: None, ..record.clone() },
             caller: Caller::with_key(record.tenant.as_str().into(), id, Arc::new(scope)),
-            rpm: record.rate_limit_rpm.unwrap_or(self.default_rpm),
+            rpm: self.rpm_of(record),
             api_version_pin: tenant.and_then(|t| t.api_version_pin.as_deref()).map(Arc::from),
             usage,
         });
@@ -322,7 +399,8 @@ impl KeyRing {
             let proof = Proof::Hash { hash: hash.clone(), is_proven: is_known.is_some().into() };
             let lock = Arc::new(Lock { key: Arc::clone(&key), until, proof });
             let known = is_known.map(|(digest, _)| *digest);
-            match known.or_else(|| Digest::from_hex(lookup.as_deref()?)) {
+            let listed = lookup.as_deref().filter(|_| is_ours).and_then(Digest::from_hex);
+            match known.or(listed) {
                 Some(digest) => _ = loaded.by_digest.insert(digest, lock),
                 None => loaded.unindexed.push(lock),
             }
@@ -340,6 +418,11 @@ impl KeyRing {
         }
         if record.rate_limit_rpm == Some(0) {
             return Err(Refusal::NoRequests.into());
+        }
+        if !is_name(&record.id()) {
+            return Err(
+                Refusal::Name { field: "tenant and name together", value: record.id() }.into()
+            );
         }
         let secret = format!("af-{}-{}-{}", record.tenant, record.name, digest::new_secret());
         self.put_secret(&mut record, &secret)?;
@@ -446,7 +529,14 @@ impl KeyRing {
         &self,
         change: impl FnOnce(&mut KeyFileContents) -> Result<T, Refusal>,
     ) -> Result<T, KeyFileError> {
-        let value = self.file.as_ref().ok_or(Refusal::NoFile)?.change(change)?;
+        let check = self.pepper.digest(PEPPER_CHECK).to_hex();
+        let value = self.file.as_ref().ok_or(Refusal::NoFile)?.change(|contents| {
+            match &contents.lookup_check {
+                Some(known) if *known != check => return Err(Refusal::OtherPepper),
+                _ => contents.lookup_check = Some(check),
+            }
+            change(contents)
+        })?;
         self.load()?;
         Ok(value)
     }

@@ -37,6 +37,9 @@ const UNREAD_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes that a connection buffers at most: the longest head, and a part of a body.
 const BUFFER_BYTES: usize = 64 << 10;
 
+/// Most headers of a request.
+const MAX_HEADERS: usize = 512;
+
 /// How often files of keys and certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -186,6 +189,7 @@ async fn answer(
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
+                .max_headers(MAX_HEADERS)
                 .max_buf_size(BUFFER_BYTES);
             watcher.watch(http.serve_connection(stream, service)).await
         }
@@ -193,7 +197,8 @@ async fn answer(
             let mut http = http2::Builder::new(TokioExecutor::new());
             http.timer(TokioTimer::new())
                 .keep_alive_interval(HEAD_WITHIN)
-                .max_concurrent_streams(100);
+                .max_concurrent_streams(100)
+                .max_header_list_size(BUFFER_BYTES as u32);
             watcher.watch(http.serve_connection(stream, service)).await
         }
     }

@@ -18,6 +18,7 @@ use pipeline::source::kafka::KafkaProbe;
 use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
 pub use crate::access::Caller;
+use crate::access::Pass;
 use crate::access::gate::Gate;
 use crate::access::rate::Budget;
 use crate::cache::Cache;
@@ -147,7 +148,7 @@ impl Default for HttpOptions {
             max_concurrent_requests: 512,
             max_connections: 20_000,
             cors_origins: vec![HeaderValue::from_static("http://localhost:3000")],
-            drain_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
             fresh_within: Duration::from_secs(30),
             stale_after: Duration::from_secs(90),
         }
@@ -214,6 +215,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             ApiError::new(Code::Unauthorized, "API key is missing")
                 .hint("send it as header `X-API-Key`")
         })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Pass {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
     }
 }
 

@@ -124,6 +124,8 @@ fn config(options: &StoreOptions) -> duckdb::Result<Config> {
         .with("memory_limit", format!("{}MiB", options.memory_limit_mib))?
         .with("threads", options.threads.max(1).to_string())?
         .with("checkpoint_threshold", format!("{}MiB", options.checkpoint_mib))?
+        // What one statement sorts must not fill the disk that events are written to.
+        .with("max_temp_directory_size", "1GiB")?
         // Extensions are code from elsewhere; the store needs none.
         // What was freed goes back to the system also while nothing is asked of the store.
         .with("allocator_background_threads", "true")?

@@ -43,7 +43,7 @@ impl FromStr for To {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "-" => Ok(Self::Stdout),
-            _ if text.starts_with("http://") => {
+            _ if text.starts_with("http://") || text.starts_with("https://") => {
                 Ok(Self::Server(text.trim_end_matches('/').to_owned()))
             }
             _ if text.strip_prefix("kafka:").is_some_and(are_brokers) => {

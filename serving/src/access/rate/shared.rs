@@ -1,7 +1,6 @@
 //! Counts in Redis, for replicas that share them.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -12,6 +11,9 @@ use super::Verdict;
 
 /// Longest wait for an answer; then each replica counts for itself.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Longest time for a new connection, which nobody waits for.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long Redis is left alone after it did not answer.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +47,9 @@ return {allowed, used, oldest + seconds}
 /// A Redis server that counts.
 pub struct SharedCounts {
     client: Client,
-    connection: OnceCell<ConnectionManager>,
+    /// Made anew after an answer did not come: a connection that is dead without a word is found out by
+    /// nothing else.
+    connection: Mutex<Arc<OnceCell<ConnectionManager>>>,
     script: Script,
     /// Not before then.
     paused_until: Mutex<Option<Instant>>,
@@ -67,7 +71,7 @@ impl SharedCounts {
             .map_err(|_| "it is no address of the form redis://HOST:PORT/DATABASE".to_owned())?;
         Ok(Self {
             client,
-            connection: OnceCell::new(),
+            connection: Mutex::default(),
             script: Script::new(TAKE),
             paused_until: Mutex::default(),
         })
@@ -92,7 +96,14 @@ impl SharedCounts {
             }
             // Kind only: the text may hold the address.
             Ok(Err(error)) => error.category().to_owned(),
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => {
+                let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                // One that is still being made may yet come about.
+                if connection.initialized() {
+                    *connection = Arc::default();
+                }
+                "no answer in time".to_owned()
+            }
         };
         if paused.is_none() {
             tracing::warn!(reason, "Redis does not count: each replica counts for itself");
@@ -102,14 +113,11 @@ impl SharedCounts {
     }
 
     async fn ask(&self, id: &str, limit: u32, cost: u32) -> Result<(u8, u32, i64), RedisError> {
-        let connect = || {
-            let config = ConnectionManagerConfig::new()
-                .set_number_of_retries(1)
-                .set_connection_timeout(Some(PATIENCE))
-                .set_response_timeout(Some(PATIENCE));
-            self.client.get_connection_manager_with_config(config)
+        let cell = Arc::clone(&self.connection.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut connection = match cell.get() {
+            Some(connection) => connection.clone(),
+            None => self.connect(cell).await?,
         };
-        let mut connection = self.connection.get_or_try_init(connect).await?.clone();
         self.script
             .key(format!("agentflow:rate:{id}"))
             .arg(limit)
@@ -117,6 +125,25 @@ impl SharedCounts {
             .arg(61)
             .invoke_async(&mut connection)
             .await
+    }
+
+    /// Connects on a task of its own: who asks waits for it no longer than for an answer, and it goes on.
+    async fn connect(
+        &self,
+        cell: Arc<OnceCell<ConnectionManager>>,
+    ) -> Result<ConnectionManager, RedisError> {
+        let client = self.client.clone();
+        let connecting = tokio::spawn(async move {
+            let connect = || {
+                let config = ConnectionManagerConfig::new()
+                    .set_number_of_retries(1)
+                    .set_connection_timeout(Some(CONNECT_WITHIN))
+                    .set_response_timeout(Some(CONNECT_WITHIN));
+                client.get_connection_manager_with_config(config)
+            };
+            cell.get_or_try_init(connect).await.cloned()
+        });
+        connecting.await.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
     }
 
     fn pause(&self, until: Option<Instant>) {

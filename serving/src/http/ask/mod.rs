@@ -7,7 +7,7 @@ pub(super) use explain::explain;
 
 use std::time::Instant;
 
-use contracts::model::Domain;
+use contracts::model::{Domain, Metric};
 
 use super::body::{MetricProof, QueryBody, RowsBody};
 use super::error::{ApiError, Code};
@@ -43,7 +43,7 @@ pub(super) fn metric(
     caller: &Caller,
     question: &MetricQuestion,
 ) -> Result<MetricAnswer, ApiError> {
-    may_read(state, caller, &question.metric)?;
+    may_read(state, caller, &question.metric, question.version)?;
     Ok(state.cache.read(question)?)
 }
 
@@ -53,12 +53,26 @@ pub(super) fn kept_metric(
     caller: &Caller,
     question: &MetricQuestion,
 ) -> Result<Option<MetricAnswer>, ApiError> {
-    may_read(state, caller, &question.metric)?;
+    may_read(state, caller, &question.metric, question.version)?;
     Ok(state.cache.read_kept(question)?)
 }
 
-fn may_read(state: &AppState, caller: &Caller, metric: &str) -> Result<(), ApiError> {
-    match state.cache.engine().answering(metric) {
+/// Refuses who may not read the version of a metric that would answer: another one may stand on other
+/// entities.
+pub(super) fn may_read(
+    state: &AppState,
+    caller: &Caller,
+    metric: &str,
+    version: Option<u32>,
+) -> Result<(), ApiError> {
+    let found = match version {
+        None => state.cache.engine().answering(metric),
+        Some(version) => {
+            let is_asked = |known: &&Metric| known.name == metric && known.version == version;
+            state.domain.metrics.iter().find(is_asked)
+        }
+    };
+    match found {
         Some(metric) => caller.metric(&state.domain, metric),
         // That there is none is said by whoever looks for it.
         None => Ok(()),
@@ -208,7 +222,7 @@ fn of_metrics(
     most: Option<u64>,
 ) -> Result<Understood, ApiError> {
     for metric in &query.metrics {
-        may_read(state, caller, metric)?;
+        may_read(state, caller, metric, None)?;
     }
     Ok(Understood::Metrics(query, most))
 }

@@ -1,4 +1,4 @@
-//! Who asks: lets in, counts against the key's budget, and hands the [`Caller`] to the route.
+//! Who asks: lets in, counts against the key's budget, and hands the [`Caller`](crate::access::Caller) to the route.
 //!
 //! One place for all routes: a route that is not named here as open needs a key, so that a new one is
 //! closed until somebody says otherwise. The key comes in a header; one in the URL would stand in
@@ -81,9 +81,10 @@ pub(in super::super) async fn admit(
         (Door::Ajar, Err(_)) => return next.run(request).await,
         (_, Err(refused)) => return refuse(refused, door).into_response(),
     };
-    let Admitted { caller, key, .. } = admitted;
+    let Admitted { caller, key, pass, .. } = admitted;
     request.extensions_mut().insert(caller);
-    let Some(key) = key else {
+    request.extensions_mut().insert(pass);
+    let Some(key) = key.filter(|_| door != Door::Ajar) else {
         request.extensions_mut().insert(Budget::default());
         return next.run(request).await;
     };
@@ -130,8 +131,10 @@ async fn admit_to(
 fn address(gate: &Gate, request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(peer)| peer.ip());
-    let forwarded = request.headers().get("x-forwarded-for");
-    gate.proxies().caller(peer, forwarded.and_then(|value| value.to_str().ok()))
+    // Several lines are one list; a proxy may add a line of its own.
+    let lines = request.headers().get_all("x-forwarded-for").iter();
+    let lines: Vec<&str> = lines.map(|line| line.to_str().unwrap_or("?")).collect();
+    gate.proxies().caller(peer, (!lines.is_empty()).then(|| lines.join(",")).as_deref())
 }
 
 fn key_in_url(query: Option<&str>) -> Option<&'static str> {
@@ -161,6 +164,7 @@ fn refuse(refused: Refused, door: Door) -> ApiError {
             )
         }
         .hint("a right key is let in at any time"),
+        Refused::Busy => ApiError::busy("too many keys are being checked for the first time"),
         Refused::NoKeys => ApiError::new(Code::Unavailable, "no API key has been made yet")
             .hint("make one on the server: agentflow keys create --data DIR --name NAME"),
         Refused::NoAdminKey => ApiError::new(Code::Unavailable, "this server has no admin key")

@@ -1,10 +1,12 @@
 //! `Idempotency-Key`: a write that is sent again gets the answer of the first time.
 //!
 //! Remembered per key of the caller for a day, in memory, within a budget. Events need none of it (their
-//! ids make them safe to send again, across restarts too); what has no id of its own does. An answer
-//! that says "try again" is not remembered.
+//! ids make them safe to send again, across restarts too); what has no id of its own does. Reads by POST
+//! have nothing to repeat: they are answered anew. An answer that says "try again" is not remembered.
+//! What was begun is done and remembered even if the caller goes away meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
@@ -12,6 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
@@ -37,13 +40,22 @@ const MAX_KEY_CHARS: usize = 255;
 /// Whose key, and the key.
 type Name = (Arc<str>, Option<Arc<str>>, String);
 
-/// One key: locked while its first request is under way.
-type Slot = Arc<Mutex<Option<Stored>>>;
+/// One key.
+#[derive(Default)]
+struct Slot {
+    /// Locked while its first request is under way.
+    stored: Arc<Mutex<Option<Stored>>>,
+    /// Bytes of the answer.
+    size: AtomicUsize,
+}
+
+/// Reads that are sent by POST.
+const READS: [&str; 3] = ["/v1/query", "/v1/query/explain", "/v1/batch"];
 
 /// What is remembered.
 #[derive(Clone)]
 pub(in super::super) struct Answers {
-    slots: Cache<Name, Slot>,
+    slots: Cache<Name, Arc<Slot>>,
     max_body_bytes: usize,
 }
 
@@ -58,10 +70,13 @@ struct Stored {
 
 impl Answers {
     pub(in super::super) fn new(max_body_bytes: usize) -> Self {
-        // A slot is weighed when it is made, before its answer is there: each counts as an answer of
-        // middling size.
+        // Weighed again when its answer is there.
         let slots = Cache::builder()
-            .weigher(|(_, _, key): &Name, _: &Slot| (key.len() + (4 << 10)) as u32)
+            .weigher(|(_, _, key): &Name, slot: &Arc<Slot>| {
+                let size = slot.size.load(Ordering::Relaxed) + key.len() + 512;
+                u32::try_from(size).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::lru())
             .max_capacity(MAX_BYTES)
             .time_to_live(KEEP)
             .build();
@@ -75,7 +90,10 @@ pub(in super::super) async fn replay(
     request: Request,
     next: Next,
 ) -> Response {
-    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let path = request.uri().path();
+    let writes = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS)
+        && !READS.contains(&path)
+        && !path.ends_with("/validate");
     let Some(key) = request.headers().get(&IDEMPOTENCY_KEY).filter(|_| writes) else {
         return next.run(request).await;
     };
@@ -101,45 +119,51 @@ pub(in super::super) async fn replay(
         }
     };
     let asked = fingerprint(&parts, &body);
-    let slot = answers.slots.get_with((caller.tenant, caller.key, key), Slot::default);
-    // Who comes while the first is under way waits for its answer.
-    let mut stored = slot.lock().await;
-    if let Some(stored) = &*stored {
-        return match stored.request == asked {
-            true => stored.again(),
-            false => ApiError::new(
-                Code::KeyReused,
-                "this `Idempotency-Key` was sent with another request before",
-            )
-            .hint("use a new key for each request")
-            .into_response(),
-        };
-    }
-    let response = next.run(Request::from_parts(parts, Body::from(body))).await;
-    if !is_final(response.status()) {
-        return response;
-    }
+    let name = (caller.tenant, caller.key, key);
+    let slot = answers.slots.get_with(name.clone(), Arc::default);
+    let request = Request::from_parts(parts, Body::from(body));
+    // On a task of its own, which a caller that goes away does not end.
+    let answered = tokio::spawn(async move {
+        // Who comes while the first is under way waits for its answer.
+        let mut stored = Arc::clone(&slot.stored).lock_owned().await;
+        if let Some(stored) = &*stored {
+            return stored.again(asked);
+        }
+        let (response, answer) = first(request, next, asked).await;
+        if let Some(answer) = answer {
+            slot.size.store(answer.body.len(), Ordering::Relaxed);
+            *stored = Some(answer);
+            answers.slots.insert(name, Arc::clone(&slot));
+        }
+        response
+    });
+    answered.await.unwrap_or_else(|error| ApiError::internal(error.to_string()).into_response())
+}
+
+/// Answers for the first time, and gives what to remember of it.
+async fn first(request: Request, next: Next, asked: [u8; 32]) -> (Response, Option<Stored>) {
+    let response = next.run(request).await;
     let (mut parts, body) = response.into_parts();
     let length = parts.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     let length = length.and_then(|text| text.parse::<usize>().ok());
-    if length.is_some_and(|length| length > MAX_ANSWER_BYTES) {
-        return Response::from_parts(parts, body);
+    if !is_final(parts.status) || length.is_some_and(|length| length > MAX_ANSWER_BYTES) {
+        return (Response::from_parts(parts, body), None);
     }
     let body = match to_bytes(body, usize::MAX).await {
         Ok(body) => body,
-        Err(error) => return ApiError::internal(format!("answer: {error}")).into_response(),
+        Err(error) => {
+            return (ApiError::internal(format!("answer: {error}")).into_response(), None);
+        }
     };
     parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if body.len() <= MAX_ANSWER_BYTES {
-        *stored = Some(Stored {
-            request: asked,
-            status: parts.status,
-            headers: parts.headers.clone(),
-            body: body.clone(),
-            error: parts.extensions.get::<ApiError>().cloned(),
-        });
-    }
-    Response::from_parts(parts, Body::from(body))
+    let stored = (body.len() <= MAX_ANSWER_BYTES).then(|| Stored {
+        request: asked,
+        status: parts.status,
+        headers: parts.headers.clone(),
+        body: body.clone(),
+        error: parts.extensions.get::<ApiError>().cloned(),
+    });
+    (Response::from_parts(parts, Body::from(body)), stored)
 }
 
 fn fit(key: &HeaderValue) -> Option<String> {
@@ -178,7 +202,16 @@ fn is_final(status: StatusCode) -> bool {
 }
 
 impl Stored {
-    fn again(&self) -> Response {
+    /// The answer once more, to the same request.
+    fn again(&self, asked: [u8; 32]) -> Response {
+        if self.request != asked {
+            return ApiError::new(
+                Code::KeyReused,
+                "this `Idempotency-Key` was sent with another request before",
+            )
+            .hint("use a new key for each request")
+            .into_response();
+        }
         let mut response = Response::new(Body::from(self.body.clone()));
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers.clone();

@@ -1,7 +1,7 @@
 //! How many requests at once, and for how long.
 //!
-//! What watches the server (`/health`, `/v1/health`, `/metrics`) has no limit on numbers: a server
-//! that is busy must still be able to say so.
+//! What watches the server (`/health`, `/v1/health`, `/metrics`) has places of its own: a server that is
+//! busy must still be able to say so, and who needs no key must not keep out those who have one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,15 @@ use tokio::sync::Semaphore;
 use super::super::error::{ApiError, Code};
 use super::super::state::HttpOptions;
 
+/// Most requests of those who watch at once.
+const MAX_WATCHERS: usize = 32;
+
 /// The limits, shared by all requests.
 #[derive(Clone)]
 pub(in super::super) struct Limits {
     slots: Arc<Semaphore>,
+    /// Of those that need no key: they must not take the places of those that do.
+    watchers: Arc<Semaphore>,
     timeout: Duration,
 }
 
@@ -26,6 +31,7 @@ impl Limits {
     pub(in super::super) fn new(options: &HttpOptions) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(options.max_concurrent_requests)),
+            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
             timeout: options.request_timeout,
         }
     }
@@ -38,14 +44,19 @@ pub(in super::super) async fn limit(
     next: Next,
 ) -> Response {
     let path = request.uri().path();
-    let free = path.starts_with("/health/") || path == "/v1/health" || path == "/metrics";
-    let _slot = match (free, limits.slots.try_acquire()) {
-        (false, Err(_)) => {
+    let slots = match path {
+        // Asks nobody.
+        "/health/live" => None,
+        "/health/ready" | "/v1/health" | "/metrics" => Some(&limits.watchers),
+        _ => Some(&limits.slots),
+    };
+    let _slot = match slots.map(|slots| slots.try_acquire()) {
+        Some(Err(_)) => {
             return ApiError::busy("too many requests are under way")
                 .hint("try again after `Retry-After` seconds")
                 .into_response();
         }
-        (_, slot) => slot.ok(),
+        slot => slot,
     };
     let writes = request.method() == Method::POST;
     match tokio::time::timeout(limits.timeout, next.run(request)).await {

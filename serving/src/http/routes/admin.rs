@@ -26,6 +26,7 @@ const MAX_GRACE: u64 = 30 * 86_400;
 
 /// A key to make.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(in super::super) struct NewKey {
     /// What it is for.
     name: String,
@@ -188,14 +189,12 @@ pub(in super::super) async fn create(
         allowed_metrics: asked.allowed_metrics,
         ..KeyRecord::new(&asked.name, &asked.tenant)
     };
-    let (made, key) = with_ring(&state, move |ring| {
+    let (made, rpm, secret) = with_ring(&state, move |ring| {
         let (record, secret) = ring.create(record)?;
-        let key = ring.find(&record.id()).ok_or_else(|| Refusal::Unknown(record.id()))?;
-        Ok((key, secret))
+        let rpm = ring.rpm_of(&record);
+        Ok((record, rpm, secret))
     })
-    .await
-    .map(|(key, secret)| (key.record.clone(), (key.rpm, secret)))?;
-    let (rpm, secret) = key;
+    .await?;
     let body = MadeKey {
         key_id: made.id(),
         key: secret,
@@ -432,18 +431,19 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
         match refusal {
-            Refusal::Unknown(_) => {
-                Self::not_found(text).hint("`GET /v1/admin/keys` lists them by `key_id`")
-            }
+            // Not repeated: some send the key itself.
+            Refusal::Unknown(_) => Self::not_found("there is no such key")
+                .hint("`GET /v1/admin/keys` lists them by `key_id`"),
             Refusal::Name { .. } | Refusal::NoRequests => Self::invalid(text),
             Refusal::Exists(_) => Self::new(Code::Conflict, text)
                 .hint("choose another name, or rotate that key: POST …/rotate"),
             Refusal::Rotating(_) => {
                 Self::new(Code::Conflict, text).hint("end that first: POST …/revoke-old")
             }
-            Refusal::NotRotating(_) | Refusal::TooMany { .. } | Refusal::NoFile => {
-                Self::new(Code::Conflict, text)
-            }
+            Refusal::NotRotating(_)
+            | Refusal::TooMany { .. }
+            | Refusal::OtherPepper
+            | Refusal::NoFile => Self::new(Code::Conflict, text),
             Refusal::Hash(_) => Self::internal(text),
         }
     }

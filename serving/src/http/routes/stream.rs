@@ -3,17 +3,20 @@
 
 use std::convert::Infallible;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::StreamExt;
 
 use super::Segments;
+use crate::access::Pass;
+use crate::http::ask;
 use crate::http::body::MetricBody;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
+use crate::http::time;
 use crate::question::MetricQuestion;
 use crate::stream::{Begin, EventFilter, Frames, StreamError, TooMany};
 
@@ -24,6 +27,10 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Parameter for clients that cannot set the header.
 const LAST_EVENT_ID_PARAMETER: &str = "last_event_id";
+
+/// The last frame of a stream whose key opens nothing any more.
+const REVOKED: &str = "event: error\ndata: {\"detail\":\"the key of this stream opens it no more\",\
+                       \"code\":\"unauthorized\"}\n\n";
 
 /// Tells proxies not to hold frames back.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -62,6 +69,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 pub(in super::super) async fn events(
     State(state): State<AppState>,
     caller: Caller,
+    pass: Pass,
     headers: HeaderMap,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
@@ -75,7 +83,8 @@ pub(in super::super) async fn events(
         (None, Some(text)) => Begin::After(position(LAST_EVENT_ID_PARAMETER, text)?),
         (None, None) => Begin::Newest(NEWEST),
     };
-    Ok(streamed(state.streams.events(&caller.tenant, filter, begin)?))
+    let frames = state.streams.events(&caller.tenant, filter, begin)?;
+    Ok(streamed(frames, pass))
 }
 
 /// A metric's value at once and then whenever it moves, as server-sent events.
@@ -111,16 +120,16 @@ pub(in super::super) async fn events(
 pub(in super::super) async fn metric(
     State(state): State<AppState>,
     caller: Caller,
+    pass: Pass,
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let parameters = parameters.only(&["version", "window", "filter", "group_by"])?;
-    if let Some(metric) = state.cache.engine().answering(&metric) {
-        caller.metric(&state.domain, metric)?;
-    }
+    let version = parameters.version("version")?;
+    ask::may_read(&state, &caller, &metric, version)?;
     let question = MetricQuestion {
         metric,
-        version: parameters.version("version")?,
+        version,
         tenant: caller.tenant.to_string(),
         window: parameters.one("window")?.map(str::to_owned),
         span: None,
@@ -131,7 +140,7 @@ pub(in super::super) async fn metric(
     };
     let tenant = caller.tenant.clone();
     let frames = state.blocking(move |state| state.streams.metric(&tenant, question)).await?;
-    Ok(streamed(frames))
+    Ok(streamed(frames, pass))
 }
 
 /// The header; browsers send it when they connect again.
@@ -157,7 +166,18 @@ fn position(name: &str, text: &str) -> Result<i64, ApiError> {
     }
 }
 
-fn streamed(frames: Frames) -> Response {
+/// Frames for as long as the key is good: there is one each second at least.
+fn streamed(frames: Frames, pass: Pass) -> Response {
+    let frames = frames.scan(false, move |is_over, frame| {
+        let is_good = pass.is_good(time::now());
+        let next = match (*is_over, is_good) {
+            (true, _) => None,
+            (false, true) => Some(frame),
+            (false, false) => Some(Bytes::from_static(REVOKED.as_bytes())),
+        };
+        *is_over = !is_good;
+        std::future::ready(next)
+    });
     let mut response = Response::new(Body::from_stream(frames.map(Ok::<_, Infallible>)));
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),

@@ -197,6 +197,7 @@ async fn bad_requests_for_keys_say_what_is_wrong() {
         (r#"{"name": "a", "tenant": "t", "rate_limit_rpm": 0}"#, 422, "rate_limit_rpm"),
         (r#"{"name": "a", "tenant": "t", "rate_limit_rpm": -1}"#, 400, "describes no key"),
         (r#"{"name": "a", "tenant": "t", "allowed_metrics": ["x"]}"#, 422, "`x`"),
+        (r#"{"name": "a", "tenant": "t", "allowed_entities": ["x"]}"#, 400, "allowed_entities"),
     ] {
         let reply = server.admin(Method::POST, "/v1/admin/keys", body).await;
         assert_eq!(reply.status.as_u16(), status, "{body} {}", reply.text);
@@ -282,6 +283,57 @@ async fn a_write_that_is_sent_again_gets_the_first_answer() {
     assert_eq!(make("two", "a").await.status, StatusCode::CREATED);
     let bad = make(" ", "c").await;
     assert_eq!(bad.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn reads_by_post_are_answered_anew() {
+    let server = Locked::new();
+    let ask = async |body: &str| {
+        let headers = [("x-api-key", "the given key"), ("idempotency-key", "one")];
+        server.send(Method::POST, "/v1/batch", &headers, body).await
+    };
+    let first =
+        ask(r#"{"requests": [{"id": "a", "type": "metric", "params": {"name": "x"}}]}"#).await;
+    let other =
+        ask(r#"{"requests": [{"id": "b", "type": "metric", "params": {"name": "x"}}]}"#).await;
+    assert_eq!((first.status, other.status), (StatusCode::OK, StatusCode::OK), "{}", other.text);
+    assert!(!other.headers.contains_key("idempotency-replayed"));
+}
+
+#[tokio::test]
+async fn a_batch_costs_its_items() {
+    let server = Locked::new();
+    let (_, key) = server.make(json!({"name": "a", "tenant": "t", "rate_limit_rpm": 5})).await;
+    let item = json!({"type": "metric", "params": {"name": "x"}});
+    let ask = async |count: usize| {
+        let body = json!({"requests": vec![item.clone(); count]}).to_string();
+        server.send(Method::POST, "/v1/batch", &[("x-api-key", key.as_str())], &body).await
+    };
+    let reply = ask(3).await;
+    assert_eq!((reply.status.as_u16(), reply.header("x-ratelimit-remaining")), (200, "2"));
+    let reply = ask(3).await;
+    assert_eq!(reply.status.as_u16(), 429, "{}", reply.text);
+    assert!(reply.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_key() {
+    let server = Locked::new();
+    let (id, key) = server.make(json!({"name": "a", "tenant": "t"})).await;
+    let request = axum::http::Request::builder()
+        .uri("/v1/stream/events")
+        .header("x-api-key", &key)
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let response = tower::ServiceExt::oneshot(server.router.clone(), request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let read = tokio::spawn(axum::body::to_bytes(response.into_body(), 1 << 20));
+    let revoked = server.admin(Method::DELETE, &format!("/v1/admin/keys/{id}"), "").await;
+    assert_eq!(revoked.status, StatusCode::NO_CONTENT);
+    let text = tokio::time::timeout(std::time::Duration::from_secs(20), read).await;
+    let text = text.expect("it ends").unwrap().unwrap();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(text.ends_with("\"unauthorized\"}\n\n"), "{text}");
 }
 
 #[tokio::test]

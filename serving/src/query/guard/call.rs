@@ -12,6 +12,7 @@ use super::literals::{bare, name, single};
 use super::refusal::Refusal;
 use super::relations::{literal, timestamp_text};
 use super::select::{Writer, none_of, nothing};
+use super::weight::{Weight, bounded};
 
 impl Writer<'_> {
     pub(super) fn function(&mut self, call: &Function) -> Result<String, Refusal> {
@@ -74,12 +75,17 @@ impl Writer<'_> {
                     )));
                 }
             };
+            let before = self.weight;
             texts.push(match function.kind {
                 Kind::Literal(literal_at) if literal_at == place => {
                     literal(short_text(arg, &format!("argument {} of `{name}`", place + 1))?)
                 }
                 _ => self.expr(arg)?,
             });
+            // Its first argument stands in it twice.
+            if function.kind == Kind::NullIf && place == 0 {
+                self.again(before, 1)?;
+            }
         }
         let over = match (over, function.kind) {
             (None, Kind::Window) => {
@@ -99,7 +105,16 @@ impl Writer<'_> {
                 let day = text.split(' ').next().unwrap_or_default();
                 format!("cast({} as date)", literal(day))
             }
+            Kind::NullIf => match texts.as_slice() {
+                // What DuckDB's macro does.
+                [text, other] => {
+                    bounded(format!("(case when ({text} = {other}) then null else {text} end)"))?
+                }
+                _ => return Err(Refusal::invalid("`nullif` takes 2 arguments")),
+            },
             Kind::Concat => {
+                let joins = texts.len().saturating_sub(1).max(1);
+                self.add(Weight { joins, ..Weight::default() }, 1)?;
                 let texts: Vec<String> =
                     texts.iter().map(|text| format!("cast({text} as varchar)")).collect();
                 format!("left(concat({}), {JOINED})", texts.join(", "))
@@ -117,7 +132,11 @@ impl Writer<'_> {
 
     fn over(&mut self, over: &WindowType) -> Result<String, Refusal> {
         Ok(match over {
-            WindowType::NamedWindow(ident) => format!(" over {}", name(ident)?),
+            WindowType::NamedWindow(ident) => {
+                let copied = self.aliases.last().map_or(0, |list| list.window);
+                self.add(Weight { windows: 1, copied, ..Weight::default() }, 1)?;
+                format!(" over {}", name(ident)?)
+            }
             WindowType::WindowSpec(spec) => format!(" over ({})", self.window(spec)?),
         })
     }

@@ -10,6 +10,7 @@ use super::literals::{bare, data_type, name, part, value};
 use super::refusal::Refusal;
 use super::relations::literal;
 use super::select::{Writer, nothing};
+use super::weight::{Weight, bounded};
 
 /// Longest pattern or form of a time, in characters.
 const PATTERN: usize = 200;
@@ -31,7 +32,7 @@ impl Writer<'_> {
 
     /// An expression, written so that it stands for itself wherever it is put.
     pub(super) fn expr(&mut self, expr: &Expr) -> Result<String, Refusal> {
-        self.deeper(|writer| writer.any(expr))
+        bounded(self.deeper(|writer| writer.any(expr))?)
     }
 
     fn any(&mut self, expr: &Expr) -> Result<String, Refusal> {
@@ -43,6 +44,7 @@ impl Writer<'_> {
             Expr::CompoundIdentifier(parts) => {
                 if let Some(first) = parts.first() {
                     self.check_alias(bare(first)?)?;
+                    no_alias_prefix(bare(first)?)?;
                 }
                 parts.iter().map(name).collect::<Result<Vec<_>, _>>()?.join(".")
             }
@@ -90,8 +92,12 @@ impl Writer<'_> {
                 format!("({expr} {}in ({query}))", not(*negated))
             }
             Expr::Between { expr, negated, low, high } => {
-                let (expr, low, high) = (self.expr(expr)?, self.expr(low)?, self.expr(high)?);
-                format!("({expr} {}between {low} and {high})", not(*negated))
+                // As DuckDB reads it, so that its growth is seen here.
+                let before = self.weight;
+                let expr = self.expr(expr)?;
+                self.again(before, 1)?;
+                let (low, high) = (self.expr(low)?, self.expr(high)?);
+                format!("({}({expr} >= {low} and {expr} <= {high}))", not(*negated))
             }
             Expr::Like { negated, any: false, expr, pattern, escape_char: None } => {
                 self.like(expr, pattern, *negated, "s")?
@@ -154,21 +160,6 @@ impl Writer<'_> {
         })
     }
 
-    /// A name that a column before it was given would stand for that column's whole expression.
-    fn check_alias(&self, called: &str) -> Result<(), Refusal> {
-        if self.aliases.is_empty() {
-            return Ok(());
-        }
-        let called = called.to_lowercase();
-        match self.aliases.iter().any(|known| known.contains(&called)) {
-            false => Ok(()),
-            true => Err(Refusal::refused(format!(
-                "`{called}` is the name of a column before it in the same list"
-            ))
-            .hint("write the expression again, or read it from a query in brackets")),
-        }
-    }
-
     /// `a op b op c …`, which is nested to the left, without going as deep as it is long.
     fn chain(&mut self, expr: &Expr) -> Result<String, Refusal> {
         let mut steps = Vec::new();
@@ -188,9 +179,11 @@ impl Writer<'_> {
             text = match binary(op)? {
                 Some(op) => format!("({text} {op} {right})"),
                 None => {
+                    self.add(Weight { joins: 1, ..Weight::default() }, 1)?;
                     format!("left(cast({text} as varchar) || cast({right} as varchar), {JOINED})")
                 }
             };
+            text = bounded(text)?;
         }
         Ok(text)
     }
@@ -227,6 +220,13 @@ impl Writer<'_> {
     }
 
     fn access(&mut self, root: &Expr, chain: &[AccessExpr]) -> Result<String, Refusal> {
+        let mut inner = root;
+        while let Expr::Nested(nested) = inner {
+            inner = nested;
+        }
+        if let Expr::Identifier(ident) = inner {
+            no_alias_prefix(bare(ident)?)?;
+        }
         let mut text = format!("({})", self.expr(root)?);
         for access in chain {
             match access {
@@ -305,18 +305,34 @@ impl Writer<'_> {
         otherwise: Option<&Expr>,
     ) -> Result<String, Refusal> {
         let mut text = String::from("(case");
-        if let Some(operand) = operand {
-            text.push_str(&format!(" {}", self.expr(operand)?));
+        // DuckDB compares the operand anew in each condition; written so, its growth is seen here.
+        let before = self.weight;
+        let operand = operand.map(|operand| self.expr(operand)).transpose()?;
+        if operand.is_some() {
+            self.again(before, conditions.len().saturating_sub(1))?;
         }
         for CaseWhen { condition, result } in conditions {
             let (condition, result) = (self.expr(condition)?, self.expr(result)?);
-            text.push_str(&format!(" when {condition} then {result}"));
+            let condition = match &operand {
+                Some(operand) => format!("({operand} = {condition})"),
+                None => condition,
+            };
+            text = bounded(format!("{text} when {condition} then {result}"))?;
         }
         if let Some(otherwise) = otherwise {
             text.push_str(&format!(" else {}", self.expr(otherwise)?));
         }
         text.push_str(" end)");
         Ok(text)
+    }
+}
+
+/// DuckDB reads `alias.b` as the column of the list that is called `b`.
+fn no_alias_prefix(qualifier: &str) -> Result<(), Refusal> {
+    match qualifier.eq_ignore_ascii_case("alias") {
+        false => Ok(()),
+        true => Err(Refusal::refused("`alias.…` names a column of the list in DuckDB")
+            .hint("call the table something else than `alias`")),
     }
 }
 

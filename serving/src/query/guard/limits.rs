@@ -29,8 +29,13 @@ pub(super) const SCANS: usize = 24;
 pub(super) const COLUMNS: usize = 200;
 /// Longest name, in bytes.
 pub(super) const NAME_BYTES: usize = 128;
-/// Longest text that joining texts gives, in characters.
-pub(super) const JOINED: usize = 10_000;
+/// Longest text that joining texts gives, in characters. DuckDB joins the texts of some 2,000 rows at
+/// once, in memory that it does not count.
+pub(super) const JOINED: usize = 1_000;
+/// Most times that texts are joined, for the same reason.
+pub(super) const JOINS: usize = 32;
+/// Longest statement as we write it, without the relations, in bytes.
+pub(super) const WRITTEN: usize = 128 * 1024;
 
 /// Refuses texts that are too large to look at.
 pub(super) fn check_text(text: &str) -> Result<(), Refusal> {

@@ -11,8 +11,8 @@
 //! looked at what it brings.
 //!
 //! What always holds: each relation is the caller's ([`relations`]); each function is in the list
-//! ([`functions`]); a statement cannot make more work than its length allows: CTEs that are named
-//! twice, aliases that stand for whole expressions and lists of columns are counted.
+//! ([`functions`]); a statement cannot make more work than its length allows: whatever DuckDB puts in
+//! place of a name, or has twice, is written out or counted ([`weight`]).
 //!
 //! Start at [`check`].
 
@@ -27,6 +27,7 @@ mod refusal;
 mod relations;
 mod select;
 mod tables;
+mod weight;
 
 use std::sync::Arc;
 

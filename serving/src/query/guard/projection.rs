@@ -8,8 +8,10 @@ use super::limits::COLUMNS;
 use super::literals::{bare, name, single};
 use super::refusal::Refusal;
 use super::select::{Writer, nothing};
+use super::weight::{Scope, bounded};
 
 impl Writer<'_> {
+    /// The list; its names stay in scope until the caller takes them out.
     pub(super) fn projection(&mut self, items: &[SelectItem]) -> Result<String, Refusal> {
         if items.is_empty() {
             return Err(Refusal::refused("the list of columns is empty"));
@@ -17,18 +19,24 @@ impl Writer<'_> {
         if items.len() > COLUMNS {
             return Err(Refusal::refused(format!("a list has more than {COLUMNS} columns")));
         }
-        self.aliases.push(HashSet::new());
+        let mut scope = Scope::default();
+        for (place, item) in items.iter().enumerate() {
+            if let SelectItem::ExprWithAlias { alias, .. } = item {
+                scope.places.entry(bare(alias)?.to_lowercase()).or_default().push(place);
+            }
+        }
+        self.aliases.push(scope);
         let mut stars: HashSet<String> = HashSet::new();
-        let mut parts = Vec::with_capacity(items.len());
-        for item in items {
-            parts.push(match item {
+        let mut text = String::new();
+        for (place, item) in items.iter().enumerate() {
+            if let Some(scope) = self.aliases.last_mut() {
+                scope.at = Some(place);
+            }
+            let before = self.weight;
+            let column = match item {
                 SelectItem::UnnamedExpr(expr) => self.expr(expr)?,
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let text = format!("{} as {}", self.expr(expr)?, name(alias)?);
-                    if let Some(known) = self.aliases.last_mut() {
-                        known.insert(bare(alias)?.to_lowercase());
-                    }
-                    text
+                    format!("{} as {}", self.expr(expr)?, name(alias)?)
                 }
                 SelectItem::Wildcard(options) => {
                     plain_star(options)?;
@@ -44,13 +52,19 @@ impl Writer<'_> {
                     once(&mut stars, &bare(of)?.to_lowercase())?;
                     format!("{}.*", name(of)?)
                 }
-            });
+            };
+            let weight = self.since(before, column.len());
+            if let Some(scope) = self.aliases.last_mut() {
+                scope.columns.push(weight);
+                scope.at = None;
+            }
+            let comma = if place == 0 { "" } else { ", " };
+            text = bounded(text + comma + &column)?;
         }
         if stars.contains("*") && stars.len() > 1 {
             return Err(Refusal::refused("`*` stands beside `….*`").hint("one of them is enough"));
         }
-        self.aliases.pop();
-        Ok(parts.join(", "))
+        Ok(text)
     }
 }
 

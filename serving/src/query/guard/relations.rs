@@ -111,7 +111,7 @@ impl<'a> Relations<'a> {
         let family = families.find(|f| journal_name(&f.name).eq_ignore_ascii_case(name));
         if let Some(family) = family {
             self.may_read(self.caller.sees_events(), name)?;
-            return Ok(journal(family));
+            return Ok(journal(domain, family));
         }
         let names = self.names();
         let near = hint(name, names.iter().map(String::as_str));
@@ -198,8 +198,8 @@ impl OfferedColumn {
 
 /// The accepted events of a family: its envelope, then all fields of all versions, then what was
 /// added to them. Personal fields, and what was made of them, are hidden.
-fn journal(family: &Family) -> Offered {
-    let hidden = hidden_columns(family);
+fn journal(domain: &Domain, family: &Family) -> Offered {
+    let hidden = hidden_columns(domain, family);
     let declared = family.fields.iter().chain(&family.enriched);
     let mut columns: Vec<OfferedColumn> = Vec::new();
     for (name, stored, ty) in [
@@ -232,18 +232,20 @@ fn journal(family: &Family) -> Offered {
 }
 
 /// Personal fields, and the columns that are made of them.
-fn hidden_columns(family: &Family) -> BTreeSet<&str> {
+fn hidden_columns(domain: &Domain, family: &Family) -> BTreeSet<String> {
     let versions = family.versions.iter();
     let personal = versions.clone().flat_map(|version| &version.fields).filter(|field| field.pii);
-    let mut hidden: BTreeSet<&str> = personal.map(|field| field.name.as_str()).collect();
+    let mut hidden: BTreeSet<String> = personal.map(|field| field.name.clone()).collect();
+    // What is looked up of a personal field is personal too.
+    hidden.extend(contracts::personal::of_family(domain, family.index));
     // Each added column may use those before it, of its own version.
     for added in versions.flat_map(|version| &version.enrich) {
         let from = match &added.value {
             EnrichValue::Expr(expr) => expr,
             EnrichValue::Lookup { key, .. } => key,
         };
-        if from.columns().iter().any(|name| hidden.contains(name.as_str())) {
-            hidden.insert(&added.name);
+        if from.columns().iter().any(|name| hidden.contains(name)) {
+            hidden.insert(added.name.clone());
         }
     }
     hidden

@@ -1,18 +1,17 @@
 //! Queries: CTEs, set operations, `select` and what follows it.
 
-use std::collections::HashSet;
-
 use sqlparser::ast::{
     Cte, Distinct, Expr, GroupByExpr, NamedWindowDefinition, NamedWindowExpr, OrderBy, OrderByExpr,
     OrderByKind, OrderByOptions, Query, Select, SelectFlavor, SetExpr, SetOperator, SetQuantifier,
     TableAlias, TableAliasColumnDef, Values, With,
 };
 
-use super::limits::QUERIES;
+use super::limits::{QUERIES, WRITTEN};
 use super::literals::{bare, name};
 use super::page::{Page, page};
 use super::refusal::Refusal;
 use super::relations::{Offered, Relations};
+use super::weight::{Scope, Weight, bounded, too_large};
 
 /// Ends every query that others read from: conditions are not moved below it, where DuckDB would put
 /// whole expressions in place of names, again and again.
@@ -23,13 +22,17 @@ pub(super) struct Writer<'a> {
     pub(super) relations: &'a Relations<'a>,
     /// Relations named so far.
     pub(super) used: Vec<Offered>,
-    /// Scans so far.
-    pub(super) scans: usize,
+    /// What DuckDB has to do so far.
+    pub(super) weight: Weight,
+    /// Bytes of relations so far, which are ours and not the statement's.
+    pub(super) relation_bytes: usize,
     /// CTEs that may be named here, innermost last.
     pub(super) ctes: Vec<NamedCte>,
-    /// Names that columns of the lists under way were given: DuckDB lets the columns after it use one
-    /// and copies the expression, so a chain of them grows without bound.
-    pub(super) aliases: Vec<HashSet<String>>,
+    /// The lists of the queries under way, innermost last: DuckDB lets other columns and all clauses use
+    /// the name of a column and copies its expression, so a chain of them grows without bound.
+    pub(super) aliases: Vec<Scope>,
+    /// The list of the query that was written last, which its `order by` may name.
+    last: Scope,
     /// Nesting of expressions and queries.
     pub(super) depth: usize,
     queries: usize,
@@ -53,9 +56,11 @@ impl<'a> Writer<'a> {
         Self {
             relations,
             used: Vec::new(),
-            scans: 0,
+            weight: Weight::default(),
+            relation_bytes: 0,
             ctes: Vec::new(),
             aliases: Vec::new(),
+            last: Scope::default(),
             depth: 0,
             queries: 0,
         }
@@ -111,7 +116,13 @@ impl<'a> Writer<'a> {
         };
         text.push_str(&self.set(body)?);
         if let Some(order_by) = order_by {
+            let list = std::mem::take(&mut self.last);
+            self.aliases.push(list);
             text.push_str(&self.order_by(order_by)?);
+            self.last = self.aliases.pop().unwrap_or_default();
+        }
+        if text.len() > WRITTEN.saturating_add(self.relation_bytes) {
+            return Err(too_large());
         }
         self.ctes.truncate(outer);
         self.queries -= 1;
@@ -139,10 +150,10 @@ impl<'a> Writer<'a> {
                 return Err(Refusal::refused(format!("two CTEs are called `{called}`")));
             }
             let columns = self.alias_columns(columns)?;
-            let before = self.scans;
+            let before = self.weight.scans;
             let body = self.fenced(query)?;
             parts.push(format!("{}{columns} as ({body})", cte_name(&called)));
-            self.ctes.push(NamedCte { name: called, scans: self.scans - before });
+            self.ctes.push(NamedCte { name: called, scans: self.weight.scans - before });
         }
         Ok(format!("with {} ", parts.join(", ")))
     }
@@ -239,15 +250,18 @@ impl<'a> Writer<'a> {
         // The tables first: what they are called is not yet hidden by names of columns.
         let tables: Vec<String> =
             from.iter().map(|table| self.table_with_joins(table)).collect::<Result<_, _>>()?;
+        // Then the list: all that follows may name its columns.
+        let windows_before = self.weight.windows;
+        let list = self.projection(projection)?;
         let mut text = String::from("select ");
         match distinct {
             None | Some(Distinct::All) => {}
             Some(Distinct::Distinct) => text.push_str("distinct "),
             Some(Distinct::On(keys)) => {
-                text.push_str(&format!("distinct on ({}) ", self.expressions(keys)?));
+                text.push_str(&format!("distinct on ({}) ", self.keys(keys)?));
             }
         }
-        text.push_str(&self.projection(projection)?);
+        text.push_str(&list);
         if !tables.is_empty() {
             text.push_str(&format!(" from {}", tables.join(", ")));
         }
@@ -258,10 +272,14 @@ impl<'a> Writer<'a> {
         if let Some(having) = having {
             text.push_str(&format!(" having {}", self.expr(having)?));
         }
-        text.push_str(&self.windows(named_window)?);
-        if let Some(qualify) = qualify {
-            text.push_str(&format!(" qualify {}", self.expr(qualify)?));
-        }
+        let qualify = match qualify {
+            Some(qualify) => format!(" qualify {}", self.expr(qualify)?),
+            None => String::new(),
+        };
+        let uses = self.weight.windows - windows_before;
+        text.push_str(&self.windows(named_window, uses)?);
+        text.push_str(&qualify);
+        self.last = self.aliases.pop().unwrap_or_default();
         Ok(text)
     }
 
@@ -275,19 +293,31 @@ impl<'a> Writer<'a> {
                 none_of(modifiers, "a modifier of `group by`")?;
                 match keys.is_empty() {
                     true => Ok(String::new()),
-                    false => Ok(format!(" group by {}", self.expressions(keys)?)),
+                    false => Ok(format!(" group by {}", self.keys(keys)?)),
                 }
             }
         }
     }
 
-    fn windows(&mut self, windows: &[NamedWindowDefinition]) -> Result<String, Refusal> {
+    /// Windows with names, of which DuckDB makes a copy for each of `uses`.
+    fn windows(
+        &mut self,
+        windows: &[NamedWindowDefinition],
+        uses: usize,
+    ) -> Result<String, Refusal> {
         let mut parts = Vec::with_capacity(windows.len());
         for NamedWindowDefinition(ident, window) in windows {
             let NamedWindowExpr::WindowSpec(spec) = window else {
                 return Err(Refusal::refused("a window that is called like another"));
             };
-            parts.push(format!("{} as ({})", name(ident)?, self.window(spec)?));
+            let before = self.weight;
+            let window = self.window(spec)?;
+            let weight = self.since(before, window.len());
+            self.add(weight, uses)?;
+            if let Some(list) = self.aliases.last_mut() {
+                list.window = list.window.max(weight.copied);
+            }
+            parts.push(format!("{} as ({window})", name(ident)?));
         }
         match parts.is_empty() {
             true => Ok(String::new()),
@@ -311,7 +341,7 @@ impl<'a> Writer<'a> {
         for OrderByExpr { expr, options, with_fill } in keys {
             nothing(with_fill, "`with fill`")?;
             let OrderByOptions { asc, nulls_first } = options;
-            let mut text = self.expr(expr)?;
+            let mut text = self.key(expr)?;
             if *asc == Some(false) {
                 text.push_str(" desc");
             }
@@ -339,9 +369,25 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn expressions(&mut self, list: &[Expr]) -> Result<String, Refusal> {
-        let parts: Vec<String> =
-            list.iter().map(|expr| self.expr(expr)).collect::<Result<_, _>>()?;
-        Ok(parts.join(", "))
+        let mut text = String::new();
+        for (place, expr) in list.iter().enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            text = bounded(text + comma + &self.expr(expr)?)?;
+        }
+        Ok(text)
+    }
+
+    /// Keys to group by or to be distinct by.
+    fn keys(&mut self, keys: &[Expr]) -> Result<String, Refusal> {
+        let keys: Vec<String> = keys.iter().map(|key| self.key(key)).collect::<Result<_, _>>()?;
+        Ok(keys.join(", "))
+    }
+
+    /// An expression, or the number of a column.
+    fn key(&mut self, key: &Expr) -> Result<String, Refusal> {
+        let text = self.expr(key)?;
+        self.check_number(text.trim_matches(['(', ')']))?;
+        Ok(text)
     }
 }
 

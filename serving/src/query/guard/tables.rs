@@ -2,10 +2,10 @@
 
 use sqlparser::ast::{Join, JoinConstraint, JoinOperator, TableAlias, TableFactor, TableWithJoins};
 
-use super::limits::SCANS;
 use super::literals::{bare, name, single};
 use super::refusal::Refusal;
 use super::select::{Writer, cte_name, none_of, nothing};
+use super::weight::Weight;
 
 impl Writer<'_> {
     pub(super) fn table_with_joins(&mut self, table: &TableWithJoins) -> Result<String, Refusal> {
@@ -98,7 +98,7 @@ impl Writer<'_> {
         let lower = called.to_lowercase();
         if let Some(cte) = self.ctes.iter().rev().find(|cte| cte.name == lower) {
             let scans = cte.scans.max(1);
-            self.count(scans)?;
+            self.add(Weight { scans, ..Weight::default() }, 1)?;
             let shown = match alias {
                 Some(_) => self.alias(alias)?,
                 None => format!(" as {}", crate::metric::quote(called)),
@@ -106,8 +106,9 @@ impl Writer<'_> {
             return Ok(format!("{}{shown}", cte_name(&lower)));
         }
         let relation = self.relations.find(called)?;
-        self.count(1)?;
+        self.add(Weight { scans: 1, ..Weight::default() }, 1)?;
         let select = self.relations.select(&relation);
+        self.relation_bytes += select.len();
         let shown = match alias {
             Some(_) => self.alias(alias)?,
             None => format!(" as {}", crate::metric::quote(called)),
@@ -116,17 +117,6 @@ impl Writer<'_> {
             self.used.push(relation);
         }
         Ok(format!("{select}{shown}"))
-    }
-
-    fn count(&mut self, scans: usize) -> Result<(), Refusal> {
-        self.scans += scans;
-        match self.scans <= SCANS {
-            true => Ok(()),
-            false => Err(Refusal::refused(format!(
-                "the statement reads relations more than {SCANS} times, counting those behind a CTE \
-                 each time that it is named"
-            ))),
-        }
     }
 
     fn alias(&self, alias: Option<&TableAlias>) -> Result<String, Refusal> {

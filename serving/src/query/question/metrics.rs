@@ -41,6 +41,9 @@ fn choose<'a>(
     chosen: &mut Vec<&'a Metric>,
 ) -> Option<MetricMeaning> {
     for reading in readings(asked, words, chosen) {
+        if asked.tries.get() == 0 {
+            return None;
+        }
         let mut left = words.to_vec();
         mark(&mut left, reading.places.iter().copied());
         chosen.push(reading.metric);
@@ -84,6 +87,8 @@ fn finish(
     times: &Times,
     metrics: &[&Metric],
 ) -> Option<MetricMeaning> {
+    let left = asked.tries.get().checked_sub(1)?;
+    asked.tries.set(left);
     let first = *metrics.first()?;
     let mut dimensions = groups(&mut words, metrics);
     let order = order::find(&mut words);

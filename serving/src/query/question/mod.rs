@@ -20,6 +20,8 @@ mod time;
 mod vocabulary;
 mod words;
 
+use std::cell::Cell;
+
 use contracts::model::{Domain, Entity, Metric};
 
 pub use meaning::{Condition, EntityMeaning, Meaning, MetricMeaning, Shape, Span};
@@ -28,6 +30,9 @@ use words::Word;
 
 /// Longest question, in words: each may have to be tried in several ways.
 const MAX_WORDS: usize = 60;
+
+/// Most ways to read a question: of metrics that share words there are combinations without end.
+const TRIES: usize = 500;
 
 /// Why a question is not answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub fn understand(domain: &Domain, text: &str, now: i64) -> Result<Meaning, NotU
             near: nearest(domain, &words),
         });
     }
-    let asked = Asked { domain, now, joins: words::joins(text), text };
+    let asked = Asked { domain, now, joins: words::joins(text), tries: Cell::new(TRIES), text };
     let of_metrics = |words: &[Word]| metrics::find(&asked, words).map(Meaning::Metrics);
     let of_entities = |words: &[Word]| entities::find(&asked, words).map(Meaning::Entity);
     let found = match prefers_entities(&words) {
@@ -63,6 +68,8 @@ struct Asked<'a> {
     now: i64,
     /// Are things joined by commas, `and`, `versus`?
     joins: bool,
+    /// How many more ways to read it are tried.
+    tries: Cell<usize>,
     text: &'a str,
 }
 

@@ -80,7 +80,7 @@ select order_id from "order" where order_id like 'ORD\_%' or order_id like '%-10
 select product_id from product where name ilike '%thing 1%' or category ilike 'nothing' or name ilike 'THING 2'
 
 -- ok 1
-select min(price), max(price), avg(price), median(price), stddev(price), quantile_cont(price, 0.9) from product
+select min(price), max(price), avg(price), stddev(price) from product
 
 -- ok 1
 select count(*) filter (where status = 'cancelled') from "order"
@@ -150,7 +150,7 @@ select (product.price) from product
 select category from product group by 1 having count(*) > 1 order by 1
 
 -- ok 1
-select arg_max(product_id, price), any_value(category), mode(category), approx_count_distinct(product_id) from product
+select arg_max(product_id, price), any_value(category), approx_count_distinct(product_id) from product
 
 -- ok 40
 select lag(total_amount) over (order by order_id), lead(total_amount, 2) over (order by order_id) from "order"
@@ -951,7 +951,7 @@ select max(a.position * b.position) from click_events a, click_events b, click_e
 select count(distinct a.event_id || b.event_id || c.event_id || d.event_id) from click_events a, click_events b, click_events c, click_events d
 
 -- safe
-select median(a.position + b.position + c.position + d.position + e.position) from click_events a, click_events b, click_events c, click_events d, click_events e
+select stddev(a.position + b.position + c.position + d.position + e.position) from click_events a, click_events b, click_events c, click_events d, click_events e
 
 -- safe
 select a.event_id, b.event_id, c.event_id from click_events a, click_events b, click_events c, click_events d order by 1, 2, 3
@@ -1072,3 +1072,72 @@ select "READ_TEXT"('{canary}')
 
 -- ok 1
 select "ABS"(-1)
+
+-- refused
+select x2+x2 as x1, x3+x3 as x2, x4+x4 as x3, x5+x5 as x4, x6+x6 as x5, x7+x7 as x6, x8+x8 as x7, x9+x9 as x8, x10+x10 as x9, x11+x11 as x10, x12+x12 as x11, x13+x13 as x12, x14+x14 as x13, x15+x15 as x14, x16+x16 as x15, x17+x17 as x16, x18+x18 as x17, x19+x19 as x18, x20+x20 as x19, x21+x21 as x20, x22+x22 as x21, x23+x23 as x22, x24+x24 as x23, x25+x25 as x24, x26+x26 as x25, x27+x27 as x26, x28+x28 as x27, x29+x29 as x28, x30+x30 as x29, 1 as x30 from product where x1 > 0
+
+-- refused
+select alias.x2 + alias.x2 as x1, alias.x3 + alias.x3 as x2, alias.x4 + alias.x4 as x3, alias.x5 + alias.x5 as x4, alias.x6 + alias.x6 as x5, alias.x7 + alias.x7 as x6, alias.x8 + alias.x8 as x7, alias.x9 + alias.x9 as x8, alias.x10 + alias.x10 as x9, alias.x11 + alias.x11 as x10, alias.x12 + alias.x12 as x11, alias.x13 + alias.x13 as x12, alias.x14 + alias.x14 as x13, alias.x15 + alias.x15 as x14, alias.x16 + alias.x16 as x15, alias.x17 + alias.x17 as x16, alias.x18 + alias.x18 as x17, alias.x19 + alias.x19 as x18, alias.x20 + alias.x20 as x19, alias.x21 + alias.x21 as x20, alias.x22 + alias.x22 as x21, alias.x23 + alias.x23 as x22, alias.x24 + alias.x24 as x23, alias.x25 + alias.x25 as x24, alias.x26 + alias.x26 as x25, alias.x27 + alias.x27 as x26, alias.x28 + alias.x28 as x27, alias.x29 + alias.x29 as x28, alias.x30 + alias.x30 as x29, 1 as x30 from product where x1 > 0
+
+-- refused
+select "Alias".x from product
+
+-- refused
+select (alias).x from product
+
+-- refused
+select b as a, 1 as b from product
+
+-- refused
+select case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case case price when 0 then 1 when 2 then 3 end when 1 then 1 when 2 then 3 end when 2 then 1 when 2 then 3 end when 3 then 1 when 2 then 3 end when 4 then 1 when 2 then 3 end when 5 then 1 when 2 then 3 end when 6 then 1 when 2 then 3 end when 7 then 1 when 2 then 3 end when 8 then 1 when 2 then 3 end when 9 then 1 when 2 then 3 end when 10 then 1 when 2 then 3 end when 11 then 1 when 2 then 3 end when 12 then 1 when 2 then 3 end when 13 then 1 when 2 then 3 end when 14 then 1 when 2 then 3 end when 15 then 1 when 2 then 3 end when 16 then 1 when 2 then 3 end when 17 then 1 when 2 then 3 end when 18 then 1 when 2 then 3 end when 19 then 1 when 2 then 3 end when 20 then 1 when 2 then 3 end when 21 then 1 when 2 then 3 end when 22 then 1 when 2 then 3 end when 23 then 1 when 2 then 3 end when 24 then 1 when 2 then 3 end when 25 then 1 when 2 then 3 end when 26 then 1 when 2 then 3 end when 27 then 1 when 2 then 3 end when 28 then 1 when 2 then 3 end when 29 then 1 when 2 then 3 end when 30 then 1 when 2 then 3 end when 31 then 1 when 2 then 3 end when 32 then 1 when 2 then 3 end when 33 then 1 when 2 then 3 end when 34 then 1 when 2 then 3 end from product
+
+-- ok 12
+select nullif(nullif(nullif(price, 1), 2), 3) from product
+
+-- refused
+select price between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 from product
+
+-- ok 12
+select product_id from product where not (null between 1 and 2) is not null and price between 0 and 100000
+
+-- ok 0
+select product_id from product where price not between 0 and 100000 or price between null and 1
+
+-- ok 12
+select case category when 'none' then 1 when null then 2 else 3 end as kind from product
+
+-- refused
+select price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price as big from product where big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0 and big > 0
+
+-- refused
+select price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price as big from product group by 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1
+
+-- refused
+select count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w, count(*) over w from product window w as (order by price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price+price)
+
+-- ok 12
+select price * 2 as twice, product_id from product where twice > 0 order by twice, 2
+
+-- ok 12
+select upper(category) as category from product order by category
+
+-- refused
+select name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name || name from product
+
+-- refused
+select concat(name, name, name, name, name, name, name, name, name, name, name, name, name, name, name, name, name, name, name, name) as n from product where n <> 'a' and n <> 'b'
+
+-- refused
+select product_id from product where (select count(*) from product) between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 between 1 and 2 
+
+-- refused
+select median(price) from product
+
+-- refused
+select mode(category) from product
+
+-- refused
+select quantile_cont(price, 0.9) from product
+
+-- refused
+select quantile_disc(price, 0.9) from product

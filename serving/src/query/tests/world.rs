@@ -78,7 +78,7 @@ impl World {
     /// A key that may read these entities only.
     pub(crate) fn scoped(entities: &[&str]) -> Caller {
         let entities = Some(entities.iter().map(|name| (*name).to_owned()).collect());
-        let scope = Scope { entities, metrics: None };
+        let scope = Scope { entities, ..Scope::default() };
         Caller::with_key("acme".into(), "k2".into(), Arc::new(scope))
     }
 

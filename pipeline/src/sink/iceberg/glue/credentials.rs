@@ -138,6 +138,9 @@ impl HttpSend for Http {
     }
 }
 
+/// Longest time for such a program.
+const PROGRAM_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// Starts the program that a profile names (`credential_process`).
 #[derive(Debug)]
 struct Programs;
@@ -151,7 +154,11 @@ impl CommandExecute for Programs {
         let mut command = std::process::Command::new(program);
         command.args(arguments).stdin(Stdio::null());
         let failed = |error: String| Error::unexpected(format!("start `{program}`: {error}"));
-        let ended = tokio::task::spawn_blocking(move || command.output()).await;
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        // Whoever waits for credentials holds up the lake; the program itself is not ours to end.
+        let ended = tokio::time::timeout(PROGRAM_WITHIN, ended).await.map_err(|_| {
+            failed(format!("it has not ended within {} s", PROGRAM_WITHIN.as_secs()))
+        })?;
         let output = ended.map_err(|error| failed(error.to_string()))?;
         let output = output.map_err(|error| failed(error.to_string()))?;
         Ok(CommandOutput {

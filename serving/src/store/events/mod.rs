@@ -4,26 +4,27 @@
 //! what nobody wants costs little. All of a page is read in one snapshot. Start at
 //! [`EventReader::page`].
 
+mod table;
+
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use contracts::model::{Domain, Family, column};
-use duckdb::types::Value as SqlValue;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
+use contracts::model::{Domain, column};
 use duckdb::{Connection, params_from_iter};
 use pipeline::store::StoreError;
 
 use super::readers::Readers;
 use super::rows;
-use super::schema::{column_list, quoted};
 use super::trimmed::Trimmed;
+use table::EventTable;
 
 /// Most positions that one page looks at.
-pub(crate) const SPAN: i64 = 1 << 16;
+const SPAN: i64 = 1 << 16;
 
 /// Most events that one page holds, about.
-pub(crate) const PAGE: usize = 2_048;
+const PAGE: usize = 2_048;
 
 /// A stretch this short is read whole: looking first would cost more.
 const SHORT: i64 = 256;
@@ -43,16 +44,6 @@ pub(crate) struct EventReader {
     tables: Vec<EventTable>,
     /// Names of source partitions by their number; they never change.
     partitions: RwLock<HashMap<i64, Arc<str>>>,
-}
-
-struct EventTable {
-    name: String,
-    /// What is looked at first.
-    heads: (String, SchemaRef),
-    /// What is sent.
-    rows: (String, SchemaRef),
-    /// The entity as an expression.
-    entity: String,
 }
 
 /// The columns by which is decided who wants an event.
@@ -279,71 +270,6 @@ impl EventReader {
     }
 }
 
-impl EventTable {
-    fn of(family: &Family) -> Self {
-        let whole = family.schema();
-        let of = |names: &[&str]| -> Vec<Field> {
-            let found = names.iter().filter_map(|name| whole.column_with_name(name));
-            found.map(|(_, field)| field.clone()).collect()
-        };
-        let with_entity = |mut fields: Vec<Field>, entity: &str| -> (String, SchemaRef) {
-            let columns = format!("{}, {entity}", column_list(&Schema::new(fields.clone())));
-            fields.push(Field::new(ENTITY, DataType::Utf8, true));
-            (columns, Arc::new(Schema::new(fields)))
-        };
-        let entity = entity(family);
-        let heads = of(&[column::SEQ, column::TENANT, column::TYPE]);
-        let mut sent = of(&[
-            column::SEQ,
-            column::TENANT,
-            column::TYPE,
-            column::ID,
-            column::TIME,
-            column::ARRIVED_AT,
-            column::VERSION,
-            column::ABSENT,
-            column::PARTITION,
-            column::OFFSET,
-            column::EXTRA,
-        ]);
-        let fields: Vec<&str> = family.fields.iter().map(|field| field.name.as_str()).collect();
-        sent.extend(of(&fields));
-        Self {
-            name: family.table(),
-            heads: with_entity(heads, &entity),
-            rows: with_entity(sent, &entity),
-            entity,
-        }
-    }
-
-    /// The statement for whole rows.
-    fn select(&self, condition: &str) -> String {
-        let columns = &self.rows.0;
-        format!("select {columns} from {} where {condition} order by _seq", quoted(&self.name))
-    }
-
-    /// The statement for what is looked at first, and its parameters.
-    fn look(&self, range: &str, only: Option<&Only<'_>>) -> (String, Vec<SqlValue>) {
-        let mut sql = format!("select {} from {} where {range}", self.heads.0, quoted(&self.name));
-        let mut values = Vec::new();
-        if let Some(only) = only {
-            sql.push_str(" and _tenant = ?");
-            values.push(SqlValue::Text(only.tenant.to_owned()));
-            if let Some(types) = only.types {
-                let marks = vec!["?"; types.len()].join(",");
-                sql.push_str(&format!(" and _type in ({marks})"));
-                values.extend(types.iter().cloned().map(SqlValue::Text));
-            }
-            if let Some(entity) = only.entity {
-                sql.push_str(&format!(" and {} = ?", self.entity));
-                values.push(SqlValue::Text(entity.to_owned()));
-            }
-        }
-        sql.push_str(" order by _seq");
-        (sql, values)
-    }
-}
-
 impl<'a> Heads<'a> {
     /// Of rows that were looked at first, and of whole ones.
     pub(crate) fn of(rows: &'a RecordBatch) -> Self {
@@ -364,28 +290,6 @@ impl<'a> Heads<'a> {
     pub(crate) fn row(&self, row: usize) -> (&'a str, &'a str, Option<&'a str>) {
         let entity = self.entities.is_valid(row).then(|| self.entities.value(row));
         (self.tenants.value(row), self.types.value(row), entity)
-    }
-}
-
-/// The value of the contract's `key` as text: versions may have different ones.
-fn entity(family: &Family) -> String {
-    let of = |key: &Option<String>| {
-        let key = key.as_ref().and_then(|key| family.fields.iter().find(|f| f.name == *key));
-        match key {
-            None => "cast(null as varchar)".to_owned(),
-            Some(key) if key.ty.arrow() == DataType::Utf8 => quoted(&key.name),
-            Some(key) => format!("cast({} as varchar)", quoted(&key.name)),
-        }
-    };
-    let mut versions = family.versions.iter().map(|version| (version.version, of(&version.key)));
-    let Some((_, newest)) = versions.next_back() else { return of(&None) };
-    let others: Vec<String> = versions
-        .filter(|(_, key)| *key != newest)
-        .map(|(version, key)| format!("when {version} then {key}"))
-        .collect();
-    match others.is_empty() {
-        true => newest,
-        false => format!("case _version {} else {newest} end", others.join(" ")),
     }
 }
 

@@ -1,0 +1,110 @@
+//! What is read of a family's table, and how.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use contracts::model::{Family, column};
+use duckdb::types::Value as SqlValue;
+
+use super::super::schema::{column_list, quoted};
+use super::{ENTITY, Only};
+
+/// The table of a family, as far as streams read it.
+pub(super) struct EventTable {
+    /// Its name.
+    pub(super) name: String,
+    /// What is looked at first.
+    pub(super) heads: (String, SchemaRef),
+    /// What is sent.
+    pub(super) rows: (String, SchemaRef),
+    /// The entity as an expression.
+    entity: String,
+}
+
+impl EventTable {
+    /// Of a family.
+    pub(super) fn of(family: &Family) -> Self {
+        let whole = family.schema();
+        let of = |names: &[&str]| -> Vec<Field> {
+            let found = names.iter().filter_map(|name| whole.column_with_name(name));
+            found.map(|(_, field)| field.clone()).collect()
+        };
+        let with_entity = |mut fields: Vec<Field>, entity: &str| -> (String, SchemaRef) {
+            let columns = format!("{}, {entity}", column_list(&Schema::new(fields.clone())));
+            fields.push(Field::new(ENTITY, DataType::Utf8, true));
+            (columns, Arc::new(Schema::new(fields)))
+        };
+        let entity = entity(family);
+        let heads = of(&[column::SEQ, column::TENANT, column::TYPE]);
+        let mut sent = of(&[
+            column::SEQ,
+            column::TENANT,
+            column::TYPE,
+            column::ID,
+            column::TIME,
+            column::ARRIVED_AT,
+            column::VERSION,
+            column::ABSENT,
+            column::PARTITION,
+            column::OFFSET,
+            column::EXTRA,
+        ]);
+        let fields: Vec<&str> = family.fields.iter().map(|field| field.name.as_str()).collect();
+        sent.extend(of(&fields));
+        Self {
+            name: family.table(),
+            heads: with_entity(heads, &entity),
+            rows: with_entity(sent, &entity),
+            entity,
+        }
+    }
+
+    /// The statement for whole rows.
+    pub(super) fn select(&self, condition: &str) -> String {
+        let columns = &self.rows.0;
+        format!("select {columns} from {} where {condition} order by _seq", quoted(&self.name))
+    }
+
+    /// The statement for what is looked at first, and its parameters.
+    pub(super) fn look(&self, range: &str, only: Option<&Only<'_>>) -> (String, Vec<SqlValue>) {
+        let mut sql = format!("select {} from {} where {range}", self.heads.0, quoted(&self.name));
+        let mut values = Vec::new();
+        if let Some(only) = only {
+            sql.push_str(" and _tenant = ?");
+            values.push(SqlValue::Text(only.tenant.to_owned()));
+            if let Some(types) = only.types {
+                let marks = vec!["?"; types.len()].join(",");
+                sql.push_str(&format!(" and _type in ({marks})"));
+                values.extend(types.iter().cloned().map(SqlValue::Text));
+            }
+            if let Some(entity) = only.entity {
+                sql.push_str(&format!(" and {} = ?", self.entity));
+                values.push(SqlValue::Text(entity.to_owned()));
+            }
+        }
+        sql.push_str(" order by _seq");
+        (sql, values)
+    }
+}
+
+/// The value of the contract's `key` as text: versions may have different ones.
+fn entity(family: &Family) -> String {
+    let of = |key: &Option<String>| {
+        let key = key.as_ref().and_then(|key| family.fields.iter().find(|f| f.name == *key));
+        match key {
+            None => "cast(null as varchar)".to_owned(),
+            Some(key) if key.ty.arrow() == DataType::Utf8 => quoted(&key.name),
+            Some(key) => format!("cast({} as varchar)", quoted(&key.name)),
+        }
+    };
+    let mut versions = family.versions.iter().map(|version| (version.version, of(&version.key)));
+    let Some((_, newest)) = versions.next_back() else { return of(&None) };
+    let others: Vec<String> = versions
+        .filter(|(_, key)| *key != newest)
+        .map(|(version, key)| format!("when {version} then {key}"))
+        .collect();
+    match others.is_empty() {
+        true => newest,
+        false => format!("case _version {} else {newest} end", others.join(" ")),
+    }
+}
