@@ -384,7 +384,7 @@ impl Rows {
         // One more than is kept tells that there are more.
         let changed = match backfilling {
             true => None,
-            false => match reader.changed(readers, tenant, since, most + 1) {
+            false => match reader.changed(readers, tenant, since, most.saturating_add(1)) {
                 Ok(changed) => Some(changed),
                 Err(error) => {
                     tracing::warn!(entity = self.entity, %error, "rows are not searched");

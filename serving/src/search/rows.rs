@@ -80,7 +80,7 @@ impl RowReader {
             quote(column::TENANT),
         );
         readers.with("read changed entities", |conn| {
-            let values = params![tenant, since, most as i64];
+            let values = params![tenant, since, i64::try_from(most).unwrap_or(i64::MAX)];
             let rows = store::rows::query(conn, &sql, values, &self.schema)?;
             Ok(self.documents(&rows))
         })
