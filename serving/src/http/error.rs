@@ -239,7 +239,7 @@ impl From<QueryError> for ApiError {
             QueryError::TooLarge(_) => {
                 Self::new(Code::QueryTooLarge, message).hint("ask for fewer rows or fewer columns")
             }
-            QueryError::Busy(_) => {
+            QueryError::Busy(_) | QueryError::BusyWithSeries(_) => {
                 Self::busy(message).hint("try again after `Retry-After` seconds")
             }
             QueryError::Read(error) => error.into(),

@@ -48,7 +48,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
     params(
         ("event_type" = Option<String>, Query,
             description = "Event types joined by commas: each a whole one, the name of an event \
-                           contract, or what stands before the dot in several."),
+                           contract, a synonym of it, or what stands before the dot in several."),
         ("entity_id" = Option<String>, Query,
             description = "Only events with this value in the field that their contract calls `key`."),
         ("last_event_id" = Option<i64>, Query,
