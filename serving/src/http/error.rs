@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use pipeline::store::StoreError;
 
+use crate::filter::NoFilter;
 use crate::query::QueryError;
 use crate::query::guard::{Refusal, RefusalKind};
 use crate::question::ReadError;
@@ -155,6 +156,11 @@ impl ApiError {
     /// A parameter's value does not fit.
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Code::InvalidParameter, detail)
+    }
+
+    /// The parameter or member `name` holds no filter.
+    pub(super) fn no_filter(name: &str, error: NoFilter) -> Self {
+        Self::invalid(format!("`{name}` {}", error.message)).hint(error.hint)
     }
 
     /// A failure of ours that trying again does not mend.
