@@ -42,7 +42,7 @@ use duckdb::{Connection, params_from_iter};
 pub(crate) use beyond::{Beyond, Plan, Timed};
 pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
-pub(crate) use check::{Resolved, check_time};
+pub(crate) use check::{FilterValue, Resolved, Test, check_time};
 pub(crate) use groups::empty_value;
 use groups::{Groups, Member};
 pub(crate) use known::{Known, known};

@@ -421,7 +421,7 @@ async fn what_was_being_read_is_not_missed() {
     let _first = hub.join(&"t".into(), &world.filter(&["visit"], None), (1, &first));
     let last = *world.post("t", &events).await.last().unwrap();
     let touched = vec![(Relation::Family(0), vec![]), (Relation::Family(1), vec![])];
-    hub.committed(&Committed { last_seq: last, touched, newest: Vec::new() });
+    hub.committed(&Committed { last_seq: last, touched, ..Committed::default() });
 
     let (after, until, families) = hub.next().unwrap();
     assert_eq!((after, until, &families[..]), (0, last, &[1][..]));
