@@ -222,6 +222,8 @@ pub struct Committed {
     /// Newest event time (µs) of its rows in each family it went into; for `ingest` the newest
     /// arrival.
     pub newest: Vec<(contracts::model::Relation, i64)>,
+    /// Source partitions that moved, by name, with the offset of the first record that is not applied.
+    pub offsets: Vec<(String, u64)>,
 }
 
 /// What [`ServingStore::backfill`] did, or wants done.

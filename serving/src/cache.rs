@@ -163,7 +163,8 @@ impl Cache {
             Some(_) => None,
         };
         let epochs = self.epochs.of(resolved.tenant);
-        Good { mode: self.mode, epochs, relations, max_age }
+        let staleness = resolved.max_staleness;
+        Good { mode: self.mode, epochs, relations, max_age, staleness }
     }
 
     fn told(&self, entry: &Entry<MetricAnswer>, cached: bool) -> MetricAnswer {
@@ -187,6 +188,7 @@ impl Cache {
             epochs: self.epochs.of(&question.tenant),
             relations: &relations,
             max_age: closes.then_some(CLOSING_MAX_AGE),
+            staleness: None,
         };
         let fill = || {
             let now = self.engine.now();
@@ -282,6 +284,8 @@ struct Good<'a> {
     relations: &'a [Relation],
     /// Oldest answer allowed, µs; `None` when time does not change it.
     max_age: Option<i64>,
+    /// How old an answer may be whatever has touched it since, µs.
+    staleness: Option<i64>,
 }
 
 impl Good<'_> {
@@ -291,8 +295,15 @@ impl Good<'_> {
             CacheMode::Off => false,
             CacheMode::TimeToLive(longest) => age <= longest,
             CacheMode::Invalidated => {
-                self.max_age.is_none_or(|max| age <= max)
-                    && entry.epoch == self.epochs.sum(self.relations)
+                let is_untouched = || entry.epoch == self.epochs.sum(self.relations);
+                match self.staleness {
+                    None => self.max_age.is_none_or(|max| age <= max) && is_untouched(),
+                    Some(0) => false,
+                    Some(most) => {
+                        age <= most.min(self.max_age.unwrap_or(most))
+                            || (self.max_age.is_none() && is_untouched())
+                    }
+                }
             }
         }
     }
