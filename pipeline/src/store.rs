@@ -229,6 +229,8 @@ pub struct Committed {
     pub touches: Option<Moved>,
     /// Arrival of its oldest record, µs; 0 when it had none.
     pub arrived_at: i64,
+    /// Source partitions that moved, by name, with the offset of the first record that is not applied.
+    pub offsets: Vec<(String, u64)>,
 }
 
 /// What [`ServingStore::backfill`] did, or wants done.

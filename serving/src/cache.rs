@@ -207,7 +207,8 @@ impl Cache {
             None => Some(resolved.metric.max_age),
             Some(_) => None,
         };
-        Good { mode: self.mode, basis: self.moves.ground(self.engine.domain(), resolved), max_age }
+        let basis = self.moves.ground(&**self.engine.domain(), resolved);
+        Good { mode: self.mode, basis, max_age, staleness: resolved.max_staleness }
     }
 
     fn told(&self, entry: &Entry<MetricAnswer, Seen>, cached: bool) -> MetricAnswer {
@@ -231,6 +232,7 @@ impl Cache {
             mode: self.mode,
             basis: Standing { epochs, relations: &relations },
             max_age: closes.then_some(CLOSING_MAX_AGE),
+            staleness: None,
         };
         let fill = || {
             let now = self.engine.now();
@@ -332,6 +334,8 @@ struct Good<B> {
     basis: B,
     /// Oldest answer allowed, µs; `None` when time does not change it.
     max_age: Option<i64>,
+    /// How old an answer may be whatever has touched it since, µs.
+    staleness: Option<i64>,
 }
 
 impl<B: Basis> Good<B> {
@@ -341,8 +345,15 @@ impl<B: Basis> Good<B> {
             CacheMode::Off => false,
             CacheMode::TimeToLive(longest) => age <= longest,
             CacheMode::Invalidated => {
-                self.max_age.is_none_or(|max| age <= max)
-                    && !self.basis.has_moved(&entry.mark, entry.computed_at)
+                let is_untouched = || !self.basis.has_moved(&entry.mark, entry.computed_at);
+                match self.staleness {
+                    None => self.max_age.is_none_or(|max| age <= max) && is_untouched(),
+                    Some(0) => false,
+                    Some(most) => {
+                        age <= most.min(self.max_age.unwrap_or(most))
+                            || (self.max_age.is_none() && is_untouched())
+                    }
+                }
             }
         }
     }

@@ -32,6 +32,9 @@ pub struct MetricQuestion {
     pub filters: Filters,
     /// Dimensions to group by, in the order asked.
     pub group_by: Vec<String>,
+    /// How old an answer may be, µs, even if commits have touched what it stands on since; never more than
+    /// the contract's `max_age`. `0`: computed anew. `None`: as old as the contract allows, and untouched.
+    pub max_staleness: Option<i64>,
 }
 
 /// The answer to a [`MetricQuestion`], with its proof.

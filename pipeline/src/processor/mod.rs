@@ -338,6 +338,8 @@ impl Processor {
         let partitions = effects.partitions;
         self.engine.absorb(entities);
         self.last_seq = last_seq;
+        let offsets = partitions.iter().map(|PartitionEffects { state, .. }| state);
+        let offsets = offsets.map(|state| (state.name.clone(), state.next_offset)).collect();
         for PartitionEffects { state, .. } in partitions {
             metrics::show_partition(&state);
             self.positions.committed(state);
@@ -357,7 +359,7 @@ impl Processor {
         metrics::count_transaction(&spent, start.elapsed());
         Ok(Processed {
             outcomes,
-            committed: Committed { last_seq, touched, newest, touches, arrived_at },
+            committed: Committed { last_seq, touched, newest, touches, arrived_at, offsets },
             counts,
             rejected_by_reason,
         })

@@ -9,7 +9,9 @@
 //! and come back as outcomes. Start at [`router`]; [`serve`] runs it on a socket until it is told to
 //! end.
 
+mod after;
 mod ask;
+mod asked;
 pub mod body;
 pub mod error;
 mod etag;

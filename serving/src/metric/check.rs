@@ -39,6 +39,8 @@ pub(crate) struct Resolved<'a> {
     pub(crate) as_of: Option<i64>,
     /// What was applied after this time does not count, µs.
     pub(crate) known_at: Option<i64>,
+    /// How old a cached answer may be, µs; `None`: as the contract says.
+    pub(crate) max_staleness: Option<i64>,
     /// Reference time: `as_of`, else `known_at`, else now, µs.
     pub(crate) reference: i64,
     /// What must hold of dimensions.
@@ -144,6 +146,8 @@ impl Resolved<'_> {
             known_at: self.known_at,
             filters: filters.sorted(),
             group_by: self.group_by.iter().map(|dimension| dimension.name.clone()).collect(),
+            // The same answer, whatever it may be taken for.
+            max_staleness: None,
         }
     }
 }
@@ -194,7 +198,19 @@ pub(crate) fn resolve<'a>(
         group_by.push(dimension);
     }
     let (tenant, span) = (question.tenant.as_str(), question.span);
-    Ok(Resolved { metric, tenant, window, span, as_of, known_at, reference, filters, group_by })
+    let max_staleness = question.max_staleness;
+    Ok(Resolved {
+        metric,
+        tenant,
+        window,
+        span,
+        as_of,
+        known_at,
+        max_staleness,
+        reference,
+        filters,
+        group_by,
+    })
 }
 
 /// Passes `as_of` or `known_at` on unless it lies further in the future than clocks differ, or outside

@@ -18,7 +18,7 @@ mod index;
 mod metric;
 mod outbox;
 mod pulse;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -159,6 +159,11 @@ impl Streams {
     pub fn committed(&self, committed: &Committed) {
         self.0.hub.committed(committed);
         self.0.feeds.committed();
+    }
+
+    /// Everything up to here is committed, and the cache knows of it.
+    pub(crate) fn position(&self) -> i64 {
+        self.0.hub.position()
     }
 
     /// Events of a tenant. Reads nothing yet, so it does not block. Needs a tokio runtime to be read.

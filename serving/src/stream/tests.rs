@@ -136,14 +136,9 @@ impl World {
     async fn metric(&self, tenant: &str, metric: &str, window: &str) -> Reading {
         let question = MetricQuestion {
             metric: metric.into(),
-            version: None,
             tenant: tenant.into(),
             window: Some(window.into()),
-            span: None,
-            as_of: None,
-            known_at: None,
-            filters: Default::default(),
-            group_by: Vec::new(),
+            ..Default::default()
         };
         let (streams, tenant) = (self.streams.clone(), Arc::from(tenant));
         let open = move || streams.metric(&tenant, question).unwrap();
@@ -421,7 +416,7 @@ async fn what_was_being_read_is_not_missed() {
     let _first = hub.join(&"t".into(), &world.filter(&["visit"], None), (1, &first));
     let last = *world.post("t", &events).await.last().unwrap();
     let touched = vec![(Relation::Family(0), vec![]), (Relation::Family(1), vec![])];
-    hub.committed(&Committed { last_seq: last, touched, ..Committed::default() });
+    hub.committed(&Committed { last_seq: last, touched, ..Default::default() });
 
     let (after, until, families) = hub.next().unwrap();
     assert_eq!((after, until, &families[..]), (0, last, &[1][..]));

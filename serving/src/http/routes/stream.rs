@@ -11,13 +11,12 @@ use futures::StreamExt;
 
 use super::Segments;
 use crate::access::Pass;
-use crate::http::ask;
 use crate::http::body::MetricBody;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
-use crate::question::MetricQuestion;
+use crate::http::{ask, asked};
 use crate::stream::{Begin, EventFilter, Frames, StreamError, TooMany};
 
 /// How many events a stream that does not resume begins with.
@@ -125,20 +124,9 @@ pub(in super::super) async fn metric(
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["version", "window", "filter", "group_by"])?;
-    let version = parameters.version("version")?;
-    ask::may_read(&state, &caller, &metric, version)?;
-    let question = MetricQuestion {
-        metric,
-        version,
-        tenant: caller.tenant.to_string(),
-        window: parameters.one("window")?.map(str::to_owned),
-        span: None,
-        as_of: None,
-        known_at: None,
-        filters: parameters.filters("filter")?,
-        group_by: parameters.names("group_by")?,
-    };
+    let parameters = parameters.only(&asked::STREAM_PARAMETERS)?;
+    let question = asked::of_parameters(metric, &caller, &parameters)?;
+    ask::may_read(&state, &caller, &question.metric, question.version)?;
     let tenant = caller.tenant.clone();
     let frames = state.blocking(move |state| state.streams.metric(&tenant, question)).await?;
     Ok(streamed(frames, pass))

@@ -28,13 +28,23 @@ pub(super) struct Running {
 
 impl Running {
     fn start() -> Self {
+        Self::empty_with(HttpOptions::default())
+    }
+
+    /// With nothing in it yet.
+    pub(super) fn empty_with(options: HttpOptions) -> Self {
         let file = ("sales/contracts.yaml".into(), include_str!("contracts.yaml").to_owned());
-        Self::of(contracts::load(&[file]).unwrap_or_else(|errors| panic!("{errors:#?}")))
+        let domain = contracts::load(&[file]).unwrap_or_else(|errors| panic!("{errors:#?}"));
+        Self::of_with(domain, options)
     }
 
     /// Of a domain, with nothing in it yet.
     pub(super) fn of(domain: contracts::model::Domain) -> Self {
-        let (world, source) = World::of(domain, HttpOptions::default(), Default::default());
+        Self::of_with(domain, HttpOptions::default())
+    }
+
+    fn of_with(domain: contracts::model::Domain, options: HttpOptions) -> Self {
+        let (world, source) = World::of(domain, options, Default::default());
         let state = world.state.clone();
         let options = RunnerOptions {
             on_commit: Some(Box::new(move |committed| {

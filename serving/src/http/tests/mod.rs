@@ -10,6 +10,7 @@ mod docs;
 mod erasures;
 mod errors;
 mod events;
+mod freshness;
 mod health;
 mod lake;
 mod lineage;
