@@ -2,7 +2,10 @@
 
 mod beyond;
 mod errors;
+mod estimates;
 pub(crate) mod fixture;
+mod followed;
+mod limits;
 mod oracle;
 mod properties;
 mod reads;
