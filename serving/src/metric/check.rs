@@ -22,7 +22,7 @@ const DEFAULT_WINDOW: &str = "1h";
 
 /// Bounds of DuckDB's TIMESTAMP type, µs.
 const EARLIEST: i64 = -9_223_372_022_400_000_000;
-const LATEST: i64 = 9_223_372_036_854_775_806;
+pub(super) const LATEST: i64 = 9_223_372_036_854_775_806;
 
 /// A question that fits its contract.
 #[derive(Debug, Clone)]
@@ -122,12 +122,12 @@ impl FilterValue {
 }
 
 impl Resolved<'_> {
-    /// Start of the window, µs; `None` for `now`.
+    /// Start of the window, µs; `None` for `now` and `all`.
     pub(crate) fn start(&self) -> Option<i64> {
         if let Some((from, _)) = self.span {
             return Some(from);
         }
-        Some(self.reference.saturating_sub(self.window.length?).max(EARLIEST))
+        Some(self.window.start(self.reference)?.max(EARLIEST))
     }
 
     /// The question with one spelling for all questions that mean the same.
@@ -252,7 +252,7 @@ fn spanned((from, to): (i64, i64)) -> Result<Window, ReadError> {
     // ISO 8601 writes an open end as two points.
     let end = if to == LATEST { "..".to_owned() } else { time_text(to) };
     let text = format!("{}/{end}", time_text(from));
-    Ok(Window { text, length: Some(to.saturating_sub(from)) })
+    Ok(Window::trailing(text, to.saturating_sub(from)))
 }
 
 fn window<'a>(metric: &'a Metric, asked: Option<&str>) -> Result<&'a Window, ReadError> {

@@ -2,8 +2,11 @@
 
 mod beyond;
 mod errors;
+mod estimates;
 mod filters;
 pub(crate) mod fixture;
+mod followed;
+mod limits;
 mod oracle;
 mod properties;
 mod reads;

@@ -19,6 +19,9 @@ pub(crate) fn answer(
     question: &MetricQuestion,
     now: i64,
 ) -> Groups {
+    if metric.measure.follows_keys() {
+        return super::followed::answer(metric, world, question, now);
+    }
     let window = metric
         .windows
         .iter()
@@ -142,7 +145,7 @@ fn measure(measure: &Measure, rows: Vec<Measured>) -> Value {
             .max_by_key(|row| (row.time, row.seq))
             .and_then(|row| row.arg.clone())
             .unwrap_or(Value::Null),
-        Measure::CountDistinct => {
+        Measure::CountDistinct | Measure::Active => {
             let distinct: BTreeSet<String> = args.iter().map(ToString::to_string).collect();
             Value::Int(distinct.len() as i128)
         }
@@ -200,7 +203,7 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     }
 }
 
-fn micros(value: &Value) -> Option<i64> {
+pub(super) fn micros(value: &Value) -> Option<i64> {
     match value {
         Value::Timestamp(micros) => Some(*micros),
         _ => None,
@@ -214,7 +217,7 @@ fn whole(value: &Value) -> i128 {
     }
 }
 
-fn member(value: Value) -> Member {
+pub(super) fn member(value: Value) -> Member {
     match value {
         Value::Bool(value) => Member::Bool(value),
         Value::Int(value) => Member::Int(value as i64),
@@ -224,7 +227,7 @@ fn member(value: Value) -> Member {
     }
 }
 
-fn shown(value: &Value) -> Option<String> {
+pub(super) fn shown(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Date(days) => Some(date_text(*days)),
