@@ -344,7 +344,12 @@ fn is_local(measure: &Measure) -> bool {
         | Measure::Max
         | Measure::Latest
         | Measure::CountDistinct
-        | Measure::Quantile(_) => true,
+        | Measure::ApproxCountDistinct
+        | Measure::Active
+        | Measure::Quantile(_)
+        | Measure::ApproxQuantile(_) => true,
+        // A state or a first step of before goes on in it.
+        Measure::Conversion { .. } | Measure::TimeWeighted | Measure::DurationInState => false,
         // They have no rows of their own.
         Measure::Ratio { .. } | Measure::Derived { .. } => false,
     }

@@ -94,7 +94,7 @@ pub(crate) fn answer(
 }
 
 /// Does the condition hold of the value?
-fn holds(condition: &Condition, value: &Value) -> bool {
+pub(super) fn holds(condition: &Condition, value: &Value) -> bool {
     let text = shown(value);
     let compare = |bound: &String| {
         let text = text.as_ref()?;
