@@ -4,6 +4,7 @@ mod beyond;
 mod errors;
 mod filters;
 pub(crate) mod fixture;
+mod groups;
 mod oracle;
 mod properties;
 mod reads;
