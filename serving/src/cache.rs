@@ -442,7 +442,18 @@ fn weight_of_question(question: &MetricQuestion) -> usize {
     256 + question.metric.len()
         + question.tenant.len()
         + question.filters.weight()
+        + question
+            .named
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|text| 32 + text_length(text))
+            .sum::<usize>()
         + group_by.sum::<usize>()
+}
+
+fn text_length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }
 
 fn weight_of_answer(answer: &MetricAnswer) -> usize {

@@ -185,7 +185,7 @@ impl Moves {
             domain,
             tenant: self.of(question.tenant),
             metric: question.metric.index,
-            window: (question.start().unwrap_or(i64::MIN), end),
+            window: (question.widest().start().unwrap_or(i64::MIN), end),
             moves_with: is_live.then_some(question.reference),
             as_of: question.as_of,
             filters: wanted.collect(),

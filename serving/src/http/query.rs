@@ -71,6 +71,17 @@ impl Parameters {
         }
     }
 
+    /// `true` or `false`; false when it is not there.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.one(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(text) => {
+                Err(ApiError::invalid(format!("`{name}` must be `true` or `false`, not `{text}`")))
+            }
+        }
+    }
+
     /// A duration.
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
         self.one(name)?.map(|text| duration(name, text)).transpose()

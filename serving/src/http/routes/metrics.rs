@@ -49,6 +49,14 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
                            `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
+        ("order_by" = Option<String>, Query,
+            description = "Order of the groups: `dimension` (default), `value`, or `-value` for the \
+                           largest first."),
+        ("limit" = Option<u64>, Query, description = "Most groups to show by name, 1 to 10000."),
+        ("other" = Option<bool>, Query,
+            description = "All other groups as one, `__other__`, in place of leaving them out."),
+        ("compare" = Option<String>, Query,
+            description = "`previous`: beside it the window of the same length before."),
         ("max_staleness" = Option<String>, Query,
             description = "Oldest answer to take from the cache, even if events have moved it since: \
                            `250ms`, `1s`, never more than the contract allows. `0`: compute it anew."),
@@ -109,7 +117,7 @@ fn tag(body: &MetricBody) -> Tag {
     let ProofBody { contract, data_through, position, .. } = &body.proof;
     Tag::of(&(
         (&body.metric_name, &body.window, &body.meta.as_of, &body.meta.known_at),
-        (&body.value, &body.components, &body.groups, body.groups_truncated),
+        (&body.value, &body.components, &body.groups, body.groups_truncated, &body.previous),
         (&contract.hash, data_through, position),
         (body.proof.rejected_in_window, body.proof.late_in_window),
     ))

@@ -105,6 +105,12 @@ pub(in super::super) async fn events(
                            `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
+        ("order_by" = Option<String>, Query,
+            description = "Order of the groups: `dimension` (default), `value`, or `-value` for the \
+                           largest first."),
+        ("limit" = Option<u64>, Query, description = "Most groups to show by name, 1 to 10000."),
+        ("other" = Option<bool>, Query,
+            description = "All other groups as one, `__other__`, in place of leaving them out."),
     ),
     responses(
         (status = 200, description = "Frames, until either side ends it.", body = MetricBody,

@@ -7,6 +7,7 @@ mod filters;
 pub(crate) mod fixture;
 mod followed;
 mod limits;
+mod groups;
 mod oracle;
 mod properties;
 mod reads;
