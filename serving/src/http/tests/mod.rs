@@ -11,6 +11,7 @@ mod erasures;
 mod errors;
 mod events;
 mod health;
+mod kinds;
 mod lake;
 mod lineage;
 mod queries;
