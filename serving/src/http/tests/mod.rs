@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod freshness;
 mod health;
+mod kinds;
 mod lake;
 mod lineage;
 mod queries;

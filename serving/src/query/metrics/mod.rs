@@ -318,7 +318,7 @@ fn common_start(
     }
     let window = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
     window.and_then(|window| window.start(reference)).ok_or_else(|| {
-        invalid("window", format!("window `{text}` has no start from which it could be cut"))
+        invalid("window", format!("window `{text}` has no length that could be cut"))
             .hinted("say `from` and `to`")
     })
 }
