@@ -11,11 +11,13 @@
 
 mod ask;
 pub mod body;
+mod connection;
 pub mod error;
 mod etag;
 mod fields;
 mod freshness;
 mod graph;
+mod handover;
 mod layers;
 mod ledger;
 mod monitor;
