@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use contracts::model::ErrorBound;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -82,7 +83,8 @@ pub struct MetricAnswer {
     pub groups_truncated: bool,
     /// The window before, where that was asked for.
     pub previous: Option<Previous>,
-    /// Values of the parts of a ratio or derived metric, by metric name (ungrouped only).
+    /// Values of the parts of a ratio or derived metric, by metric name; of a conversion how many
+    /// keys `entered` and `converted` (ungrouped only).
     pub components: Option<BTreeMap<String, Value>>,
     /// When it was computed, µs.
     pub computed_at: i64,
@@ -129,8 +131,10 @@ pub struct Proof {
     pub data_through: Option<i64>,
     /// Highest journal sequence number that the answer includes.
     pub position: i64,
-    /// Exact, or approximate. All measures are exact so far.
+    /// Exact, or approximate.
     pub exact: bool,
+    /// How far off those may be that are estimated, by metric: this one, or parts of it.
+    pub error_bounds: Vec<(String, ErrorBound)>,
     /// Dead letters whose event time (arrival time when unknown) lies in the window.
     pub rejected_in_window: i64,
     /// Accepted events of the metric's families that were late and lie in the window.
@@ -219,6 +223,14 @@ pub enum ReadError {
     #[error("{message}")]
     Backfilling {
         /// What is not whole, and how far it is.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The value does not fit into its type.
+    #[error("{message}")]
+    Overflow {
+        /// Which one.
         message: String,
         /// What to do.
         hint: String,

@@ -20,6 +20,7 @@ mod lexer;
 mod parser;
 mod physical;
 mod suggest;
+mod sums;
 
 #[cfg(test)]
 mod tests;
@@ -67,6 +68,7 @@ struct Compiled {
     ty: Type,
     canonical: String,
     is_column: bool,
+    sums: Vec<BTreeSet<String>>,
 }
 
 impl fmt::Debug for Expr {
@@ -96,6 +98,7 @@ impl Expr {
             reads,
             ty,
             canonical: ast.to_string(),
+            sums: sums::sums(&ast, scope),
         })))
     }
 
@@ -120,6 +123,11 @@ impl Expr {
             [column] if self.0.is_column => Some(column),
             _ => None,
         }
+    }
+
+    /// Of each addition in it, the columns that are terms of it as they are.
+    pub(crate) fn sums(&self) -> &[BTreeSet<String>] {
+        &self.0.sums
     }
 
     /// Its values, one per row of `batch`, which must have the columns of [`Self::columns`] by name

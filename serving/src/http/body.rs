@@ -31,7 +31,8 @@ pub struct MetricBody {
     pub window: String,
     /// When the value was computed.
     pub computed_at: Time,
-    /// Values of the parts of a ratio or derived metric.
+    /// Values of the parts of a ratio or derived metric; of a conversion how many keys `entered` and
+    /// `converted`.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub components: Option<BTreeMap<String, Value>>,
     /// One entry per group, when the question is grouped.
@@ -126,6 +127,9 @@ pub struct ProofBody {
     pub age_ms: f64,
     /// Exact, or approximate?
     pub exact: bool,
+    /// How far off the metrics may be that are estimated: this one, or parts of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_bounds: Vec<ErrorBoundBody>,
     /// Dead letters that fall in the window.
     pub rejected_in_window: i64,
     /// Accepted events in the window that came late.
@@ -134,6 +138,17 @@ pub struct ProofBody {
     pub cached: bool,
     /// Where the value comes from.
     pub lineage: String,
+}
+
+/// How far an estimate may be from the exact value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBoundBody {
+    /// The metric that is estimated.
+    pub metric: String,
+    /// Difference to the exact value, as a share of it.
+    pub relative: f64,
+    /// Share of the answers that keep to it: 1 is a guarantee.
+    pub confidence: f64,
 }
 
 /// Names a contract version.
@@ -274,6 +289,15 @@ impl ProofBody {
             position: proof.position,
             age_ms: proof.age as f64 / 1_000.0,
             exact: proof.exact,
+            error_bounds: proof
+                .error_bounds
+                .into_iter()
+                .map(|(metric, bound)| ErrorBoundBody {
+                    metric,
+                    relative: bound.relative,
+                    confidence: bound.confidence,
+                })
+                .collect(),
             rejected_in_window: proof.rejected_in_window,
             late_in_window: proof.late_in_window,
             cached: proof.cached,

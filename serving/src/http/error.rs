@@ -204,7 +204,8 @@ impl From<ReadError> for ApiError {
             ReadError::NotFound { message, hint } => Self { hint, ..Self::not_found(message) },
             ReadError::Invalid { message, hint, .. } => Self { hint, ..Self::invalid(message) },
             // Too much was asked for: trying again does not help.
-            ReadError::Beyond { message, cause: None, hint } => Self::invalid(message).hint(hint),
+            ReadError::Beyond { message, cause: None, hint }
+            | ReadError::Overflow { message, hint } => Self::invalid(message).hint(hint),
             ReadError::Beyond { message, cause, hint } => Self {
                 cause,
                 retry_after: Some(5),

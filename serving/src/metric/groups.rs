@@ -53,7 +53,7 @@ pub(crate) fn empty_value(metric: &Metric) -> Value {
 /// Puts the declared value of an empty window where nothing was measured: no value at all, or a
 /// count of nothing.
 pub(crate) fn settle(metric: &Metric, value: Value) -> Value {
-    let counts = matches!(metric.measure, Measure::Count | Measure::CountDistinct);
+    let counts = metric.measure.is_count();
     match value {
         Value::Null => empty_value(metric),
         Value::Int(0) if counts => empty_value(metric),
@@ -75,8 +75,8 @@ pub(crate) fn combine(domain: &Domain, metric: &Metric, read: &BTreeMap<usize, G
         }
         Measure::Derived { parts, expr } => {
             let columns = join(domain, parts, read);
-            let names: Vec<&str> =
-                parts.iter().map(|part| domain.metrics[*part].name.as_str()).collect();
+            let names: Vec<String> =
+                parts.iter().map(|part| domain.metrics[*part].versioned_name()).collect();
             let rows: Vec<&[Value]> = columns.values().map(Vec::as_slice).collect();
             let values = evaluate(expr, &names, &rows);
             columns.keys().cloned().zip(values).collect()
@@ -118,11 +118,11 @@ fn quotient(numerator: &Value, denominator: &Value) -> Value {
 }
 
 /// `expr` over rows of values, each column a double under its name.
-fn evaluate(expr: &Expr, names: &[&str], rows: &[&[Value]]) -> Vec<Value> {
+fn evaluate(expr: &Expr, names: &[String], rows: &[&[Value]]) -> Vec<Value> {
     let mut fields = Vec::with_capacity(names.len());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(names.len());
     for (i, name) in names.iter().enumerate() {
-        fields.push(Field::new(*name, DataType::Float64, true));
+        fields.push(Field::new(name, DataType::Float64, true));
         columns.push(Arc::new(rows.iter().map(|row| row[i].as_f64()).collect::<Float64Array>()));
     }
     let nothing = || vec![Value::Null; rows.len()];

@@ -17,9 +17,12 @@
 //! Start at [`MetricEngine::read`].
 
 mod across;
+mod aggregates;
 mod beyond;
 mod built;
 mod check;
+mod fetch;
+mod followed;
 mod groups;
 mod known;
 mod layout;
@@ -27,6 +30,7 @@ mod nearest;
 mod past;
 mod proof;
 mod rank;
+mod sketch;
 mod sql;
 mod version;
 
@@ -37,16 +41,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use contracts::model::{Domain, Measure, Metric, Relation};
-use duckdb::types::ValueRef;
-use duckdb::{Connection, params_from_iter};
+use contracts::model::{Domain, ErrorBound, Metric, Relation};
+use duckdb::Connection;
 
 pub(crate) use beyond::{Beyond, Plan, Timed};
 pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
 pub(crate) use check::{Resolved, check_time};
+use fetch::fetch;
+use groups::Groups;
 pub(crate) use groups::empty_value;
-use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
 use layout::{Layout, lay_out};
 pub(crate) use nearest::hint;
@@ -127,58 +131,69 @@ impl MetricEngine {
         self.settle(question.known_at)?;
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
-        let all_time = question.window.length.is_none();
+        let all_time = question.start().is_none();
         let widest = question.widest();
         let concerns = |trimmed: &Trimmed| {
             all_time
                 || question.known_at.is_some()
                 || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
-        let (layout, proof) = self.across("read a metric", concerns, |conn, beyond| {
-            let Some(beyond) = beyond else {
-                let known = known(conn, question.known_at)?;
-                let counted = Counted::in_store(conn);
-                let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                    self.measure(conn, question, leaves, known, None)
+        let (layout, components, mut proof) =
+            self.across("read a metric", concerns, |conn, beyond| {
+                let Some(beyond) = beyond else {
+                    let known = known(conn, question.known_at)?;
+                    let counted = Counted::in_store(conn);
+                    let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                        Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                    };
+                    let Measured { groups, components } =
+                        self.measure(conn, question, &leaves, known, None)?;
+                    return Ok((
+                        lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                        components,
+                        proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                    ));
                 };
-                let read = measure(question, &leaves)?;
-                return Ok((
-                    lay_out(&self.domain, question, &leaves, read, &measure)?,
+                let known = beyond.known(conn, question.known_at)?;
+                let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
+                let database = match plan.is_empty() {
+                    true => None,
+                    false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
+                };
+                let both = database.as_ref().map(|database| (&plan, &**database));
+                let place = |is_beyond: bool| match &database {
+                    Some(database) if is_beyond => &**database,
+                    _ => conn,
+                };
+                // Of all time up to now it is kept how many there were.
+                let is_live = question.as_of.is_none() && known.is_none();
+                let before = |count: i64| if all_time && is_live { count } else { 0 };
+                let counted = Counted {
+                    late: place(plan.late),
+                    late_before: before(self.late_before(question, &beyond.trimmed)),
+                    rejected: place(plan.letters),
+                    rejected_before: before(across::count_of(
+                        &beyond.trimmed.letters,
+                        question.tenant,
+                    )),
+                };
+                let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                    Ok(self.measure(conn, question, leaves, known, both)?.groups)
+                };
+                let Measured { groups, components } =
+                    self.measure(conn, question, &leaves, known, both)?;
+                Ok((
+                    lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                    components,
                     proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-                ));
-            };
-            let known = beyond.known(conn, question.known_at)?;
-            let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
-            let database = match plan.is_empty() {
-                true => None,
-                false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
-            };
-            let both = database.as_ref().map(|database| (&plan, &**database));
-            let place = |is_beyond: bool| match &database {
-                Some(database) if is_beyond => &**database,
-                _ => conn,
-            };
-            // Of all time up to now it is kept how many there were.
-            let is_live = question.as_of.is_none() && known.is_none();
-            let before = |count: i64| if all_time && is_live { count } else { 0 };
-            let counted = Counted {
-                late: place(plan.late),
-                late_before: before(self.late_before(question, &beyond.trimmed)),
-                rejected: place(plan.letters),
-                rejected_before: before(across::count_of(&beyond.trimmed.letters, question.tenant)),
-            };
-            let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                self.measure(conn, question, leaves, known, both)
-            };
-            let read = measure(question, &leaves)?;
-            Ok((
-                lay_out(&self.domain, question, &leaves, read, &measure)?,
-                proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-            ))
-        })?;
+                ))
+            })?;
 
         let Layout { value, groups, is_short, previous, read } = layout;
-        let components = groups.is_none().then(|| self.components(metric, &read)).flatten();
+        let parts = groups.is_none().then(|| self.components(metric, &read)).flatten();
+        let components = parts.or(components);
+        proof.error_bounds = error_bounds(&self.domain, &leaves);
+        proof.exact = proof.error_bounds.is_empty();
         Ok(MetricAnswer {
             metric: metric.name.clone(),
             unit: metric.unit.clone(),
@@ -246,13 +261,13 @@ impl MetricEngine {
         leaves: &BTreeSet<usize>,
         known: Option<Known>,
         both: Option<(&Plan, &Connection)>,
-    ) -> Result<BTreeMap<usize, Groups>, ReadError> {
+    ) -> Result<Measured, ReadError> {
         let past = match question.as_of.is_some() || known.is_some() {
             true => self.entities_then(conn, both, question, leaves, known)?,
             false => None,
         };
         let limit = rank::most_read(question);
-        let mut values = BTreeMap::new();
+        let mut measured = Measured::default();
         for &leaf in leaves {
             let metric = &self.domain.metrics[leaf];
             // One more than is shown, to see that there are more.
@@ -264,9 +279,13 @@ impl MetricEngine {
                     _ => conn,
                 },
             };
-            values.insert(leaf, fetch(conn, metric, query, question.group_by.len())?);
+            let fetched = fetch(conn, metric, query, question.group_by.len())?;
+            measured.groups.insert(leaf, fetched.groups);
+            if leaf == question.metric.index {
+                measured.components = fetched.components;
+            }
         }
-        Ok(values)
+        Ok(measured)
     }
 
     /// A database with the entities that `leaves` read, folded from the events before `as_of` that were
@@ -308,18 +327,37 @@ impl MetricEngine {
         metric: &Metric,
         read: &BTreeMap<usize, Groups>,
     ) -> Option<BTreeMap<String, Value>> {
-        let parts = parts_of(metric);
+        let parts: Vec<&Metric> =
+            parts_of(metric).into_iter().map(|part| &self.domain.metrics[part]).collect();
+        let of_same_name = |name: &str| parts.iter().filter(|part| part.name == name).count() > 1;
         (!parts.is_empty()).then(|| {
-            let parts = parts.into_iter().map(|part| &self.domain.metrics[part]);
-            parts
-                .map(|part| {
-                    let mut groups = groups::combine(&self.domain, part, read);
-                    let value = groups.pop_first().map_or(Value::Null, |(_, value)| value);
-                    (part.name.clone(), value)
-                })
-                .collect()
+            let value = |part: &&Metric| {
+                let mut groups = groups::combine(&self.domain, part, read);
+                let value = groups.pop_first().map_or(Value::Null, |(_, value)| value);
+                let name = match of_same_name(&part.name) {
+                    true => part.versioned_name(),
+                    false => part.name.clone(),
+                };
+                (name, value)
+            };
+            parts.iter().map(value).collect()
         })
     }
+}
+
+/// What the statements of an answer gave.
+#[derive(Default)]
+struct Measured {
+    /// Metrics that read rows, by index.
+    groups: BTreeMap<usize, Groups>,
+    /// What the value of the metric itself is made of, where it reads rows and is made of something.
+    components: Option<BTreeMap<String, Value>>,
+}
+
+/// How far off those of `leaves` may be that are estimated.
+fn error_bounds(domain: &Domain, leaves: &BTreeSet<usize>) -> Vec<(String, ErrorBound)> {
+    let metrics = leaves.iter().map(|leaf| &domain.metrics[*leaf]);
+    metrics.filter_map(|m| Some((m.name.clone(), m.measure.error()?))).collect()
 }
 
 /// A function that makes a [`ReadError::Unavailable`] of any error.
@@ -328,11 +366,7 @@ pub(crate) fn unavailable<E: fmt::Display>(context: &str) -> impl Fn(E) -> ReadE
 }
 
 fn parts_of(metric: &Metric) -> Vec<usize> {
-    match &metric.measure {
-        Measure::Ratio { numerator, denominator } => vec![*numerator, *denominator],
-        Measure::Derived { parts, .. } => parts.clone(),
-        _ => Vec::new(),
-    }
+    metric.measure.parts()
 }
 
 fn collect_leaves(domain: &Domain, metric: usize, leaves: &mut BTreeSet<usize>) {
@@ -350,73 +384,4 @@ fn entities_of(metric: &Metric) -> impl Iterator<Item = usize> + '_ {
         Relation::Entity(entity) => Some(entity),
         _ => None,
     })
-}
-
-/// Runs a statement of [`sql::aggregate`].
-fn fetch(
-    conn: &Connection,
-    metric: &Metric,
-    query: sql::Query,
-    dimensions: usize,
-) -> Result<Groups, ReadError> {
-    let context = format!("read metric `{}`", metric.name);
-    let mut groups = Groups::new();
-    let mut run = || -> Result<(), duckdb::Error> {
-        let mut statement = conn.prepare_cached(&query.text)?;
-        let mut rows = statement.query(params_from_iter(&query.values))?;
-        while let Some(row) = rows.next()? {
-            let key = (0..dimensions)
-                .map(|i| Ok(member(row.get_ref(i)?)))
-                .collect::<Result<Vec<_>, duckdb::Error>>()?;
-            let value = match metric.measure {
-                Measure::Avg => {
-                    mean(scalar(row.get_ref(dimensions)?), scalar(row.get_ref(dimensions + 1)?))
-                }
-                _ => scalar(row.get_ref(dimensions)?),
-            };
-            groups.insert(key, groups::settle(metric, value));
-        }
-        Ok(())
-    };
-    run().map_err(unavailable(&context))?;
-    Ok(groups)
-}
-
-/// The sum is exact, so the mean is off by no more than the division.
-fn mean(sum: Value, count: Value) -> Value {
-    match (sum.as_f64(), count.as_f64()) {
-        (Some(sum), Some(count)) if count > 0.0 => Value::finite(sum / count),
-        _ => Value::Null,
-    }
-}
-
-fn scalar(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Boolean(value) => Value::Bool(value),
-        ValueRef::TinyInt(value) => Value::Int(value.into()),
-        ValueRef::SmallInt(value) => Value::Int(value.into()),
-        ValueRef::Int(value) => Value::Int(value.into()),
-        ValueRef::BigInt(value) => Value::Int(value.into()),
-        ValueRef::HugeInt(value) => Value::Int(value),
-        ValueRef::Double(value) => Value::finite(value),
-        ValueRef::Decimal(value) => match i8::try_from(value.scale()) {
-            Ok(scale) => Value::Decimal { digits: value.value(), scale },
-            Err(_) => Value::Null,
-        },
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Timestamp(_, micros) => Value::Timestamp(micros),
-        ValueRef::Date32(days) => Value::Date(days),
-        // No measure has another type.
-        _ => Value::Null,
-    }
-}
-
-fn member(value: ValueRef<'_>) -> Member {
-    match scalar(value) {
-        Value::Bool(value) => Member::Bool(value),
-        Value::Int(value) => i64::try_from(value).map_or(Member::None, Member::Int),
-        Value::Date(days) => Member::Date(days),
-        Value::Text(text) => Member::Text(text),
-        _ => Member::None,
-    }
 }

@@ -63,7 +63,9 @@ pub(crate) fn read(
         // Where the watermarks were then is not kept.
         data_through: if known.is_some() { None } else { progress.data_through },
         position: known.map_or(progress.position, |known| known.position.min(progress.position)),
+        // The engine says so where a part of it is estimated.
         exact: true,
+        error_bounds: Vec::new(),
         rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
         late_in_window: late(counted.late, domain, &families, question, known)?
             + counted.late_before,

@@ -53,7 +53,7 @@ impl From<ReadError> for Refusal {
             ReadError::NotFound { hint, .. } | ReadError::Invalid { hint, .. } => {
                 Self::Question { message, hint }
             }
-            ReadError::Beyond { hint, cause: None, .. } => {
+            ReadError::Beyond { hint, cause: None, .. } | ReadError::Overflow { hint, .. } => {
                 Self::Question { message, hint: Some(hint) }
             }
             ReadError::Beyond { hint, .. } | ReadError::Backfilling { hint, .. } => {

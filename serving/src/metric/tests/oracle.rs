@@ -30,6 +30,9 @@ pub(crate) fn answer_by(
     now: i64,
     place: impl Fn(Vec<Member>) -> Vec<Member>,
 ) -> Groups {
+    if metric.measure.follows_keys() {
+        return super::followed::answer(metric, world, question, now);
+    }
     let window = metric
         .windows
         .iter()
@@ -106,7 +109,7 @@ pub(crate) fn answer_by(
 }
 
 /// Does the condition hold of the value?
-fn holds(condition: &Condition, value: &Value) -> bool {
+pub(super) fn holds(condition: &Condition, value: &Value) -> bool {
     let text = shown(value);
     let compare = |bound: &String| {
         let text = text.as_ref()?;
@@ -157,7 +160,7 @@ fn measure(measure: &Measure, rows: Vec<Measured>) -> Value {
             .max_by_key(|row| (row.time, row.seq))
             .and_then(|row| row.arg.clone())
             .unwrap_or(Value::Null),
-        Measure::CountDistinct => {
+        Measure::CountDistinct | Measure::Active => {
             let distinct: BTreeSet<String> = args.iter().map(ToString::to_string).collect();
             Value::Int(distinct.len() as i128)
         }
@@ -215,7 +218,7 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     }
 }
 
-fn micros(value: &Value) -> Option<i64> {
+pub(super) fn micros(value: &Value) -> Option<i64> {
     match value {
         Value::Timestamp(micros) => Some(*micros),
         _ => None,
@@ -229,7 +232,7 @@ fn whole(value: &Value) -> i128 {
     }
 }
 
-fn member(value: Value) -> Member {
+pub(super) fn member(value: Value) -> Member {
     match value {
         Value::Bool(value) => Member::Bool(value),
         Value::Int(value) => Member::Int(value as i64),

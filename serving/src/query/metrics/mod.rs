@@ -122,6 +122,7 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
     if query.to.is_some() && query.from.is_none() {
         return Err(invalid("from", "`to` needs a `from`".to_owned()));
     }
+    same_window(query, &metrics)?;
     let base = MetricQuestion {
         tenant: query.tenant.clone(),
         window: query.window.clone(),
@@ -260,7 +261,7 @@ fn cut(
     let reference = query.as_of.or(query.known_at).unwrap_or(now);
     let from = match query.from {
         Some(from) => from,
-        None => reference.saturating_sub(common_window(query, metrics)?),
+        None => common_start(query, metrics, reference)?,
     };
     // Without an end the last window is the one that is under way.
     let to = query.to.or(query.as_of).unwrap_or_else(|| next(reference, length));
@@ -294,8 +295,12 @@ fn next(time: i64, length: i64) -> i64 {
     since.div_euclid(length).saturating_add(1).saturating_mul(length).saturating_add(origin)
 }
 
-/// Length of the window that is cut: the one asked for, which each metric declares.
-fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadError> {
+/// Where the window that is cut begins: the one asked for, which each metric declares.
+fn common_start(
+    query: &MetricsQuery,
+    metrics: &[&Metric],
+    reference: i64,
+) -> Result<i64, ReadError> {
     let Some(text) = &query.window else {
         return Err(invalid("grain", "`grain` needs a `window` or a `from`".to_owned())
             .hinted("say which span is to be cut"));
@@ -311,10 +316,32 @@ fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadE
             .hinted(&format!("its windows are {}; or say `from` and `to`", known.join(", "))));
         }
     }
-    let length = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
-    length.and_then(|window| window.length).ok_or_else(|| {
-        invalid("window", format!("window `{text}` has no length that could be cut"))
+    let window = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
+    window.and_then(|window| window.start(reference)).ok_or_else(|| {
+        invalid("window", format!("window `{text}` has no start from which it could be cut"))
+            .hinted("say `from` and `to`")
     })
+}
+
+/// Refuses a window that is not the same time for all metrics: days that begin in different zones.
+fn same_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<(), ReadError> {
+    let Some(text) = &query.window else { return Ok(()) };
+    let declared = |metric: &&Metric| {
+        let window = metric.windows.iter().find(|window| window.text == *text)?;
+        Some((metric.name.clone(), window.period))
+    };
+    let mut windows = metrics.iter().filter_map(declared);
+    let Some((first, period)) = windows.next() else { return Ok(()) };
+    match windows.find(|(_, other)| *other != period) {
+        None => Ok(()),
+        Some((other, _)) => Err(invalid(
+            "window",
+            format!(
+                "the window `{text}` of `{first}` and that of `{other}` begin in different zones"
+            ),
+        )
+        .hinted("ask for each by itself, or say `from` and `to`")),
+    }
 }
 
 fn invalid(parameter: &'static str, message: String) -> ReadError {
