@@ -146,15 +146,21 @@ impl Resolved<'_> {
         Some(self.window.start(self.reference)?.max(EARLIEST))
     }
 
-    /// The same question to the window of the same length before this one.
+    /// The same question to the window of the same length before this one. Of a window to date the same
+    /// part of the period before: of a day until noon the day before until noon.
     pub(crate) fn previous(&self) -> Option<Self> {
         let (from, to) = match self.span {
             Some((from, to)) if to == LATEST => (from, self.reference.max(from)),
             Some(span) => span,
             None => (self.start()?, self.reference),
         };
-        let before = from.saturating_sub(to.saturating_sub(from)).max(EARLIEST);
-        let span = Some((before, from));
+        let length = to.saturating_sub(from);
+        let period = self.window.period.filter(|_| self.span.is_none());
+        let span = match period.and_then(|period| period.start(from.saturating_sub(1))) {
+            Some(before) => (before, before.saturating_add(length).min(from)),
+            None => (from.saturating_sub(length).max(EARLIEST), from),
+        };
+        let span = Some(span);
         // All of its groups are needed: which of them are shown depends on this window.
         let named = self.named.clone().or(Some(Vec::new()));
         self.compare.then(|| Self { span, named, compare: false, ..self.clone() })
@@ -242,7 +248,8 @@ pub(crate) fn resolve<'a>(
         group_by.push(dimension);
     }
     let (tenant, span) = (question.tenant.as_str(), question.span);
-    shape(question, &window)?;
+    let has_length = question.span.is_some() || window.start(reference).is_some();
+    shape(question, &window, has_length)?;
     let named = question.named.as_ref().map(|named| {
         let key = |key: &Vec<Option<String>>| members(&group_by, key);
         named.iter().map(key).collect::<Result<Vec<_>, _>>()
@@ -274,7 +281,7 @@ pub(crate) fn resolve<'a>(
 const MAX_NAMED: usize = 1_000;
 
 /// Does what is asked of groups and windows go together?
-fn shape(question: &MetricQuestion, window: &Window) -> Result<(), ReadError> {
+fn shape(question: &MetricQuestion, window: &Window, has_length: bool) -> Result<(), ReadError> {
     let invalid = |parameter, message: String, hint: &str| ReadError::Invalid {
         message,
         hint: Some(hint.to_owned()),
@@ -303,7 +310,7 @@ fn shape(question: &MetricQuestion, window: &Window) -> Result<(), ReadError> {
         }
         _ => {}
     }
-    if question.compare && window.length.is_none() {
+    if question.compare && !has_length {
         let message = format!("window `{}` has no length: there is none before it", window.text);
         return Err(invalid("compare", message, "compare another window"));
     }

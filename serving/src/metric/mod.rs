@@ -49,8 +49,8 @@ pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
 pub(crate) use check::{FilterValue, Resolved, Test, check_time};
 use fetch::fetch;
-pub(crate) use groups::empty_value;
 use groups::Groups;
+pub(crate) use groups::empty_value;
 pub(crate) use known::{Known, known};
 use layout::{Layout, lay_out};
 pub(crate) use nearest::hint;
@@ -138,54 +138,60 @@ impl MetricEngine {
                 || question.known_at.is_some()
                 || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
-        let ((layout, components), mut proof) = self.across("read a metric", concerns, |conn, beyond| {
-            let Some(beyond) = beyond else {
-                let known = known(conn, question.known_at)?;
-                let counted = Counted::in_store(conn);
+        let (layout, components, mut proof) =
+            self.across("read a metric", concerns, |conn, beyond| {
+                let Some(beyond) = beyond else {
+                    let known = known(conn, question.known_at)?;
+                    let counted = Counted::in_store(conn);
+                    let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                        Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                    };
+                    let Measured { groups, components } =
+                        self.measure(conn, question, &leaves, known, None)?;
+                    return Ok((
+                        lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                        components,
+                        proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                    ));
+                };
+                let known = beyond.known(conn, question.known_at)?;
+                let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
+                let database = match plan.is_empty() {
+                    true => None,
+                    false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
+                };
+                let both = database.as_ref().map(|database| (&plan, &**database));
+                let place = |is_beyond: bool| match &database {
+                    Some(database) if is_beyond => &**database,
+                    _ => conn,
+                };
+                // Of all time up to now it is kept how many there were.
+                let is_live = question.as_of.is_none() && known.is_none();
+                let before = |count: i64| if all_time && is_live { count } else { 0 };
+                let counted = Counted {
+                    late: place(plan.late),
+                    late_before: before(self.late_before(question, &beyond.trimmed)),
+                    rejected: place(plan.letters),
+                    rejected_before: before(across::count_of(
+                        &beyond.trimmed.letters,
+                        question.tenant,
+                    )),
+                };
                 let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                    Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                    Ok(self.measure(conn, question, leaves, known, both)?.groups)
                 };
                 let Measured { groups, components } =
-                    self.measure(conn, question, &leaves, known, None)?;
-                return Ok((
-                    (lay_out(&self.domain, question, &leaves, groups, &measure)?, components),
+                    self.measure(conn, question, &leaves, known, both)?;
+                Ok((
+                    lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                    components,
                     proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-                ));
-            };
-            let known = beyond.known(conn, question.known_at)?;
-            let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
-            let database = match plan.is_empty() {
-                true => None,
-                false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
-            };
-            let both = database.as_ref().map(|database| (&plan, &**database));
-            let place = |is_beyond: bool| match &database {
-                Some(database) if is_beyond => &**database,
-                _ => conn,
-            };
-            // Of all time up to now it is kept how many there were.
-            let is_live = question.as_of.is_none() && known.is_none();
-            let before = |count: i64| if all_time && is_live { count } else { 0 };
-            let counted = Counted {
-                late: place(plan.late),
-                late_before: before(self.late_before(question, &beyond.trimmed)),
-                rejected: place(plan.letters),
-                rejected_before: before(across::count_of(&beyond.trimmed.letters, question.tenant)),
-            };
-            let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                Ok(self.measure(conn, question, leaves, known, both)?.groups)
-            };
-            let Measured { groups, components } =
-                self.measure(conn, question, &leaves, known, both)?;
-            Ok((
-                (lay_out(&self.domain, question, &leaves, groups, &measure)?, components),
-                proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-            ))
-        })?;
+                ))
+            })?;
 
         let Layout { value, groups, is_short, previous, read } = layout;
         let parts = groups.is_none().then(|| self.components(metric, &read)).flatten();
-        let components = parts.or(components.filter(|_| groups.is_none()));
+        let components = parts.or(components);
         proof.error_bounds = error_bounds(&self.domain, &leaves);
         proof.exact = proof.error_bounds.is_empty();
         Ok(MetricAnswer {

@@ -315,7 +315,7 @@ fn member_sql(member: &Member) -> SqlValue {
     }
 }
 
-/// Whether `value` passes the test: never null.
+/// Whether `value` passes the test; null means no.
 fn tested(query: &mut Query, value: &str, test: &Test) -> String {
     let listed = |query: &mut Query, values: &[FilterValue]| {
         let values: Vec<String> = values.iter().map(|value| query.bind(value.to_sql())).collect();

@@ -19,9 +19,6 @@ pub(crate) fn answer(
     question: &MetricQuestion,
     now: i64,
 ) -> Groups {
-    if metric.measure.follows_keys() {
-        return super::followed::answer(metric, world, question, now);
-    }
     answer_by(metric, world, question, now, |key| key)
 }
 
@@ -33,6 +30,9 @@ pub(crate) fn answer_by(
     now: i64,
     place: impl Fn(Vec<Member>) -> Vec<Member>,
 ) -> Groups {
+    if metric.measure.follows_keys() {
+        return super::followed::answer(metric, world, question, now);
+    }
     let window = metric
         .windows
         .iter()
@@ -242,7 +242,7 @@ pub(super) fn member(value: Value) -> Member {
     }
 }
 
-pub(super) fn shown(value: &Value) -> Option<String> {
+fn shown(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Date(days) => Some(date_text(*days)),
