@@ -101,6 +101,31 @@ impl Measure {
             _ => Vec::new(),
         }
     }
+
+    /// May its values be added up: over spans of time that do not overlap, and over the values of a
+    /// dimension? Whoever rolls values up (a coarser grain, a total, `other`) asks here first, and
+    /// where the answer is no reads the rows again or refuses.
+    pub fn additivity(&self) -> Additivity {
+        let (time, dimension) = match self {
+            // Each row lies at one time and has one value of each dimension.
+            Self::Count | Self::Sum => (true, true),
+            // A value that is seen in two parts counts once in the whole.
+            Self::CountDistinct => (false, false),
+            Self::Avg | Self::Min | Self::Max | Self::Latest | Self::Quantile(_) => (false, false),
+            // Nothing is claimed of a quotient or an expression, also where it happens to be a sum.
+            Self::Ratio { .. } | Self::Derived { .. } => (false, false),
+        };
+        Additivity { time, dimension }
+    }
+}
+
+/// Whether the values of the parts of a whole add up to the value of the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Additivity {
+    /// Parts are spans of time that do not overlap.
+    pub time: bool,
+    /// Parts are the values of a dimension.
+    pub dimension: bool,
 }
 
 /// One relation that a metric reads, with the columns it needs there.

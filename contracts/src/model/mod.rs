@@ -34,7 +34,8 @@ pub use self::event::{
 pub use self::ingest::Ingest;
 pub use self::lake::{LakeLayout, PartitionField, PartitionTransform};
 pub use self::metric::{
-    Dimension, Example, Expectation, GivenEvent, Measure, Metric, MetricInput, OnEmpty, Window,
+    Additivity, Dimension, Example, Expectation, GivenEvent, Measure, Metric, MetricInput, OnEmpty,
+    Window,
 };
 pub use self::topic::Topic;
 

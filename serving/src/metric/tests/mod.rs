@@ -2,6 +2,7 @@
 
 mod beyond;
 mod errors;
+mod filters;
 pub(crate) mod fixture;
 mod oracle;
 mod properties;
