@@ -184,6 +184,7 @@ impl Node {
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
             backups: store.backups(),
             erasures,
+            verifications: Default::default(),
             kafka: from.kafka,
             publishers: publishing,
             registry,

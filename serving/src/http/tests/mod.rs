@@ -20,6 +20,7 @@ mod serve;
 mod shop_questions;
 mod stream;
 mod support;
+mod verify;
 
 use std::net::SocketAddr;
 
