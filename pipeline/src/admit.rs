@@ -87,6 +87,7 @@ mod tests {
             status: Status::Stable,
             owner: None,
             description: None,
+            synonyms: Vec::new(),
             topics: Vec::new(),
             format: Format::Json,
             envelope: Envelope {

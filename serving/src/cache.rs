@@ -358,11 +358,10 @@ impl TenantEpochs {
 }
 
 fn weight_of_question(question: &MetricQuestion) -> usize {
-    let filters = question.filters.iter().map(|(name, value)| name.len() + value.len() + 64);
     let group_by = question.group_by.iter().map(|name| name.len() + 32);
     256 + question.metric.len()
         + question.tenant.len()
-        + filters.sum::<usize>()
+        + question.filters.weight()
         + group_by.sum::<usize>()
 }
 

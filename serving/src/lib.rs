@@ -8,6 +8,7 @@ pub mod access;
 pub mod cache;
 pub mod entity;
 pub mod example_test;
+pub mod filter;
 pub mod history;
 pub mod http;
 mod json;

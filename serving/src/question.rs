@@ -7,6 +7,7 @@ use contracts::model::ErrorBound;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
+pub use crate::filter::{Condition, Filters};
 pub use crate::value::Value;
 
 /// A question to one metric.
@@ -28,8 +29,8 @@ pub struct MetricQuestion {
     /// Leave out what was applied after this time, µs: the answer that was true to what was known
     /// then. Without `as_of` it is the answer that a live read gave then.
     pub known_at: Option<i64>,
-    /// dimension → value as text. Several dimensions must all hold.
-    pub filters: BTreeMap<String, String>,
+    /// What must hold of dimensions.
+    pub filters: Filters,
     /// Dimensions to group by, in the order asked.
     pub group_by: Vec<String>,
 }

@@ -11,7 +11,7 @@ use crate::check::names::{Item, Known, Names};
 use crate::check::places;
 use crate::check::relations::{Relations, add_envelope, expr_error};
 use crate::check::topic::topics;
-use crate::check::values::{EVENT_ALIASES, column_name, duration};
+use crate::check::values::{EVENT_ALIASES, column_name, duration, phrases};
 use crate::diagnostic::{Report, suggest};
 use crate::expr::{Expr, Scope, ScopeColumn};
 use crate::model::{
@@ -60,6 +60,7 @@ pub(crate) fn check(
         status: item.status,
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
+        synonyms: phrases(raw.synonyms.as_deref(), report),
         topics: raw.topic.as_ref().map_or_else(Vec::new, |t| topics(t, raw.at, report)),
         format: format_of(raw),
         envelope: envelope(raw.envelope.as_ref(), report),

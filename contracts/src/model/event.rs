@@ -47,6 +47,8 @@ pub struct EventContract {
     pub owner: Option<String>,
     /// What it is, for people.
     pub description: Option<String>,
+    /// Other words for its events.
+    pub synonyms: Vec<String>,
     /// Kafka topics that carry its records, as written; none when it does not say.
     pub topics: Vec<Topic>,
     /// How a record is encoded.

@@ -93,6 +93,8 @@ record! {
         owner: Option<Text>,
         /// What it is, for people.
         description: Option<Text>,
+        /// Other words for its events where a stream is narrowed to some.
+        synonyms: Option<Vec<Text>>,
         /// Kafka topics: names, or patterns that start with `^`.
         topic: Option<OneOrMany<Text>>,
         /// Encoding of a record; default `json`.

@@ -112,7 +112,7 @@ fn a_live_answer_grows_old_and_says_how_old_it_is() {
 fn questions_that_mean_the_same_share_an_answer() {
     let world = World::new();
     let filtered = |value: &str| MetricQuestion {
-        filters: [("level".to_owned(), value.to_owned())].into(),
+        filters: [("level".to_owned(), value.to_owned())].into_iter().collect(),
         ..ask("trips", "1h")
     };
     assert!(!world.cached(&filtered("1")));

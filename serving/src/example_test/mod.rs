@@ -223,7 +223,7 @@ impl World {
             window: Some(expectation.window.clone()),
             known_at: None,
             as_of: Some(expectation.as_of),
-            filters: expectation.filters.clone(),
+            filters: expectation.filters.clone().into(),
             group_by: Vec::new(),
         })?;
         Ok(answer.value.unwrap_or(Value::Null))

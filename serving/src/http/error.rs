@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use pipeline::store::StoreError;
 
+use crate::filter::NoFilter;
 use crate::query::QueryError;
 use crate::query::guard::{Refusal, RefusalKind};
 use crate::question::ReadError;
@@ -157,6 +158,11 @@ impl ApiError {
         Self::new(Code::InvalidParameter, detail)
     }
 
+    /// The parameter or member `name` holds no filter.
+    pub(super) fn no_filter(name: &str, error: NoFilter) -> Self {
+        Self::invalid(format!("`{name}` {}", error.message)).hint(error.hint)
+    }
+
     /// A failure of ours that trying again does not mend.
     pub fn internal(cause: impl Into<String>) -> Self {
         Self {
@@ -234,7 +240,7 @@ impl From<QueryError> for ApiError {
             QueryError::TooLarge(_) => {
                 Self::new(Code::QueryTooLarge, message).hint("ask for fewer rows or fewer columns")
             }
-            QueryError::Busy(_) => {
+            QueryError::Busy(_) | QueryError::BusyWithSeries(_) => {
                 Self::busy(message).hint("try again after `Retry-After` seconds")
             }
             QueryError::Read(error) => error.into(),

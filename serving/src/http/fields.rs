@@ -1,7 +1,6 @@
 //! Members of JSON bodies, read one by one: a member of a wrong type is an error that names it, one
 //! that is not known is left alone, because clients send more than servers know.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use axum::body::Body;
@@ -11,6 +10,7 @@ use serde_json::{Map, Value};
 use super::error::{ApiError, Code};
 use super::routes::events;
 use super::time;
+use crate::question::Filters;
 
 /// A JSON object of a request, and what it is called in errors.
 #[derive(Debug, Clone)]
@@ -149,38 +149,15 @@ impl Fields {
         }
     }
 
-    /// Dimension → value: an object, or a list of `dimension:value`.
-    pub(super) fn filters(&self, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
-        let Some(value) = self.get(name) else { return Ok(BTreeMap::new()) };
-        let pair = |item: &Value| {
-            let (dimension, value) = item.as_str()?.split_once(':')?;
-            Some((dimension.to_owned(), value.to_owned()))
-        };
-        let found: Option<Vec<(String, String)>> = match value {
-            Value::Object(members) => {
-                members.iter().map(|(name, value)| Some((name.clone(), scalar(value)?))).collect()
-            }
-            Value::Array(items) => items.iter().map(pair).collect(),
-            Value::String(_) => pair(value).map(|pair| vec![pair]),
-            _ => None,
-        };
-        let expected = "an object of dimensions and values";
-        let found = found.ok_or_else(|| {
-            unfit(&self.name(name), expected, value)
-                .hint(r#"write {"dimension": "value"}; several dimensions must all hold"#)
-        })?;
-        let mut filters = BTreeMap::new();
-        for (dimension, value) in found {
-            let before = filters.insert(dimension.clone(), value.clone());
-            if before.is_some_and(|before| before != value) {
-                let name = self.name(name);
-                return Err(ApiError::invalid(format!(
-                    "`{name}` names the dimension `{dimension}` twice with different values"
-                ))
-                .hint("ask once per value, or group by the dimension"));
-            }
+    /// What must hold of dimensions: an object, or texts as query parameters have them.
+    pub(super) fn filters(&self, name: &str) -> Result<Filters, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(Filters::default()) };
+        match Filters::of_json(value) {
+            Some(read) => read.map_err(|error| ApiError::no_filter(&self.name(name), error)),
+            None => Err(unfit(&self.name(name), "an object of dimensions and values", value).hint(
+                r#"write {"dimension": "value"}, {"dimension": ["a", "b"]} or {"dimension": {"gte": 1}}"#,
+            )),
         }
-        Ok(filters)
     }
 
     /// Columns to order by, each with "downwards?": `name`, `-name`, `name desc`.
@@ -296,9 +273,12 @@ mod tests {
         assert_eq!(body.names("names").unwrap(), ["a", "b"]);
         assert_eq!(body.names("text").unwrap(), ["a", "b"]);
         assert!(body.names("wrong").is_err() && body.names("empty").is_err());
-        let filters: Vec<_> = body.filters("filters").unwrap().into_values().collect();
-        assert_eq!(filters, ["1", "2", "true"]);
-        assert_eq!(body.filters("pairs").unwrap()["x"], "1:2");
+        let pairs = |pairs: &[(&str, &str)]| -> Filters {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let filters = body.filters("filters").unwrap();
+        assert_eq!(filters, pairs(&[("x", "1"), ("y", "2"), ("z", "true")]));
+        assert_eq!(body.filters("pairs").unwrap(), pairs(&[("x", "1:2")]));
         assert!(body.filters("twice").is_err() && body.filters("names").is_err());
         let order = body.order("order").unwrap();
         let downs: Vec<bool> = order.iter().map(|(_, down)| *down).collect();

@@ -1,8 +1,6 @@
 //! Query strings, read strictly: a parameter that a route does not have is an error that names the
 //! nearest one, so a typo never answers another question than the one asked.
 
-use std::collections::BTreeMap;
-
 use axum::extract::FromRequestParts;
 use axum::extract::Query;
 use axum::http::request::Parts;
@@ -10,6 +8,7 @@ use axum::http::request::Parts;
 use super::error::{ApiError, Code};
 use super::time;
 use crate::metric::hint;
+use crate::question::Filters;
 
 /// The parameters of a request in their order, decoded.
 #[derive(Debug)]
@@ -97,21 +96,11 @@ impl Parameters {
         }
     }
 
-    /// Repeated `name=dimension:value`.
-    pub(super) fn filters(&self, name: &str) -> Result<BTreeMap<String, String>, ApiError> {
-        let mut filters = BTreeMap::new();
+    /// Repeated `name=dimension:value` or `name=dimension.operator:value`.
+    pub(super) fn filters(&self, name: &str) -> Result<Filters, ApiError> {
+        let mut filters = Filters::default();
         for text in self.all(name) {
-            let Some((dimension, value)) = text.split_once(':') else {
-                return Err(ApiError::invalid(format!("`{name}` has no colon: `{text}`"))
-                    .hint(format!("write it as {name}=dimension:value")));
-            };
-            let previous = filters.insert(dimension.to_owned(), value.to_owned());
-            if previous.is_some_and(|previous| previous != value) {
-                return Err(ApiError::invalid(format!(
-                    "`{name}` names the dimension `{dimension}` twice with different values"
-                ))
-                .hint("ask once per value, or group by the dimension"));
-            }
+            filters.add_text(text).map_err(|error| ApiError::no_filter(name, error))?;
         }
         Ok(filters)
     }
@@ -199,11 +188,8 @@ mod tests {
     #[test]
     fn filters_split_at_the_first_colon_and_are_decoded() {
         let filters = parameters("filter=a:b:c&filter=d%20e:%C3%A9").filters("filter").unwrap();
-        let filters: Vec<_> = filters.into_iter().collect();
-        assert_eq!(
-            filters,
-            [("a".to_owned(), "b:c".to_owned()), ("d e".to_owned(), "é".to_owned())]
-        );
+        let expected = [("a".to_owned(), "b:c".to_owned()), ("d e".to_owned(), "é".to_owned())];
+        assert_eq!(filters, expected.into_iter().collect());
         for wrong in ["filter=a", "filter=a:b&filter=a:c"] {
             assert!(parameters(wrong).filters("filter").is_err(), "{wrong}");
         }

@@ -11,7 +11,7 @@ use contracts::types::Type;
 use duckdb::types::{TimeUnit, Value as SqlValue};
 
 use super::nearest;
-use crate::question::{MetricQuestion, ReadError};
+use crate::question::{Condition, Filters, MetricQuestion, ReadError};
 use crate::value::{date_text, parse_date, parse_moment, time_text};
 
 /// How far `as_of` may lie ahead of the clock: clocks differ a little between machines.
@@ -41,23 +41,55 @@ pub(crate) struct Resolved<'a> {
     pub(crate) known_at: Option<i64>,
     /// Reference time: `as_of`, else `known_at`, else now, µs.
     pub(crate) reference: i64,
-    /// Dimensions that must have a value.
+    /// What must hold of dimensions.
     pub(crate) filters: Vec<Filter<'a>>,
     /// Dimensions to group by, in the order asked.
     pub(crate) group_by: Vec<&'a Dimension>,
 }
 
-/// A dimension and the value that it must have.
+/// A dimension and what must hold of its value.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter<'a> {
     /// The dimension.
     pub(crate) dimension: &'a Dimension,
-    /// The value, typed.
-    pub(crate) value: FilterValue,
+    /// What must hold.
+    pub(crate) test: Test,
+}
+
+/// What must hold of a value, in its dimension's type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Test {
+    /// It is one of these, in order, or not there where `or_none`.
+    In { values: Vec<FilterValue>, or_none: bool },
+    /// It is none of these, in order. One that is not there is none of them, and fits unless `or_none`.
+    NotIn { values: Vec<FilterValue>, or_none: bool },
+    /// It is there and above the bound, or the same where `or_equal`.
+    Above { bound: FilterValue, or_equal: bool },
+    /// It is there and below the bound, or the same where `or_equal`.
+    Below { bound: FilterValue, or_equal: bool },
+}
+
+impl Test {
+    fn canonical(&self) -> Condition {
+        let texts = |values: &[FilterValue], or_none: bool| {
+            let values = values.iter().map(|value| Some(value.canonical()));
+            values.chain(or_none.then_some(None)).collect()
+        };
+        match self {
+            Self::In { values, or_none } => Condition::In(texts(values, *or_none)),
+            Self::NotIn { values, or_none } => Condition::NotIn(texts(values, *or_none)),
+            Self::Above { bound, or_equal } => {
+                Condition::Above { bound: bound.canonical(), or_equal: *or_equal }
+            }
+            Self::Below { bound, or_equal } => {
+                Condition::Below { bound: bound.canonical(), or_equal: *or_equal }
+            }
+        }
+    }
 }
 
 /// The value of a filter, in its dimension's type.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FilterValue {
     Text(String),
     Bool(bool),
@@ -98,7 +130,10 @@ impl Resolved<'_> {
 
     /// The question with one spelling for all questions that mean the same.
     pub(crate) fn canonical(&self) -> MetricQuestion {
-        let filters = self.filters.iter();
+        let mut filters = Filters::default();
+        for filter in &self.filters {
+            filters.add(&filter.dimension.name, filter.test.canonical());
+        }
         MetricQuestion {
             metric: self.metric.name.clone(),
             version: Some(self.metric.version),
@@ -107,9 +142,7 @@ impl Resolved<'_> {
             span: self.span,
             as_of: self.as_of,
             known_at: self.known_at,
-            filters: filters
-                .map(|filter| (filter.dimension.name.clone(), filter.value.canonical()))
-                .collect(),
+            filters: filters.sorted(),
             group_by: self.group_by.iter().map(|dimension| dimension.name.clone()).collect(),
         }
     }
@@ -142,11 +175,12 @@ pub(crate) fn resolve<'a>(
     let as_of = check_time("as_of", question.as_of, now)?;
     let known_at = check_time("known_at", question.known_at, now)?;
     let reference = as_of.or(known_at).unwrap_or(now);
-    let filters = question
-        .filters
-        .iter()
-        .map(|(name, text)| filter(metric, name, text))
-        .collect::<Result<_, _>>()?;
+    let mut filters = Vec::new();
+    for (name, conditions) in question.filters.iter() {
+        for condition in conditions {
+            filters.push(filter(metric, name, condition)?);
+        }
+    }
     let mut group_by: Vec<&Dimension> = Vec::with_capacity(question.group_by.len());
     for name in &question.group_by {
         let dimension = dimension(metric, name, "group_by")?;
@@ -242,8 +276,47 @@ fn dimension<'a>(
     })
 }
 
-fn filter<'a>(metric: &'a Metric, name: &str, text: &str) -> Result<Filter<'a>, ReadError> {
+fn filter<'a>(
+    metric: &'a Metric,
+    name: &str,
+    condition: &Condition,
+) -> Result<Filter<'a>, ReadError> {
     let dimension = dimension(metric, name, "filter")?;
+    let one = |text: &str| filter_value(dimension, text);
+    let several = |texts: &[Option<String>]| {
+        let values = texts.iter().flatten().map(|text| one(text));
+        let mut values = values.collect::<Result<Vec<_>, _>>()?;
+        values.sort_unstable();
+        values.dedup();
+        Ok((values, texts.contains(&None)))
+    };
+    let bound = |text: &str| match dimension.ty {
+        Type::Bool => Err(ReadError::Invalid {
+            message: format!("dimension `{name}` is `true` or `false`: it has no above and below"),
+            hint: Some(format!("write {name}:true or {name}.not:true")),
+            parameter: "filter",
+        }),
+        _ => one(text),
+    };
+    let test = match condition {
+        Condition::In(texts) => {
+            several(texts).map(|(values, or_none)| Test::In { values, or_none })?
+        }
+        Condition::NotIn(texts) => {
+            several(texts).map(|(values, or_none)| Test::NotIn { values, or_none })?
+        }
+        Condition::Above { bound: text, or_equal } => {
+            Test::Above { bound: bound(text)?, or_equal: *or_equal }
+        }
+        Condition::Below { bound: text, or_equal } => {
+            Test::Below { bound: bound(text)?, or_equal: *or_equal }
+        }
+    };
+    Ok(Filter { dimension, test })
+}
+
+/// A value in the dimension's type.
+fn filter_value(dimension: &Dimension, text: &str) -> Result<FilterValue, ReadError> {
     let (value, form) = match dimension.ty {
         Type::Bool => (text.parse().ok().map(FilterValue::Bool), "`true` or `false`"),
         Type::Int64 => (text.parse().ok().map(FilterValue::Int), "a whole number"),
@@ -254,13 +327,12 @@ fn filter<'a>(metric: &'a Metric, name: &str, text: &str) -> Result<Filter<'a>, 
             "a text without NUL characters",
         ),
     };
-    let value = value.ok_or_else(|| ReadError::Invalid {
+    value.ok_or_else(|| ReadError::Invalid {
         message: format!(
-            "filter value `{text}` does not fit dimension `{name}` of type {}",
-            dimension.ty
+            "filter value `{text}` does not fit dimension `{}` of type {}",
+            dimension.name, dimension.ty
         ),
         hint: Some(format!("write {form}")),
         parameter: "filter",
-    })?;
-    Ok(Filter { dimension, value })
+    })
 }

@@ -14,7 +14,7 @@ use duckdb::types::Value as SqlValue;
 use pipeline::store::INGEST_APPLIED_AT;
 
 use super::aggregates::{Aggregate, weighted_quantile};
-use super::check::{Resolved, timestamp};
+use super::check::{FilterValue, Resolved, Test, timestamp};
 use super::known::Known;
 use super::{followed, sketch};
 use crate::value::{date_text, time_text};
@@ -280,10 +280,40 @@ pub(super) fn tests(
     let mut tests = Vec::with_capacity(question.filters.len());
     for filter in &question.filters {
         let value = source.dimension(query, metric, input, &filter.dimension.name);
-        let wanted = query.bind(filter.value.to_sql());
-        tests.push(format!("{value} = {wanted}"));
+        tests.push(tested(query, &value, &filter.test));
     }
     tests
+}
+
+/// Whether `value` passes the test: never null.
+fn tested(query: &mut Query, value: &str, test: &Test) -> String {
+    let listed = |query: &mut Query, values: &[FilterValue]| {
+        let values: Vec<String> = values.iter().map(|value| query.bind(value.to_sql())).collect();
+        values.join(", ")
+    };
+    match test {
+        Test::In { values, or_none } => match (values.as_slice(), or_none) {
+            ([], _) => format!("{value} is null"),
+            ([one], false) => format!("{value} = {}", query.bind(one.to_sql())),
+            (_, false) => format!("{value} in ({})", listed(query, values)),
+            (_, true) => format!("({value} in ({}) or {value} is null)", listed(query, values)),
+        },
+        Test::NotIn { values, or_none } => match (values.as_slice(), or_none) {
+            ([], _) => format!("{value} is not null"),
+            (_, true) => format!("{value} not in ({})", listed(query, values)),
+            (_, false) => {
+                format!("({value} not in ({}) or {value} is null)", listed(query, values))
+            }
+        },
+        Test::Above { bound, or_equal } => {
+            let compare = if *or_equal { ">=" } else { ">" };
+            format!("{value} {compare} {}", query.bind(bound.to_sql()))
+        }
+        Test::Below { bound, or_equal } => {
+            let compare = if *or_equal { "<=" } else { "<" };
+            format!("{value} {compare} {}", query.bind(bound.to_sql()))
+        }
+    }
 }
 
 /// A relation as a question at `reference` sees it.

@@ -10,11 +10,13 @@ mod beyond;
 pub mod cursor;
 pub mod guard;
 pub mod metrics;
+mod plan;
 pub mod question;
 mod rows;
 mod run;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use plan::{SqlPlan, Whose};
 pub use rows::{Column, Row};
-pub use run::{Queries, QueryError, QueryLimits, RowPage, SqlPlan};
+pub use run::{Queries, QueryError, QueryLimits, RowPage};

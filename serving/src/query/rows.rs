@@ -89,9 +89,7 @@ impl Shapes {
         let columns = chunk.iter().zip(&self.types);
         columns
             .map(|(column, ty)| match column.data_type() {
-                // Lists and records differ in the names of their elements at most.
-                DataType::List(_) | DataType::Struct(_) => Ok(Arc::clone(column)),
-                given if *given == ty.arrow() => Ok(Arc::clone(column)),
+                given if is_alike(given, &ty.arrow()) => Ok(Arc::clone(column)),
                 _ => cast(column, &ty.arrow()),
             })
             .collect()
@@ -101,6 +99,22 @@ impl Shapes {
         let values = columns.iter().zip(&self.types);
         let values = values.map(|(column, ty)| json::value(ty, column.as_ref(), row)).collect();
         Row { names: Arc::clone(&self.names), values }
+    }
+}
+
+/// Are two types the same but for names inside lists, and for what may be null?
+fn is_alike(one: &DataType, other: &DataType) -> bool {
+    match (one, other) {
+        (DataType::List(one), DataType::List(other)) => {
+            is_alike(one.data_type(), other.data_type())
+        }
+        (DataType::Struct(ones), DataType::Struct(others)) => {
+            ones.len() == others.len()
+                && ones.iter().zip(others).all(|(one, other)| {
+                    one.name() == other.name() && is_alike(one.data_type(), other.data_type())
+                })
+        }
+        _ => one == other,
     }
 }
 
@@ -131,5 +145,34 @@ fn shown(ty: &DataType) -> Type {
             Type::Struct(members.iter().map(|m| (m.name().clone(), shown(m.data_type()))).collect())
         }
         _ => Type::String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, ListArray, StructArray};
+    use arrow::datatypes::{Field, Int16Type};
+
+    use super::*;
+
+    #[test]
+    fn members_of_records_are_shown_whatever_their_type() {
+        let numbers: ArrayRef = Arc::new(Int32Array::from(vec![Some(1), None]));
+        let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int16Type, _, _>([
+            Some(vec![Some(2), None]),
+            None,
+        ]));
+        let field =
+            |name, values: &ArrayRef| Arc::new(Field::new(name, values.data_type().clone(), true));
+        let record: ArrayRef = Arc::new(StructArray::from(vec![
+            (field("a", &numbers), Arc::clone(&numbers)),
+            (field("b", &lists), Arc::clone(&lists)),
+        ]));
+        let shapes = Shapes::of(&Schema::new(vec![field("r", &record)]));
+        let columns = shapes.conform(&[record]).unwrap();
+        let shown = |row| serde_json::to_string(&shapes.row(&columns, row)).unwrap();
+        assert_eq!(shown(0), r#"{"r":{"a":1,"b":[2,null]}}"#);
+        assert_eq!(shown(1), r#"{"r":{"a":null,"b":null}}"#);
+        assert_eq!(shapes.columns()[0].ty, "struct<a: int64, b: list<int64>>");
     }
 }

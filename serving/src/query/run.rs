@@ -1,7 +1,7 @@
 //! Runs guarded statements: in one read-only snapshot, within limits of time, rows, bytes and number.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
@@ -9,6 +9,7 @@ use pipeline::store::StoreError;
 
 use super::beyond;
 use super::guard::{Guarded, Refusal, Source};
+use super::plan::{SqlPlan, Whose, plan_text};
 use super::rows::{Column, Row, Shapes};
 use crate::question::ReadError;
 use crate::store::{self, Readers};
@@ -26,11 +27,21 @@ pub struct QueryLimits {
     pub at_once: usize,
     /// Most bytes of one page, as JSON, roughly.
     pub page_bytes: usize,
+    /// Most series of metrics at once: each is hundreds of reads. Fewer than the store's read connections, too.
+    pub series_at_once: usize,
+    /// How long a series waits for those before it.
+    pub series_wait: Duration,
 }
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(5), at_once: 2, page_bytes: 4 << 20 }
+        Self {
+            time: Duration::from_secs(5),
+            at_once: 2,
+            page_bytes: 4 << 20,
+            series_at_once: 2,
+            series_wait: Duration::from_secs(10),
+        }
     }
 }
 
@@ -40,6 +51,7 @@ pub struct Queries {
     readers: Readers,
     limits: QueryLimits,
     running: Arc<AtomicUsize>,
+    series: Arc<Places>,
 }
 
 /// Why a statement has no answer.
@@ -60,6 +72,9 @@ pub enum QueryError {
     /// Enough others run.
     #[error("{0} statements are under way, and no more run at once")]
     Busy(usize),
+    /// Enough series are under way, and none of them ended in time.
+    #[error("{0} series are under way, and no more are read at once")]
+    BusyWithSeries(usize),
     /// What only the lake has cannot be had, or not within the limits.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -81,26 +96,22 @@ pub struct RowPage {
     pub has_more: bool,
 }
 
-/// How DuckDB would run a statement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlPlan {
-    /// The plan as DuckDB shows it.
-    pub text: String,
-    /// Rows of the answer, as DuckDB estimates them.
-    pub estimated_rows: Option<u64>,
-    /// Rows of each relation read, as DuckDB knows or estimates them, in the order of the plan.
-    pub scanned_rows: Vec<u64>,
-}
-
 impl Queries {
     /// Over the store that `readers` read.
     pub fn new(readers: Readers, limits: QueryLimits) -> Self {
-        Self { readers, limits, running: Arc::default() }
+        Self { readers, limits, running: Arc::default(), series: Arc::default() }
     }
 
     /// The limits.
     pub fn limits(&self) -> &QueryLimits {
         &self.limits
+    }
+
+    /// A place among the series that are read at once, kept until it is dropped. Waits for one: a page
+    /// of charts asks for several.
+    pub(crate) fn place_for_series(&self) -> Result<Place<'_>, QueryError> {
+        let QueryLimits { series_at_once: most, series_wait, .. } = self.limits;
+        self.series.take(most, series_wait).ok_or(QueryError::BusyWithSeries(most))
     }
 
     /// At most `limit` rows from row `offset` on.
@@ -144,17 +155,30 @@ impl Queries {
     }
 
     /// How DuckDB would run it. Nothing is run.
-    pub fn explain(&self, statement: &Guarded) -> Result<SqlPlan, QueryError> {
-        self.explain_ours(&statement.sql())
+    pub fn explain(&self, statement: &Guarded, whose: Whose<'_>) -> Result<SqlPlan, QueryError> {
+        let domain = self.readers.domain();
+        let tables = statement.relations.iter().map(|relation| match relation.source {
+            Source::Family(family) => domain.families[family].table(),
+            Source::Entity(entity) => domain.entities[entity].table(),
+        });
+        self.explain_ours(&statement.sql(), &tables.collect::<Vec<_>>(), whose)
     }
 
-    /// The same of a statement that this crate wrote itself.
-    pub(crate) fn explain_ours(&self, sql: &str) -> Result<SqlPlan, QueryError> {
+    /// The same of a statement over `tables` that this crate wrote itself.
+    pub(crate) fn explain_ours(
+        &self,
+        sql: &str,
+        tables: &[String],
+        whose: Whose<'_>,
+    ) -> Result<SqlPlan, QueryError> {
         self.run(|conn| {
             let text = plan_text(conn, &format!("explain {sql}"))?;
             let json = plan_text(conn, &format!("explain (format json) {sql}"))?;
-            let (estimated_rows, scanned_rows) = estimates(&json);
-            Ok(SqlPlan { text, estimated_rows, scanned_rows })
+            let plan = SqlPlan::of(text, &json);
+            match whose {
+                Whose::All => Ok(plan),
+                Whose::Tenant(tenant) => Ok(plan.of_tenant(conn, tables, tenant)?),
+            }
         })
     }
 
@@ -218,6 +242,38 @@ impl Queries {
         };
         let total = total.filter(|total| *total <= COUNTED);
         Ok(RowPage { columns: shapes.columns(), rows, total, has_more: is_cut })
+    }
+}
+
+/// Places that are waited for.
+#[derive(Debug, Default)]
+struct Places {
+    taken: Mutex<usize>,
+    left: Condvar,
+}
+
+/// One of them.
+pub(crate) struct Place<'a>(&'a Places);
+
+impl Places {
+    fn take(&self, most: usize, wait: Duration) -> Option<Place<'_>> {
+        // A panic elsewhere leaves a whole number.
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |taken: &mut usize| *taken >= most;
+        let waited = self.left.wait_timeout_while(taken, wait, is_full);
+        let (mut taken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && *taken >= most {
+            return None;
+        }
+        *taken += 1;
+        Some(Place(self))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.left.notify_one();
     }
 }
 
@@ -305,33 +361,4 @@ fn callers_fault(message: &str) -> Option<String> {
     let words = kinds.iter().find_map(|kind| message.strip_prefix(kind))?;
     let line = words.lines().next().unwrap_or_default().trim();
     Some(line.chars().take(300).collect())
-}
-
-fn plan_text(conn: &Connection, sql: &str) -> duckdb::Result<String> {
-    let mut statement = conn.prepare(sql)?;
-    let rows = statement.query_map([], |row| row.get::<_, String>(1))?;
-    Ok(rows.collect::<duckdb::Result<Vec<_>>>()?.join("\n"))
-}
-
-/// The estimated rows of the topmost operator that has an estimate, and of each scan.
-fn estimates(plan: &str) -> (Option<u64>, Vec<u64>) {
-    let Ok(plan) = serde_json::from_str::<serde_json::Value>(plan) else {
-        return (None, Vec::new());
-    };
-    let (mut top, mut scans) = (None, Vec::new());
-    let mut open: Vec<&serde_json::Value> = match &plan {
-        serde_json::Value::Array(roots) => roots.iter().rev().collect(),
-        root => vec![root],
-    };
-    while let Some(node) = open.pop() {
-        let estimate = &node["extra_info"]["Estimated Cardinality"];
-        let estimate = estimate.as_str().and_then(|text| text.parse().ok()).or(estimate.as_u64());
-        top = top.or(estimate);
-        let is_scan = node["name"].as_str().is_some_and(|name| name.contains("SCAN"));
-        if is_scan {
-            scans.extend(estimate);
-        }
-        open.extend(node["children"].as_array().into_iter().flatten().rev());
-    }
-    (top, scans)
 }

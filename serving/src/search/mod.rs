@@ -43,6 +43,9 @@ const MOST_TENANTS: usize = 10_000;
 /// Pieces of a question that are tried as keys.
 const MOST_KEYS: usize = 4;
 
+/// Rows beyond the newest that an index keeps because somebody asked for their keys.
+const MOST_BY_KEY: usize = 1_000;
+
 /// Bounds of the indices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SearchOptions {
@@ -254,6 +257,10 @@ impl Search {
                 // An index that lacks a row is no reason to answer nothing.
                 let found = reader.one(self.engine.readers(), &caller.tenant, key);
                 if let Ok(Some(found)) = found {
+                    let most = self.options.rows_per_type;
+                    if index.count(number) >= most.saturating_add(MOST_BY_KEY) {
+                        index.keep_newest(number, most);
+                    }
                     index.put(number, &found.key, found.updated, found.words);
                 }
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use contracts::model::Domain;
+use contracts::model::{Domain, Family};
 
 use crate::metric::hint;
 use crate::question::ReadError;
@@ -23,8 +23,8 @@ pub struct EventFilter {
 impl EventFilter {
     /// Events whose type is one of `types` (none: all), about `entity`.
     ///
-    /// A type may be a whole one, the name of an event contract, or what stands before the dot in
-    /// several: the first of these that there is counts.
+    /// A type may be a whole one, else the name of an event contract or another word for it, or what stands
+    /// before the dot in several: whole ones go first.
     pub fn new(domain: &Domain, types: &[String], entity: Option<&str>) -> Result<Self, ReadError> {
         if entity == Some("") {
             return Err(invalid("`entity_id` is empty".to_owned(), None, "entity_id"));
@@ -41,7 +41,7 @@ impl EventFilter {
             }
             wanted.extend(found);
         }
-        let has_some = |family: &contracts::model::Family| {
+        let has_some = |family: &Family| {
             let mut names = family.versions.iter().flat_map(|version| &version.names);
             wanted.is_empty() || names.any(|name| wanted.contains(name.as_str()))
         };
@@ -77,7 +77,12 @@ impl EventFilter {
 pub(crate) fn known(domain: &Domain) -> impl Iterator<Item = &str> {
     let names = all_types(domain);
     let prefixes = all_types(domain).filter_map(|name| Some(name.split_once('.')?.0));
-    names.chain(prefixes).chain(domain.families.iter().map(|family| family.name.as_str()))
+    let versions = domain.families.iter().flat_map(|family| &family.versions);
+    let synonyms = versions.flat_map(|version| &version.synonyms).map(String::as_str);
+    names
+        .chain(prefixes)
+        .chain(domain.families.iter().map(|family| family.name.as_str()))
+        .chain(synonyms)
 }
 
 fn resolve<'a>(domain: &'a Domain, asked: &str) -> Vec<&'a str> {
@@ -85,11 +90,16 @@ fn resolve<'a>(domain: &'a Domain, asked: &str) -> Vec<&'a str> {
     if !whole.is_empty() {
         return whole;
     }
-    let of_contract = domain.families.iter().filter(|family| family.name == asked);
+    let of_contract = domain.families.iter().filter(|family| is_called(family, asked));
     let of_contract = of_contract.flat_map(|family| &family.versions).flat_map(|v| &v.names);
     let before_the_dot =
         all_types(domain).filter(|name| name.split_once('.').is_some_and(|(p, _)| p == asked));
     of_contract.map(String::as_str).chain(before_the_dot).collect()
+}
+
+fn is_called(family: &Family, asked: &str) -> bool {
+    let mut synonyms = family.versions.iter().flat_map(|version| &version.synonyms);
+    family.name == asked || synonyms.any(|synonym| synonym == asked)
 }
 
 fn all_types(domain: &Domain) -> impl Iterator<Item = &str> {
@@ -107,7 +117,9 @@ mod tests {
 
     fn domain() -> Domain {
         let event = |name: &str, types: &str| {
-            format!("kind: event\nname: {name}\nnames: [{types}]\nfields:\n  a: string\n")
+            format!(
+                "kind: event\nname: {name}\nnames: [{types}]\nsynonyms: [any {name}]\nfields:\n  a: string\n"
+            )
         };
         let text = [
             event("sale", "sale.made, sale.undone"),
@@ -135,6 +147,7 @@ mod tests {
         check(&["sale"], &["sale.made", "sale.undone"], &["sale"]);
         check(&["visit"], &["visit"], &["visit"]);
         check(&["page"], &["page.left", "page.seen"], &["page", "visit"]);
+        check(&["any page"], &["page.left"], &["page"]);
         check(&["click", "sale.made"], &["click", "sale.made"], &["sale", "visit"]);
     }
 

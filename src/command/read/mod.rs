@@ -48,7 +48,8 @@ pub(super) struct Read {
     /// Leave out what was applied after this time: the answer that was true to what was known then.
     #[arg(long, value_name = "TIME", conflicts_with = "batch")]
     known_at: Option<String>,
-    /// Only rows with this value of a dimension. May be repeated for several dimensions.
+    /// Only rows with this value of a dimension, or `DIMENSION.OPERATOR=VALUE` with in, not, not_in, gt, gte,
+    /// lt, lte, between or null. May be repeated; all must hold.
     #[arg(long, value_name = "DIMENSION=VALUE", conflicts_with = "batch")]
     filter: Vec<String>,
     /// One value per value of these dimensions.

@@ -1,10 +1,9 @@
 //! A question as it is written on the command line or in a batch file.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
+use serving::question::Filters;
 
 use super::reader::Refusal;
 use crate::failure::Failure;
@@ -16,7 +15,7 @@ pub(super) struct Question {
     pub(super) window: Option<String>,
     pub(super) as_of: Option<String>,
     pub(super) known_at: Option<String>,
-    pub(super) filters: BTreeMap<String, String>,
+    pub(super) filters: Filters,
     pub(super) group_by: Vec<String>,
 }
 
@@ -32,7 +31,7 @@ struct Line {
     #[serde(default)]
     known_at: Option<Value>,
     #[serde(default)]
-    filters: Option<BTreeMap<String, Value>>,
+    filters: Option<Value>,
     #[serde(default)]
     group_by: Option<Vec<String>>,
     /// A file of questions with their expected answers can be asked as it is.
@@ -52,19 +51,15 @@ impl Question {
         filters: &[String],
         group_by: Vec<String>,
     ) -> Result<Self, Failure> {
-        let mut by_dimension = BTreeMap::new();
+        let mut by_dimension = Filters::default();
         for filter in filters {
             let Some((dimension, value)) = filter.split_once('=') else {
                 return Err(Failure::input(format!("--filter `{filter}` has no `=`"))
-                    .hint("write it as --filter dimension=value"));
+                    .hint("write it as --filter dimension=value or dimension.operator=value"));
             };
-            let previous = by_dimension.insert(dimension.to_owned(), value.to_owned());
-            if previous.is_some_and(|previous| previous != value) {
-                return Err(Failure::input(format!(
-                    "--filter names the dimension `{dimension}` twice with different values"
-                ))
-                .hint("ask once per value, or use --group-by"));
-            }
+            by_dimension.add_named(dimension, value).map_err(|error| {
+                Failure::input(format!("--filter {}", error.message)).hint(error.hint)
+            })?;
         }
         Ok(Self { metric, window, as_of, known_at, filters: by_dimension, group_by })
     }
@@ -88,15 +83,16 @@ impl Question {
         };
         let as_of = time("as_of", line.as_of)?;
         let known_at = time("known_at", line.known_at)?;
-        let filters = line
-            .filters
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(dimension, value)| match scalar(&value) {
-                Some(text) => Ok((dimension, text)),
-                None => Err(refused(format!("filter `{dimension}` is not a text: {value}"))),
-            })
-            .collect::<Result<_, _>>()?;
+        let filters = match line.filters.filter(|filters| !filters.is_null()) {
+            None => Filters::default(),
+            Some(value) => match Filters::of_json(&value) {
+                Some(read) => read.map_err(|error| Refusal::Question {
+                    message: format!("`filters` {}", error.message),
+                    hint: Some(error.hint),
+                })?,
+                None => return Err(refused(format!("these are no filters: {value}"))),
+            },
+        };
         let group_by = line.group_by.unwrap_or_default();
         let Line { metric, window, .. } = line;
         Ok(Self { metric, window, as_of, known_at, filters, group_by })
@@ -108,9 +104,7 @@ impl Question {
         parameters.extend(self.window.clone().map(|window| ("window", window)));
         parameters.extend(self.as_of.clone().map(|as_of| ("as_of", as_of)));
         parameters.extend(self.known_at.clone().map(|known_at| ("known_at", known_at)));
-        for (dimension, value) in &self.filters {
-            parameters.push(("filter", format!("{dimension}:{value}")));
-        }
+        parameters.extend(self.filters.to_texts().into_iter().map(|text| ("filter", text)));
         if !self.group_by.is_empty() {
             parameters.push(("group_by", self.group_by.join(",")));
         }
@@ -174,7 +168,9 @@ mod tests {
         check("{", None);
         check(r#"{"window":"1h"}"#, None);
         check(r#"{"metric":"m","windw":"1h"}"#, None);
-        check(r#"{"metric":"m","filters":{"a":[1]}}"#, None);
+        check(r#"{"metric":"m","filters":{"a":[[1]]}}"#, None);
+        check(r#"{"metric":"m","filters":{"a":{"like":1}}}"#, None);
+        check(r#"{"metric":"m","filters":7}"#, None);
         check(r#"{"metric":"m","as_of":[]}"#, None);
     }
 

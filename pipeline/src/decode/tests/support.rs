@@ -50,6 +50,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         status: Status::Stable,
         owner: None,
         description: None,
+        synonyms: Vec::new(),
         topics: Vec::new(),
         format: Default::default(),
         envelope: Envelope {

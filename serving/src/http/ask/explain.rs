@@ -4,9 +4,9 @@ use super::{Query, Understood, given_up, statements, tables};
 use crate::http::error::ApiError;
 use crate::http::graph;
 use crate::http::state::{AppState, Caller};
-use crate::query::SqlPlan;
 use crate::query::guard::Source;
 use crate::query::metrics;
+use crate::query::{SqlPlan, Whose};
 
 /// How a query would be answered. Nothing is run.
 pub(in super::super) struct Explained {
@@ -40,7 +40,7 @@ pub(in super::super) fn explain(
     query: &Query,
 ) -> Result<Explained, ApiError> {
     let (understood, meaning) = query.understood(state, caller)?;
-    let mut explained = explain_understood(state, understood)?;
+    let mut explained = explain_understood(state, caller, understood)?;
     if let Some(meaning) = meaning {
         explained.engine = "rule_based";
         explained.interpretation = Some(meaning.to_json());
@@ -48,10 +48,19 @@ pub(in super::super) fn explain(
     Ok(explained)
 }
 
-fn explain_understood(state: &AppState, understood: Understood) -> Result<Explained, ApiError> {
+fn explain_understood(
+    state: &AppState,
+    caller: &Caller,
+    understood: Understood,
+) -> Result<Explained, ApiError> {
+    let whose = match caller.is_operator {
+        true => Whose::All,
+        false => Whose::Tenant(&caller.tenant),
+    };
     match understood {
         Understood::Sql(guarded) => {
-            let SqlPlan { text, estimated_rows, scanned_rows } = state.queries.explain(&guarded)?;
+            let SqlPlan { text, estimated_rows, scanned_rows } =
+                state.queries.explain(&guarded, whose)?;
             let relations = &guarded.relations;
             let entity = |source: Source| match source {
                 Source::Entity(entity) => Some(state.domain.entities[entity].name.clone()),
@@ -78,10 +87,11 @@ fn explain_understood(state: &AppState, understood: Understood) -> Result<Explai
         }
         Understood::Metrics(asked, _) => {
             let planned = metrics::plan(&state.cache, &asked)?;
+            let tables = tables(&state.domain, &planned);
             let (mut plans, mut rows) = (Vec::new(), None);
             for question in planned.first_questions() {
                 for (_, sql) in state.cache.engine().statements(&question)? {
-                    let plan = state.queries.explain_ours(&sql)?;
+                    let plan = state.queries.explain_ours(&sql, &tables, whose)?;
                     rows = rows.max(plan.estimated_rows);
                     if !plans.contains(&plan.text) {
                         plans.push(plan.text);
@@ -92,7 +102,7 @@ fn explain_understood(state: &AppState, understood: Understood) -> Result<Explai
             Ok(Explained {
                 engine: "metric",
                 sql: statements(state, &planned)?,
-                tables: tables(&state.domain, &planned),
+                tables,
                 entities: graph::entities(&state.domain, planned.metrics()),
                 metrics: planned.metrics().map(|metric| metric.name.clone()).collect(),
                 plan: plans.join("\n"),

@@ -315,10 +315,12 @@ fn metrics(
     limit: u64,
     offset: u64,
 ) -> Result<QueryBody, ApiError> {
+    let planned = metrics::plan(&state.cache, asked)?;
+    let place = (planned.windows() > 1).then(|| state.queries.place_for_series()).transpose()?;
     let MetricsAnswer { columns, mut rows, metrics, is_truncated } =
         metrics::read(&state.cache, asked)?;
+    drop(place);
     rows.truncate(most.map_or(usize::MAX, saturate));
-    let planned = metrics::plan(&state.cache, asked)?;
     let now = state.cache.engine().now();
     let through = metrics.iter().map(|answer| answer.proof.data_through).min().flatten();
     let is_live = asked.as_of.is_none() && asked.known_at.is_none();

@@ -31,8 +31,9 @@ pub(in super::super) struct QueryRequest {
     metrics: Option<Vec<String>>,
     /// Dimensions to group by, which every metric has.
     dimensions: Option<Vec<String>>,
-    /// Dimension → value.
-    filters: Option<std::collections::BTreeMap<String, String>>,
+    /// Dimension → value, a list of values, or an object of operators: `in`, `not`, `gt`, `gte`, `lt`,
+    /// `lte`, `between`, `null`. `null` is the value that is not there. All must hold.
+    filters: Option<std::collections::BTreeMap<String, serde_json::Value>>,
     /// A window that every metric declares. Default: each its own.
     window: Option<String>,
     /// Begin of the time asked about, in place of a window.

@@ -48,7 +48,7 @@ const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
     params(
         ("event_type" = Option<String>, Query,
             description = "Event types joined by commas: each a whole one, the name of an event \
-                           contract, or what stands before the dot in several."),
+                           contract, a synonym of it, or what stands before the dot in several."),
         ("entity_id" = Option<String>, Query,
             description = "Only events with this value in the field that their contract calls `key`."),
         ("last_event_id" = Option<i64>, Query,
@@ -102,7 +102,8 @@ pub(in super::super) async fn events(
         ("window" = Option<String>, Query,
             description = "A window that the contract declares. Default: `1h`, else the first one."),
         ("filter" = Option<Vec<String>>, Query,
-            description = "`dimension:value`; repeat it for several dimensions."),
+            description = "`dimension:value`, or `dimension.operator:value` with `in`, `not`, `not_in`, \
+                           `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
     ),

@@ -1,10 +1,8 @@
 //! Questions that do not fit, and what the asker is told.
 
-use std::collections::BTreeMap;
-
 use super::fixture::{Bench, NOW, SECOND, ask, ask_entity};
 use crate::metric::parse_at;
-use crate::question::{MetricQuestion, ReadError};
+use crate::question::{Filters, MetricQuestion, ReadError};
 
 #[track_caller]
 pub(super) fn check(error: ReadError, expected: &str) {
@@ -30,7 +28,7 @@ fn refused(question: MetricQuestion, expected: &str) {
 }
 
 fn filtered(name: &str, value: &str) -> MetricQuestion {
-    let filters = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+    let filters = [(name.to_owned(), value.to_owned())].into_iter().collect();
     MetricQuestion { filters, ..ask("trips", "10s") }
 }
 
@@ -57,7 +55,7 @@ fn unknown_names_come_with_the_nearest_ones() {
     );
     refused(
         MetricQuestion {
-            filters: BTreeMap::from([("city".into(), "x".into())]),
+            filters: [("city".into(), "x".into())].into_iter().collect(),
             ..ask("rider_amount", "now")
         },
         "filter: metric `rider_amount` has no dimension `city`; it declares no dimensions",
@@ -86,6 +84,40 @@ fn values_must_have_the_type_of_their_dimension() {
         "filter: filter value `a\0b` does not fit dimension `city` of type string; \
          write a text without NUL characters",
     );
+}
+
+#[test]
+fn operators_take_values_of_the_dimension() {
+    let filtered = |text: &str| {
+        let mut filters = Filters::default();
+        filters.add_text(text).expect("a filter");
+        MetricQuestion { filters, ..ask("trips", "10s") }
+    };
+    for (text, expected) in [
+        ("citty.not:Ulm", "filter: metric `trips` has no dimension `citty`; did you mean `city`?"),
+        (
+            "vip.gte:true",
+            "filter: dimension `vip` is `true` or `false`: it has no above and below; write vip:true or vip.not:true",
+        ),
+        (
+            "level.in:1,x",
+            "filter: filter value `x` does not fit dimension `level` of type int64; write a whole number",
+        ),
+        (
+            "level.lt:NaN",
+            "filter: filter value `NaN` does not fit dimension `level` of type int64; write a whole number",
+        ),
+        (
+            "level.gt:9223372036854775808",
+            "filter: filter value `9223372036854775808` does not fit dimension `level` of type int64; write a whole number",
+        ),
+        (
+            "day.between:2026-01-01,soon",
+            "filter: filter value `soon` does not fit dimension `day` of type date; write a day such as `2026-01-31`",
+        ),
+    ] {
+        refused(filtered(text), expected);
+    }
 }
 
 #[test]

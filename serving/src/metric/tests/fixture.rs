@@ -16,7 +16,7 @@ use contracts::types::Type;
 use crate::metric::MetricEngine;
 use crate::metric::past::{Keys, Scope, fold};
 use crate::metric::sql::{quote, sql_type};
-use crate::question::{EntityQuestion, MetricQuestion};
+use crate::question::{EntityQuestion, Filters, MetricQuestion};
 use crate::store::{Readers, Store, StoreOptions};
 use crate::value::{Value, date_text, time_text};
 
@@ -498,7 +498,7 @@ pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
         window: Some(window.to_owned()),
         as_of: None,
         known_at: None,
-        filters: BTreeMap::new(),
+        filters: Filters::default(),
         group_by: Vec::new(),
     }
 }

@@ -3,6 +3,7 @@
 mod beyond;
 mod errors;
 mod estimates;
+mod filters;
 pub(crate) mod fixture;
 mod followed;
 mod limits;

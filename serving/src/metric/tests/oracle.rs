@@ -6,7 +6,7 @@ use contracts::model::{Measure, Metric, Relation, column, ingest};
 
 use super::fixture::Row;
 use crate::metric::groups::{Groups, Member, settle};
-use crate::question::MetricQuestion;
+use crate::question::{Condition, MetricQuestion};
 use crate::value::{Value, date_text};
 
 /// Rows by relation, as they are at the reference time.
@@ -68,11 +68,11 @@ pub(crate) fn answer(
                     metric.dimensions.iter().position(|d| d.name == *name).expect("a dimension");
                 get(&input.dimensions[place].name)
             };
-            if question
-                .filters
-                .iter()
-                .any(|(name, wanted)| shown(&dimension(name)).as_ref() != Some(wanted))
-            {
+            let passes = |(name, conditions): (&str, &[Condition])| {
+                let value = dimension(&name.to_owned());
+                conditions.iter().all(|condition| holds(condition, &value))
+            };
+            if !question.filters.iter().all(passes) {
                 continue;
             }
             let key = question.group_by.iter().map(|name| member(dimension(name))).collect();
@@ -91,6 +91,27 @@ pub(crate) fn answer(
     rows.into_iter()
         .map(|(key, rows)| (key, settle(metric, measure(&metric.measure, rows))))
         .collect()
+}
+
+/// Does the condition hold of the value?
+pub(super) fn holds(condition: &Condition, value: &Value) -> bool {
+    let text = shown(value);
+    let compare = |bound: &String| {
+        let text = text.as_ref()?;
+        Some(match value {
+            Value::Int(value) => value.cmp(&bound.parse().expect("a whole number")),
+            // Days of four-digit years are in the order of their texts.
+            _ => text.cmp(bound),
+        })
+    };
+    match condition {
+        Condition::In(values) => values.contains(&text),
+        Condition::NotIn(values) => !values.contains(&text),
+        Condition::Above { bound, or_equal: true } => compare(bound).is_some_and(|o| o.is_ge()),
+        Condition::Above { bound, .. } => compare(bound).is_some_and(|o| o.is_gt()),
+        Condition::Below { bound, or_equal: true } => compare(bound).is_some_and(|o| o.is_le()),
+        Condition::Below { bound, .. } => compare(bound).is_some_and(|o| o.is_lt()),
+    }
 }
 
 struct Measured {
@@ -206,7 +227,7 @@ pub(super) fn member(value: Value) -> Member {
     }
 }
 
-pub(super) fn shown(value: &Value) -> Option<String> {
+fn shown(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::Date(days) => Some(date_text(*days)),

@@ -12,7 +12,7 @@ use super::fixture::{
 };
 use super::oracle::{self, World};
 use crate::metric::groups::Groups;
-use crate::question::{MetricAnswer, MetricQuestion};
+use crate::question::{Filters, MetricAnswer, MetricQuestion};
 use crate::value::Value;
 
 /// Offsets from now, µs: on, before and after the edges of the windows and of `as_of`.
@@ -115,7 +115,7 @@ pub(super) fn journals() -> impl Strategy<Value = (Vec<Row>, Vec<Row>)> {
 }
 
 /// What to ask beside the metric: filters and grouping.
-fn shapes() -> Vec<(BTreeMap<String, String>, Vec<String>)> {
+fn shapes() -> Vec<(Filters, Vec<String>)> {
     let filter = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     };
@@ -160,7 +160,11 @@ pub(super) fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn check(bench: &Bench, world: &World, question: &MetricQuestion) -> Result<(), TestCaseError> {
+pub(super) fn check(
+    bench: &Bench,
+    world: &World,
+    question: &MetricQuestion,
+) -> Result<(), TestCaseError> {
     let metric = bench.domain.metric(&question.metric).expect("the metric exists");
     let answer = bench.engine.read(question).expect("the question fits the contract");
     let got = groups_of(&answer);

@@ -9,7 +9,7 @@
 
 mod table;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use contracts::model::Metric;
@@ -17,7 +17,7 @@ use contracts::model::Metric;
 use self::table::Table;
 use super::rows::{Column, Row};
 use crate::cache::Cache;
-use crate::question::{MetricAnswer, MetricQuestion, ReadError, Value};
+use crate::question::{Filters, MetricAnswer, MetricQuestion, ReadError, Value};
 use crate::value::time_text;
 
 /// Most metrics of one query.
@@ -49,8 +49,8 @@ pub struct MetricsQuery {
     pub metrics: Vec<String>,
     /// Dimensions to group by, each of which every metric has.
     pub dimensions: Vec<String>,
-    /// Dimension → value.
-    pub filters: BTreeMap<String, String>,
+    /// What must hold of dimensions.
+    pub filters: Filters,
     /// A window that each of them declares.
     pub window: Option<String>,
     /// From, µs, in place of a window.

@@ -112,7 +112,7 @@ impl MetricMeaning {
             tenant: tenant.to_owned(),
             metrics: self.metrics.clone(),
             dimensions: self.dimensions.clone(),
-            filters: self.filters.clone(),
+            filters: self.filters.clone().into(),
             window: self.window.clone(),
             from: self.span.map(|(from, _)| from),
             to: self.span.and_then(|(_, to)| to),

@@ -1,7 +1,5 @@
 //! Several metrics in one answer are what each of them answers alone, and a series adds up.
 
-use std::collections::BTreeMap;
-
 use super::world::World;
 use crate::cache::Cache;
 use crate::query::metrics::{self, MetricsQuery};
@@ -49,7 +47,7 @@ fn each_cell_is_what_the_metric_answers_alone() {
                     tenant: "acme".into(),
                     span,
                     as_of,
-                    filters: BTreeMap::from([("city".to_owned(), text("city"))]),
+                    filters: [("city".to_owned(), text("city"))].into_iter().collect(),
                     ..MetricQuestion::default()
                 };
                 let alone = world.engine.read(&question).unwrap().value.unwrap();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::world::{LIMIT, World};
+use crate::query::Whose;
 use crate::query::guard::RefusalKind;
 use crate::query::{QueryError, QueryLimits, cursor};
 
@@ -95,7 +96,7 @@ fn nothing_of_the_callers_is_evaluated_on_rows_of_others() {
     }
     let caller = World::caller();
     let sql = "select order_id from \"order\" where total_amount * 1000000000000000 > 1 and city = 'Riga'";
-    let plan = world.queries.explain(&world.check(&caller, sql).unwrap()).unwrap();
+    let plan = world.queries.explain(&world.check(&caller, sql).unwrap(), Whose::All).unwrap();
     // The scan has the tenant and nothing else.
     let scan = plan.text.split("LIMIT").last().unwrap();
     assert!(scan.contains("_tenant='acme'") && !scan.contains("Riga"), "{}", plan.text);
@@ -160,8 +161,14 @@ fn a_statement_is_stopped_at_its_limit_and_others_wait_for_nothing() {
                 d.position + e.position + f.position + g.position = -1";
     let runner = Arc::clone(&world);
     let running = std::thread::spawn(move || {
-        let begun = std::time::Instant::now();
-        (runner.ask(slow).unwrap_err(), begun.elapsed())
+        loop {
+            let begun = std::time::Instant::now();
+            match runner.ask(slow).unwrap_err() {
+                // A short one of below was under way.
+                QueryError::Busy(_) => std::thread::yield_now(),
+                error => return (error, begun.elapsed()),
+            }
+        }
     });
     // The second finds the first under way.
     let mut refused = None;
@@ -190,10 +197,33 @@ fn a_plan_tells_what_is_read_and_how_much() {
     let guarded = world.check(&World::caller(), sql).unwrap();
     let names: Vec<&str> = guarded.relations.iter().map(|r| r.name.as_str()).collect();
     assert_eq!(names, ["order", "user"]);
-    let plan = world.queries.explain(&guarded).unwrap();
+    let plan = world.queries.explain(&guarded, Whose::All).unwrap();
     assert!(plan.estimated_rows.is_some_and(|rows| rows > 0), "{plan:?}");
     assert_eq!(plan.scanned_rows.len(), 2, "{plan:?}");
     assert!(plan.text.contains("en_order_v2"), "{}", plan.text);
+    assert!(plan.text.contains(" row"), "{}", plan.text);
+    // A tenant is not told of the rows of others.
+    let nobody = world.queries.explain(&guarded, Whose::Tenant("nobody")).unwrap();
+    assert_eq!(nobody.estimated_rows, Some(0), "{nobody:?}");
+    assert_eq!(nobody.scanned_rows, [0, 0], "{nobody:?}");
+    assert!(!nobody.text.contains('~'), "{}", nobody.text);
+    let own = world.queries.explain(&guarded, Whose::Tenant(&World::caller().tenant)).unwrap();
+    assert!(own.scanned_rows.iter().all(|rows| *rows > 0), "{own:?}");
+}
+
+#[test]
+fn series_wait_for_a_place_and_not_for_ever() {
+    let limits = QueryLimits {
+        series_at_once: 1,
+        series_wait: Duration::from_millis(20),
+        ..QueryLimits::default()
+    };
+    let world = World::with(limits);
+    let first = world.queries.place_for_series().unwrap();
+    let refused = world.queries.place_for_series().err();
+    assert!(matches!(refused, Some(QueryError::BusyWithSeries(1))), "{refused:?}");
+    drop(first);
+    assert!(world.queries.place_for_series().is_ok());
 }
 
 /// How long this thread has been at work; what others do on the machine does not count. Only Linux tells.

@@ -32,8 +32,12 @@ const SHORT: i64 = 256;
 /// Most bytes of rows in one page; its last statement may go over it.
 const PAGE_BYTES: usize = 4 << 20;
 
-/// Rows that one statement reads: a row may be long.
-const STEP: usize = 256;
+/// Rows that the first statement of a page reads: a row may be as long as a record. Later ones read as many as
+/// fit into a page, going by those before, and no more than [`MOST_ROWS`].
+const FIRST_ROWS: usize = 16;
+
+/// Most rows that one statement reads.
+const MOST_ROWS: usize = 256;
 
 /// Column of a page's rows: the value of the contract's `key` as text, null where there is none.
 pub(crate) const ENTITY: &str = "_entity";
@@ -215,12 +219,18 @@ impl EventReader {
         picked: &[(i64, usize)],
         page: &mut EventPage,
     ) -> duckdb::Result<()> {
-        let mut bytes = 0;
-        for (number, some) in picked.chunks(STEP).enumerate() {
+        let (mut bytes, mut done) = (0, 0);
+        while done < picked.len() {
             if bytes > PAGE_BYTES {
-                page.reached = picked[number * STEP - 1].0;
+                page.reached = picked[done - 1].0;
                 break;
             }
+            let rows = match done {
+                0 => FIRST_ROWS,
+                _ => (PAGE_BYTES / (bytes / done).max(1)).clamp(1, MOST_ROWS),
+            };
+            let some = &picked[done..picked.len().min(done + rows)];
+            done += some.len();
             let mut families: Vec<usize> = some.iter().map(|(_, family)| *family).collect();
             families.sort_unstable();
             families.dedup();

@@ -1,0 +1,1 @@
+select unnest(tags) from visit_events
