@@ -37,15 +37,13 @@ async fn filled() -> Running {
     let page = include_str!("../../../../docs/metrics.md");
     let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let page = blocks.collect::<Vec<_>>().join("---\n");
-    let files = [
-        (PathBuf::from("metrics.yaml"), page),
-        (PathBuf::from("huge.yaml"), HUGE.to_owned()),
-    ];
+    let files =
+        [(PathBuf::from("metrics.yaml"), page), (PathBuf::from("huge.yaml"), HUGE.to_owned())];
     let domain = contracts::load(&files).unwrap_or_else(|found| panic!("{found:#?}"));
     let running = Running::of(domain);
     let reply = running.world.post("application/x-ndjson", EVENTS).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
-    assert!(!reply.text.contains("rejected\""), "{}", reply.text);
+    assert!(reply.text.contains("\"accepted\":9,"), "{}", reply.text);
     running
 }
 
