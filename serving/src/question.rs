@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use contracts::model::Deprecation;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -51,6 +52,8 @@ pub struct MetricAnswer {
     pub groups_truncated: bool,
     /// Values of the parts of a ratio or derived metric, by metric name (ungrouped only).
     pub components: Option<BTreeMap<String, Value>>,
+    /// What to know before building on it: the version that answered is deprecated.
+    pub deprecation: Option<Deprecation>,
     /// When it was computed, µs.
     pub computed_at: i64,
     /// How it can be checked.

@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -18,8 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use super::router;
-use super::state::AppState;
+use super::live::Live;
 use super::tls::Tls;
 use crate::access::gate::Gate;
 
@@ -73,17 +71,18 @@ pub fn check_listen_addr(addr: SocketAddr, gate: &Gate) -> Result<(), NotLoopbac
 /// end within `drain_timeout`, and returns.
 pub async fn serve(
     listener: TcpListener,
-    state: AppState,
+    live: impl Into<Live>,
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    check_listen_addr(listener.local_addr()?, &state.gate).map_err(io::Error::other)?;
-    let watching = tokio::spawn(look_at_files(Arc::clone(&state.gate), tls.clone()));
-    let streams = state.streams.clone();
+    let live: Live = live.into();
+    let options = Arc::clone(live.options());
+    check_listen_addr(listener.local_addr()?, live.gate()).map_err(io::Error::other)?;
+    let watching = tokio::spawn(look_at_files(Arc::clone(live.gate()), tls.clone()));
     let connections = Connections {
-        router: router(state.clone()),
+        live: live.clone(),
         tls,
-        slots: Arc::new(Semaphore::new(state.options.max_connections)),
+        slots: Arc::new(Semaphore::new(options.max_connections)),
         open: GracefulShutdown::new(),
     };
     let mut shutdown = std::pin::pin!(shutdown);
@@ -98,8 +97,8 @@ pub async fn serve(
     drop(listener);
     watching.abort();
     // They would not end by themselves.
-    streams.close();
-    let drain = state.options.drain_timeout;
+    live.end();
+    let drain = options.drain_timeout;
     tokio::select! {
         () = connections.open.shutdown() => {}
         () = tokio::time::sleep(drain) => {
@@ -110,7 +109,7 @@ pub async fn serve(
 }
 
 struct Connections {
-    router: Router,
+    live: Live,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     open: GracefulShutdown,
@@ -133,11 +132,11 @@ impl Connections {
             }
         };
         prepare(&stream);
-        let (router, watcher) = (self.router.clone(), self.open.watcher());
+        let (live, watcher) = (self.live.clone(), self.open.watcher());
         let tls = self.tls.clone();
         tokio::spawn(async move {
             let served = match tls {
-                None => answer(stream, peer, router, Protocol::Http1, watcher).await,
+                None => answer(stream, peer, live, Protocol::Http1, watcher).await,
                 Some(tls) => match handshake(stream, &tls).await {
                     Ok(stream) => {
                         let agreed = stream.get_ref().1.alpn_protocol();
@@ -145,7 +144,7 @@ impl Connections {
                             Some(b"h2") => Protocol::Http2,
                             _ => Protocol::Http1,
                         };
-                        answer(stream, peer, router, protocol, watcher).await
+                        answer(stream, peer, live, protocol, watcher).await
                     }
                     Err(error) => {
                         tracing::debug!(%peer, %error, "handshake");
@@ -173,15 +172,20 @@ enum Protocol {
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: SocketAddr,
-    router: Router,
+    live: Live,
     protocol: Protocol,
     watcher: Watcher,
 ) -> Result<(), hyper::Error> {
-    let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = router.call(request.map(axum::body::Body::new));
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+        let live = live.clone();
+        async move {
+            // Held until it is answered.
+            let turn = live.turn(request.method(), request.uri().path()).await;
+            let router = TowerToHyperService::new(turn.router());
+            let answer = router.call(request.map(axum::body::Body::new)).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(|never| match never {}))
+        }
     });
     let stream = TokioIo::new(stream);
     match protocol {

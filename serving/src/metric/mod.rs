@@ -181,6 +181,7 @@ impl MetricEngine {
             groups: grouped.then(|| groups.into_iter().map(|g| shown(question, g)).collect()),
             groups_truncated: truncated,
             components,
+            deprecation: metric.deprecation.clone(),
             computed_at,
             proof,
         })

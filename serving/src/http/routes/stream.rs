@@ -13,6 +13,7 @@ use super::Segments;
 use crate::access::Pass;
 use crate::http::ask;
 use crate::http::body::MetricBody;
+use crate::http::deprecation;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
@@ -140,8 +141,11 @@ pub(in super::super) async fn metric(
         group_by: parameters.names("group_by")?,
     };
     let tenant = caller.tenant.clone();
+    let warnings = deprecation::of_metric(&state, &question.metric, question.version);
     let frames = state.blocking(move |state| state.streams.metric(&tenant, question)).await?;
-    Ok(streamed(frames, pass))
+    let mut response = streamed(frames, pass);
+    deprecation::tell(response.headers_mut(), &warnings);
+    Ok(response)
 }
 
 /// The header; browsers send it when they connect again.
