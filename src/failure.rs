@@ -66,6 +66,11 @@ impl Failure {
         }
     }
 
+    /// The first thing that is wrong, and its next step.
+    pub(crate) fn first(&self) -> (String, Option<String>) {
+        self.findings.first().cloned().unwrap_or_default()
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> ExitCode {
         ExitCode::from(self.code)

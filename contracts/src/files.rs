@@ -15,8 +15,15 @@ const MAX_DEPTH: usize = 8;
 /// # Errors
 /// Everything that is wrong with the folder, its files or their contracts.
 pub fn load_dir(folder: &Path) -> Result<Domain, Vec<Diagnostic>> {
-    let texts = read_dir(folder)?;
-    let mut domain = crate::check::load(&texts)?;
+    load_read(folder, &read_dir(folder)?)
+}
+
+/// Loads what [`read_dir`] read below `folder`.
+///
+/// # Errors
+/// Everything that is wrong with the files or their contracts.
+pub fn load_read(folder: &Path, texts: &[(PathBuf, String)]) -> Result<Domain, Vec<Diagnostic>> {
+    let mut domain = crate::check::load(texts)?;
     // `.` and paths that end in `..` have no name of their own.
     if domain.name == "domain"
         && let Some(name) = fs::canonicalize(folder).ok().as_deref().and_then(Path::file_name)

@@ -15,6 +15,7 @@ pub mod expr;
 pub mod files;
 pub mod graph;
 pub mod infer;
+pub mod meaning;
 pub mod model;
 pub mod personal;
 mod plain;

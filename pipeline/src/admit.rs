@@ -85,6 +85,7 @@ mod tests {
             names: vec!["thing".into()],
             version: 1,
             status: Status::Stable,
+            deprecation: None,
             owner: None,
             description: None,
             synonyms: Vec::new(),

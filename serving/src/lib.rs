@@ -18,6 +18,7 @@ pub mod personal;
 pub mod query;
 pub mod question;
 pub mod search;
+pub mod shadow;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

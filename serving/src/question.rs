@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use contracts::model::ErrorBound;
+use contracts::model::{Deprecation, ErrorBound};
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -86,6 +86,8 @@ pub struct MetricAnswer {
     /// Values of the parts of a ratio or derived metric, by metric name; of a conversion how many
     /// keys `entered` and `converted` (ungrouped only).
     pub components: Option<BTreeMap<String, Value>>,
+    /// What to know before building on it: the version that answered is deprecated.
+    pub deprecation: Option<Deprecation>,
     /// When it was computed, µs.
     pub computed_at: i64,
     /// How it can be checked.

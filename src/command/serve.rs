@@ -1,6 +1,7 @@
 //! `agentflow serve`: the pipeline and the HTTP API in one process.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +16,7 @@ use super::{ContractsArg, DataArg};
 use crate::access_args::{Access, AccessArgs};
 use crate::failure::{Failure, chain};
 use crate::lake_args::LakeArgs;
-use crate::node::{Node, Plan};
+use crate::node::{Node, Open, Plan, ReloadPlan};
 use crate::publish_args::PublishArgs;
 use crate::source_spec::{self, KafkaArgs, SourceSpec};
 use crate::{domain, logging, signals};
@@ -75,6 +76,11 @@ pub(super) struct Serve {
     /// Streams that may be open at once, of all tenants together.
     #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS", default_value_t = StreamOptions::default().max_in_all)]
     max_streams: usize,
+    /// Seconds between two looks at the folder of contracts: what was changed there is taken up while the
+    /// server answers, if it is sound and nothing in it is worse than additive. 0: only at SIGHUP and
+    /// `POST /v1/admin/contracts/reload`.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = amount)]
+    watch_contracts: f64,
     /// Seconds after which a caller's SQL is stopped.
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=25))]
     query_seconds: u64,
@@ -91,10 +97,17 @@ impl Serve {
         logging::start("info");
         let access = self.access.open(&self.data.data)?;
         let listener = listen(self.listen, &access)?;
-        let domain = domain::load(&self.contracts.contracts)?;
-        let publish = self.publish.plan(&self.from, &self.kafka, &domain)?;
-        let now = chrono::Utc::now().timestamp_micros();
-        let opened = source_spec::open(&self.from, &self.kafka, &domain, AtEnd::Follow, now)?;
+        let folder = self.contracts.contracts;
+        let loaded = domain::load_with_places(&folder)?;
+        let domain = Arc::clone(&loaded.domain);
+        let (from, kafka, publish) = (self.from, self.kafka, self.publish);
+        let open: Open = Box::new(move |domain| {
+            let publish = publish.plan(&from, &kafka, domain)?;
+            let now = chrono::Utc::now().timestamp_micros();
+            let opened = source_spec::open(&from, &kafka, domain, AtEnd::Follow, now)?;
+            Ok((opened, publish))
+        });
+        let (opened, publish) = open(&domain)?;
         let lake = self.lake.catalog()?;
         let plan = Plan {
             role: "serve",
@@ -126,12 +139,20 @@ impl Serve {
                 at_once: usize::from(self.queries_at_once),
                 ..QueryLimits::default()
             },
+            reload: Some(ReloadPlan {
+                folder,
+                loaded,
+                every: (self.watch_contracts > 0.0)
+                    .then(|| Duration::from_secs_f64(self.watch_contracts)),
+                open,
+            }),
         };
         let notes = notes(&plan.access, self.listen);
         let scheme = if plan.access.tls.is_some() { "https" } else { "http" };
         let node = Node::start(plan)?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;
+        signals::on_hangup(node.look_again())?;
         eprintln!("listening on {scheme}://{}", node.address());
         for note in notes {
             eprintln!("{note}");

@@ -44,6 +44,7 @@ fn document<T>(
         version: item.version,
         released: released.cloned().unwrap_or_default(),
         status: item.status,
+        deprecation: None,
         fields: Vec::new(),
         source_events: Vec::new(),
         max_age: None,
@@ -72,6 +73,7 @@ fn event(item: &Item<raw::event::Event>, relations: &Relations) -> Option<Docume
         .find(|c| c.version == item.version)?;
     let released = item.raw.released.as_ref().map(|t| &t.value);
     let mut document = document(item, Kind::Event, item.name.clone(), released, contract.hash);
+    document.deprecation.clone_from(&contract.deprecation);
     document.source_events = contract.names.clone();
     for f in &contract.fields {
         document.fields.push(DocumentField {
@@ -101,6 +103,7 @@ fn entity(item: &Item<raw::entity::Entity>, relations: &Relations) -> Option<Doc
         relations.entities.iter().find(|e| e.name == item.name && e.version == item.version)?;
     let released = item.raw.released.as_ref().map(|t| &t.value);
     let mut document = document(item, Kind::Entity, item.name.clone(), released, entity.hash);
+    document.deprecation.clone_from(&entity.deprecation);
     document.fields.push(field(&entity.key, &Type::String, true));
     for f in &entity.fields {
         // A fold that is taken of a required field has a value as soon as the entity exists.
@@ -173,6 +176,7 @@ fn metric(item: &Item<raw::metric::Metric>, metrics: &[Metric]) -> Option<Docume
     let released = item.raw.released.as_ref().map(|t| &t.value);
     let name = format!("metric.{}", item.name);
     let mut document = document(item, Kind::Metric, name, released, metric.hash);
+    document.deprecation.clone_from(&metric.deprecation);
     document.source_events = metric.moved_by.clone();
     document.max_age = Some(metric.max_age);
     document.fields = vec![

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::check::deprecated;
 use crate::check::envelope::envelope;
 use crate::check::fields::{self, CheckedField};
 use crate::check::hash;
@@ -58,6 +59,7 @@ pub(crate) fn check(
         names: raw.names.0.iter().map(|n| n.value.clone()).collect(),
         version: item.version,
         status: item.status,
+        deprecation: deprecated::of(item.status, raw.deprecated.as_ref()),
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
         synonyms: phrases(raw.synonyms.as_deref(), report),

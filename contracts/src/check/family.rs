@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::check::event;
 use crate::check::names::{Item, Names, Source, head};
 use crate::check::relations::Relations;
 use crate::check::values::{contract_name, is_contract_name};
+use crate::check::{deprecated, event};
 use crate::diagnostic::Report;
 use crate::model::{ColumnDef, EventContract, Family, Relation};
 use crate::raw::decode::shorten;
@@ -32,7 +32,8 @@ pub(crate) fn drafts(
 ) -> Vec<Draft> {
     let mut groups: BTreeMap<String, Vec<Item<raw::Event>>> = BTreeMap::new();
     for (raw, source) in contracts {
-        let (version, status) = head(raw.version, raw.status, report);
+        let status = deprecated::status(raw.status, &raw.deprecated, report);
+        let (version, status) = head(raw.version, status, report);
         let Some(name) = name_of(&raw, report) else {
             names.unreadable.extend(raw.names.0.iter().map(|n| n.value.clone()));
             continue;

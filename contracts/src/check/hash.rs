@@ -14,23 +14,25 @@ use crate::model::{EnrichValue, Envelope, EventContract, Field, Place, Relation}
 
 /// Collects facts.
 #[derive(Debug, Default)]
-pub(crate) struct Facts(Vec<String>);
+pub(crate) struct Facts(Vec<Vec<String>>);
 
 impl Facts {
     /// One fact; `parts` must not be ambiguous when joined by a unit separator.
     pub(crate) fn add(&mut self, parts: &[&str]) {
-        self.0.push(parts.join("\u{1f}"));
+        self.0.push(parts.iter().map(|part| (*part).to_owned()).collect());
     }
 
     /// The hash over the facts in any order.
-    pub(crate) fn hash_unordered(mut self) -> u64 {
-        self.0.sort();
-        self.hash()
+    pub(crate) fn hash_unordered(&self) -> u64 {
+        let mut facts: Vec<String> = self.0.iter().map(|parts| parts.join("\u{1f}")).collect();
+        facts.sort();
+        xxh3_64(facts.join("\u{1e}").as_bytes())
     }
 
-    /// The hash over the facts in this order.
-    pub(crate) fn hash(self) -> u64 {
-        xxh3_64(self.0.join("\u{1e}").as_bytes())
+    /// The facts, each in its parts: what it is about comes first. [`crate::meaning`] tells from them what
+    /// was changed.
+    pub(crate) fn into_parts(self) -> Vec<Vec<String>> {
+        self.0
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod call;
 mod candidate;
+mod deprecated;
 mod document;
 mod entity;
 mod envelope;
@@ -45,7 +46,8 @@ use relations::Relations;
 use values::contract_name;
 
 pub use candidate::candidate;
-pub(crate) use values::{is_column_name, parse_decimal};
+pub(crate) use family::name_of as event_name;
+pub(crate) use values::{compare, is_column_name, parse_decimal};
 
 /// The contracts of a folder as written, by kind.
 #[derive(Default)]
@@ -92,6 +94,7 @@ fn compile(files: &[(PathBuf, String)], report: &mut Report) -> Option<Domain> {
             Some(i) => entity::check(&entities[i], &names, &mut relations, report),
         }
     }
+    deprecated::successors(&drafts, &entities, &metric_items, report);
     let metrics = compile_metrics(&metric_items, &names, &mut relations, report);
     if relations.families.is_empty() && report.is_empty() {
         let at = Position { file: 0, line: 0, column: 0 };
@@ -145,14 +148,16 @@ fn read(files: &[(PathBuf, String)], report: &mut Report) -> Written {
                 None => written.names.unreadable(&document.root),
                 Some(Contract::Event(event)) => written.events.push((*event, source)),
                 Some(Contract::Entity(entity)) => {
-                    let head = (entity.name.clone(), entity.version, entity.status);
+                    let status = deprecated::status(entity.status, &entity.deprecated, report);
+                    let head = (entity.name.clone(), entity.version, status);
                     match item(*entity, head, "an entity", source, &written.entities, report) {
                         Ok(item) => written.entities.push(item),
                         Err(name) => drop(written.names.unreadable.insert(name)),
                     }
                 }
                 Some(Contract::Metric(metric)) => {
-                    let head = (metric.name.clone(), metric.version, metric.status);
+                    let status = deprecated::status(metric.status, &metric.deprecated, report);
+                    let head = (metric.name.clone(), metric.version, status);
                     match item(*metric, head, "a metric", source, &written.metrics, report) {
                         Ok(item) => written.metrics.push(item),
                         Err(name) => drop(written.names.unreadable.insert(name)),

@@ -1,6 +1,6 @@
 //! Contracts as `/v1/contracts` shows them.
 
-use super::Status;
+use super::{Deprecation, Status};
 
 /// A contract version as `/v1/contracts` shows it.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct Document {
     pub released: String,
     /// Stable or deprecated.
     pub status: Status,
+    /// Dates and successor of a deprecated version.
+    pub deprecation: Option<Deprecation>,
     /// Fields as clients read them.
     pub fields: Vec<DocumentField>,
     /// Event types that move it (metrics).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUnit};
 
-use super::{ColumnRef, Computed, Relation, Status, column};
+use super::{ColumnRef, Computed, Deprecation, Relation, Status, column};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -20,6 +20,8 @@ pub struct Entity {
     pub version: u32,
     /// Stable or deprecated.
     pub status: Status,
+    /// Dates and successor; there if, and only if, it is deprecated.
+    pub deprecation: Option<Deprecation>,
     /// Team that answers for it.
     pub owner: Option<String>,
     /// What it is, for people.
@@ -43,6 +45,8 @@ pub struct Entity {
     pub computed: Vec<Computed>,
     /// Hash over everything that changes its state.
     pub hash: u64,
+    /// What the hash is over: facts in their parts, the first of which says what it is about.
+    pub facts: Vec<Vec<String>>,
     /// The file it was read from.
     pub file: PathBuf,
 }

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field as ArrowField, Schema, SchemaRef, TimeUni
 
 use regex::Regex;
 
-use super::{ColumnDef, Computed, LakeLayout, Status, Topic, column, newest};
+use super::{ColumnDef, Computed, Deprecation, LakeLayout, Status, Topic, column, newest};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -43,6 +43,8 @@ pub struct EventContract {
     pub version: u32,
     /// Stable or deprecated.
     pub status: Status,
+    /// Dates and successor; there if, and only if, it is deprecated.
+    pub deprecation: Option<Deprecation>,
     /// Team that answers for it.
     pub owner: Option<String>,
     /// What it is, for people.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ColumnRef, Relation, Status, Window};
+use super::{ColumnRef, Deprecation, Relation, Status, Window};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -18,6 +18,8 @@ pub struct Metric {
     pub version: u32,
     /// Stable or deprecated.
     pub status: Status,
+    /// Dates and successor; there if, and only if, it is deprecated.
+    pub deprecation: Option<Deprecation>,
     /// Team that answers for it.
     pub owner: Option<String>,
     /// What it is, for people.
@@ -51,6 +53,8 @@ pub struct Metric {
     pub examples: Vec<Example>,
     /// Hash over everything that changes its value.
     pub hash: u64,
+    /// What the hash is over: facts in their parts, the first of which says what it is about.
+    pub facts: Vec<Vec<String>>,
     /// The file it was read from.
     pub file: PathBuf,
 }

@@ -22,6 +22,8 @@ mod window;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::NaiveDate;
+
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -107,6 +109,27 @@ pub enum Status {
     Stable,
     /// Still understood; producers should move on.
     Deprecated,
+}
+
+/// What readers of a deprecated version are told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deprecation {
+    /// Day from which on nobody should begin to use it.
+    pub since: Option<NaiveDate>,
+    /// Day on which it goes away.
+    pub sunset: Option<NaiveDate>,
+    /// What to use instead: name, and version if a certain one is meant.
+    pub instead: Option<(String, Option<u32>)>,
+}
+
+impl Status {
+    /// As contracts write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stable => "stable",
+            Self::Deprecated => "deprecated",
+        }
+    }
 }
 
 /// A column of a relation.

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 
 use crate::diagnostic::Report;
-use crate::raw::Status;
 use crate::raw::decode::{Decode, Json, Named, OneOrMany, Text, Whole, choice, record, word};
+use crate::raw::{Deprecated, Status};
 use crate::yaml::{Node, Value};
 
 choice! {
@@ -56,6 +56,8 @@ record! {
         version: Option<Whole>,
         /// `stable` or `deprecated`; default `stable`.
         status: Option<Status>,
+        /// Since when it is deprecated, until when it is there, and what to use instead.
+        deprecated: Option<Deprecated>,
         /// Day of release, for people.
         released: Option<Text>,
         /// Team that answers for it.

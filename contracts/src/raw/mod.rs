@@ -38,6 +38,18 @@ choice! {
     }
 }
 
+record! {
+    /// Since when a version is deprecated, until when it is there, and what to use instead.
+    Deprecated, "a deprecation", {
+        /// Day from which on nobody should begin to use it, as `2026-10-01`.
+        since: Option<Text>,
+        /// Day on which it goes away.
+        sunset: Option<Text>,
+        /// What to use instead: `name` or `name vN` of the same kind.
+        instead as "use": Option<Text>,
+    }
+}
+
 choice! {
     /// Says that this is a domain's settings.
     DomainKind, "a kind", {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::deprecation::WarningBody;
 use super::time::{Time, seconds_between};
 use crate::query::{Column, Row};
 use crate::question::{
@@ -57,6 +58,9 @@ pub struct MetricBody {
     pub meta: Meta,
     /// What shows that the value is right and current.
     pub proof: ProofBody,
+    /// What to know before building on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<WarningBody>,
 }
 
 /// One group.
@@ -185,6 +189,9 @@ pub struct EntityBody {
     pub meta: Meta,
     /// What shows that the state is right and current.
     pub proof: EntityProof,
+    /// What to know before building on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<WarningBody>,
 }
 
 /// What shows that an entity's state is right and current.
@@ -203,6 +210,7 @@ pub struct EntityProof {
 impl MetricBody {
     /// The body for an answer.
     pub fn new(answer: MetricAnswer) -> Self {
+        let warnings = WarningBody::of_answer(&answer);
         let MetricAnswer {
             metric,
             unit,
@@ -214,6 +222,7 @@ impl MetricBody {
             components,
             computed_at,
             proof,
+            ..
         } = answer;
         let answered_at = computed_at.saturating_add(proof.age);
         let freshness = match (proof.as_of.or(proof.known_at), proof.data_through) {
@@ -242,6 +251,7 @@ impl MetricBody {
             meta: Meta::new(proof.as_of, proof.known_at, freshness),
             proof: ProofBody::new(&metric, proof),
             metric_name: metric,
+            warnings,
         }
     }
 }
@@ -336,6 +346,7 @@ impl EntityBody {
             last_updated: answer.last_updated.map(Time),
             freshness_seconds: freshness,
             meta: Meta::new(answer.as_of, answer.known_at, freshness),
+            warnings: Vec::new(),
         }
     }
 }
@@ -404,6 +415,9 @@ pub struct QueryBody {
     pub proof: Vec<MetricProof>,
     /// What the answer does not hold, when something is left out.
     pub warning: Option<String>,
+    /// What to know before building on it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<WarningBody>,
     /// How a plain question was read: as metrics in the form of this very request, or as rows of an
     /// entity.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -494,6 +508,7 @@ impl QueryBody {
             tables_accessed: Vec::new(),
             proof: Vec::new(),
             warning: None,
+            warnings: Vec::new(),
             interpretation: None,
         }
     }

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
@@ -30,6 +29,7 @@ use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
 use super::handover::Handover;
+use super::live::Live;
 use crate::stream::{Frames, Wire};
 
 /// How long a client may take for the head of a request, and a connection may be idle between two.
@@ -44,7 +44,7 @@ const MAX_HEADERS: usize = 512;
 /// Who is there, what answers them, and when that ends.
 pub(super) struct Connection {
     peer: SocketAddr,
-    router: Router,
+    live: Live,
     ending: watch::Receiver<()>,
 }
 
@@ -57,24 +57,22 @@ struct Taken {
 }
 
 impl Connection {
-    pub(super) fn new(peer: SocketAddr, router: Router, ending: watch::Receiver<()>) -> Self {
-        Self { peer, router, ending }
+    pub(super) fn new(peer: SocketAddr, live: Live, ending: watch::Receiver<()>) -> Self {
+        Self { peer, live, ending }
     }
 
     /// Without TLS, which is HTTP/1: looking for the other first would cost each connection a buffer, and
     /// no browser speaks it there. What is left is a stream that has the socket now.
     pub(super) async fn plain(self, socket: TcpStream) -> Result<Option<Wire>, hyper::Error> {
-        let Self { peer, router, ending } = self;
+        let Self { peer, live, ending } = self;
         let taken = Arc::new(Taken::default());
         taken.is_flushed.store(true, Ordering::Relaxed);
-        let router = TowerToHyperService::new(router);
         let service = service_fn(|request: Request<Incoming>| {
             let may_take =
                 *request.method() == Method::GET && request.version() == Version::HTTP_11;
-            let answer = router.call(from(peer, request));
-            let taken = Arc::clone(&taken);
+            let (live, taken) = (live.clone(), Arc::clone(&taken));
             async move {
-                let mut response = answer.await.unwrap_or_else(|never| match never {});
+                let mut response = answer(&live, peer, request).await;
                 if may_take && let Some(stream) = take(&mut response) {
                     *taken.stream() = Some(stream);
                     // The connection is taken from under this.
@@ -93,10 +91,12 @@ impl Connection {
 
     /// With TLS, which has agreed on what is spoken.
     pub(super) async fn tls(self, stream: TlsStream<TcpStream>) -> Result<(), hyper::Error> {
-        let Self { peer, router, mut ending } = self;
+        let Self { peer, live, mut ending } = self;
         let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-        let router = TowerToHyperService::new(router);
-        let service = service_fn(|request| router.call(from(peer, request)));
+        let service = service_fn(|request| {
+            let live = live.clone();
+            async move { Ok::<_, Infallible>(answer(&live, peer, request).await) }
+        });
         let stream = TokioIo::new(stream);
         if !is_http2 {
             return http1(stream, service, ending, || false).await.map(|_| ());
@@ -150,9 +150,13 @@ where
     }
 }
 
-fn from(peer: SocketAddr, mut request: Request<Incoming>) -> Request<Body> {
+/// Answers by the contracts of the moment, in its turn, which ends with the head of the answer.
+async fn answer(live: &Live, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
     request.extensions_mut().insert(ConnectInfo(peer));
-    request.map(Body::new)
+    let turn = live.turn(request.method(), request.uri().path()).await;
+    let router = TowerToHyperService::new(turn.router());
+    let answer = router.call(request.map(Body::new)).await;
+    answer.unwrap_or_else(|never| match never {})
 }
 
 /// Head and frames of an answer that is a stream.

@@ -14,6 +14,7 @@ mod ask;
 mod asked;
 pub mod body;
 mod connection;
+mod deprecation;
 pub mod error;
 mod etag;
 mod fields;
@@ -22,8 +23,10 @@ mod graph;
 mod handover;
 mod layers;
 mod ledger;
+mod live;
 mod monitor;
 mod query;
+mod reload;
 mod routes;
 mod server;
 mod split;
@@ -41,7 +44,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use axum::http::HeaderValue;
+pub use live::{Hold, Live};
 pub use monitor::{PipelineMonitor, PipelineState};
+pub use reload::{ContractsStatus, LiveContracts, Problem, Refusal, ReloadResult, Reloaded};
 pub use routes::backup::BackupBody;
 pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
@@ -54,19 +59,25 @@ use routes::{
     events,
 };
 use routes::{
-    health, lake, lineage, lineage_entity, metrics, query as queries, scrape, search, stream,
-    timeline, verify,
+    health, lake, lineage, lineage_entity, metrics, query as queries, reload_contracts, scrape,
+    search, stream, timeline, verify,
 };
 
 /// All routes in all their layers.
 pub fn router(state: AppState) -> Router {
+    let kept = layers::Kept::new(&state.options);
+    router_with(state, &kept)
+}
+
+/// The same with what outlives a change of contracts.
+fn router_with(state: AppState, kept: &layers::Kept) -> Router {
     let (api, description) = described().split_for_parts();
     let routes = api
         .fallback(routes::not_found)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .with_state(state.clone())
         .merge(docs::routes(&description));
-    layers::apply(routes, &state)
+    layers::apply(routes, &state, kept)
 }
 
 /// The OpenAPI description as JSON text: what `/openapi.json` answers.
@@ -110,6 +121,7 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(admin::rotation))
         .routes(routes!(admin::revoke_old))
         .routes(routes!(admin::usage))
+        .routes(routes!(reload_contracts::post))
         .routes(routes!(health::read))
         .routes(routes!(health::live))
         .routes(routes!(health::ready))

@@ -6,13 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use super::connection::Connection;
-use super::router;
-use super::state::AppState;
+use super::live::Live;
 use super::tls::Tls;
 use crate::access::gate::Gate;
 
@@ -57,17 +55,18 @@ pub fn check_listen_addr(addr: SocketAddr, gate: &Gate) -> Result<(), NotLoopbac
 /// end within `drain_timeout`, and returns.
 pub async fn serve(
     listener: TcpListener,
-    state: AppState,
+    live: impl Into<Live>,
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    check_listen_addr(listener.local_addr()?, &state.gate).map_err(io::Error::other)?;
-    let watching = tokio::spawn(look_at_files(Arc::clone(&state.gate), tls.clone()));
-    let streams = state.streams.clone();
+    let live: Live = live.into();
+    let options = Arc::clone(live.options());
+    check_listen_addr(listener.local_addr()?, live.gate()).map_err(io::Error::other)?;
+    let watching = tokio::spawn(look_at_files(Arc::clone(live.gate()), tls.clone()));
     let connections = Connections {
-        router: router(state.clone()),
+        live: live.clone(),
         tls,
-        slots: Arc::new(Semaphore::new(state.options.max_connections)),
+        slots: Arc::new(Semaphore::new(options.max_connections)),
         ending: watch::Sender::new(()),
     };
     let mut shutdown = std::pin::pin!(shutdown);
@@ -82,8 +81,8 @@ pub async fn serve(
     drop(listener);
     watching.abort();
     // They would not end by themselves.
-    streams.close();
-    let drain = state.options.drain_timeout;
+    live.end();
+    let drain = options.drain_timeout;
     // Those that are open hear it, and are gone when nobody listens any more.
     let _ = connections.ending.send(());
     tokio::select! {
@@ -96,7 +95,7 @@ pub async fn serve(
 }
 
 struct Connections {
-    router: Router,
+    live: Live,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     /// Whoever listens is an open connection.
@@ -120,7 +119,7 @@ impl Connections {
             }
         };
         prepare(&stream);
-        let connection = Connection::new(peer, self.router.clone(), self.ending.subscribe());
+        let connection = Connection::new(peer, self.live.clone(), self.ending.subscribe());
         let (tls, listens) = (self.tls.clone(), self.ending.subscribe());
         tokio::spawn(async move {
             let served = match tls {

@@ -17,6 +17,7 @@ use pipeline::source::kafka::KafkaProbe;
 
 use super::error::{ApiError, Code};
 use super::monitor::PipelineMonitor;
+use super::reload::LiveContracts;
 pub use crate::access::Caller;
 use crate::access::Pass;
 use crate::access::gate::Gate;
@@ -117,6 +118,8 @@ pub struct AppState {
     pub options: Arc<HttpOptions>,
     /// Who is let in.
     pub gate: Arc<Gate>,
+    /// How the contracts are, and the way to change them; `None` where they cannot be changed.
+    pub contracts: Option<Arc<dyn LiveContracts>>,
 }
 
 /// Limits of the API.

@@ -251,6 +251,7 @@ impl MetricEngine {
             groups_truncated: is_short,
             previous,
             components,
+            deprecation: metric.deprecation.clone(),
             computed_at,
             proof,
         }

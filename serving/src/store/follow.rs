@@ -31,6 +31,47 @@ pub(super) struct Following<'a> {
     pub beside: bool,
 }
 
+/// What stored rows need before anything is answered.
+#[derive(Debug, Default)]
+pub struct Needed {
+    /// What has to be made anew, in words.
+    pub what: Vec<String>,
+    /// Positions of the journal that it goes over.
+    pub rows: u64,
+}
+
+/// What [`contracts`] would do at once under the contracts of `domain`, rather than beside what comes in.
+pub(super) fn needs_before(
+    conn: &Connection,
+    dir: &Path,
+    domain: &Domain,
+) -> Result<Needed, OpenError> {
+    let recorded = contract_state::load(conn)?;
+    let steps = contract_state::plan(&recorded, domain)
+        .map_err(|changes| OpenError::ContractsChanged { dir: dir.to_path_buf(), changes })?;
+    let last_seq = bookkeeping::last_seq(conn).map_err(|e| failed("read the journal's end", &e))?;
+    if last_seq == 0 {
+        return Ok(Needed::default());
+    }
+    let before = split(steps, &recorded, domain).before;
+    let what = before.iter().map(|step| match step {
+        Step::Fill { relation: contract_state::Filled::Family(family), .. } => {
+            format!("columns of stored events of `{}`", domain.families[*family].name)
+        }
+        Step::Fill { relation: contract_state::Filled::Ingest, .. } => {
+            "columns of received records".to_owned()
+        }
+        Step::Fill { relation: contract_state::Filled::Entity(entity), .. } => {
+            format!("columns of entity `{}`", domain.entities[*entity].name)
+        }
+        Step::Rebuild { entity } => {
+            let entity = &domain.entities[*entity];
+            format!("rows of entity `{}` v{}", entity.name, entity.version)
+        }
+    });
+    Ok(Needed { what: what.collect(), rows: last_seq.unsigned_abs() })
+}
+
 /// Creates missing tables and brings stored rows in line with the domain's contracts. Returns what is
 /// left to be done beside what comes in.
 pub(super) fn contracts(

@@ -59,6 +59,7 @@ pub use self::backfill::{BackfillProgress, Backfilling};
 pub use self::dead_letters::{DeadLetterFilter, Page, StoredDeadLetter, read_dead_letters};
 pub use self::error::{OpenError, failed};
 pub(crate) use self::error::{is_interrupted, message as duckdb_message};
+pub use self::follow::Needed;
 pub use self::from_lake::{LakeRebuild, RebuildError, Rebuilt};
 pub use self::identity::identity_of;
 pub use self::readers::Readers;
@@ -164,25 +165,63 @@ pub struct Store {
     /// None in memory: there are no files to copy.
     backups: Option<Backups>,
     erasures: Erasures,
+    /// From which connections for other contracts are made, see [`Store::again`].
+    spare: Mutex<Connection>,
 }
 
 impl Store {
     /// Opens the store in `dir`, creating both if need be, and brings it in line with the domain's
     /// contracts. The caller holds the directory ([`data_dir::DataDir::lock`]).
     pub fn open(dir: &Path, domain: Arc<Domain>, options: StoreOptions) -> Result<Self, OpenError> {
-        let file = database::file(dir);
         let conn = database::open(dir, &options)?;
         database::check_format(&conn, dir)?;
-        let around = Around::of(&conn, &domain, &options)?;
-        let (tables, backfill) = Self::prepare(&conn, dir, &domain, &options, &around)?;
+        Self::of_files(conn, dir, domain, &options, None)
+    }
+
+    /// A store over an open database of `dir`. Leases of backups go on if there are any.
+    fn of_files(
+        conn: Connection,
+        dir: &Path,
+        domain: Arc<Domain>,
+        options: &StoreOptions,
+        backups: Option<Backups>,
+    ) -> Result<Self, OpenError> {
+        let file = database::file(dir);
+        let around = Around::of(&conn, &domain, options)?;
+        let (tables, backfill) = Self::prepare(&conn, dir, &domain, options, &around)?;
         let mebibytes = |count: u32| u64::from(count) << 20;
         let idle_bytes = mebibytes(options.idle_checkpoint_mib);
         let most_bytes = mebibytes(options.checkpoint_mib);
-        let backups = Backups::new(most_bytes);
+        let backups = backups.unwrap_or_else(|| Backups::new(most_bytes));
         let disk = Disk::of(dir.to_path_buf(), mebibytes(options.keep_free_mib));
         let wal = Wal::of(&file, disk, idle_bytes, most_bytes, backups.clone());
-        let store = Self::assemble(conn, tables, domain, &options, Some(wal), backfill, around)?;
+        let store = Self::assemble(conn, tables, domain, options, Some(wal), backfill, around)?;
         Ok(Self { backups: Some(backups), ..store })
+    }
+
+    /// What the stored rows would need before anything could be answered under the contracts of `domain`:
+    /// empty when all of it can be done beside what comes in.
+    ///
+    /// # Errors
+    /// Changes that stored rows cannot follow at all.
+    pub fn needs_before(&self, dir: &Path, domain: &Arc<Domain>) -> Result<Needed, OpenError> {
+        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        follow::needs_before(&spare, dir, domain)
+    }
+
+    /// The same store under the contracts of `domain`. The writer of this one must be gone. Its readers
+    /// go on reading; they see their own columns, which only [`Self::needs_before`] would change.
+    pub fn again(
+        &self,
+        dir: &Path,
+        domain: Arc<Domain>,
+        options: &StoreOptions,
+    ) -> Result<Self, OpenError> {
+        let conn = {
+            let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            spare.try_clone().map_err(|e| failed("open a connection", &e))?
+        };
+        Self::of_files(conn, dir, domain, options, self.backups.clone())
     }
 
     /// A store in memory: for contract examples and tests.
@@ -248,6 +287,7 @@ impl Store {
             .map(|_| conn.try_clone())
             .collect::<duckdb::Result<Vec<_>>>()
             .map_err(|e| failed("open read connections", &e))?;
+        let spare = conn.try_clone().map_err(|e| failed("open a connection", &e))?;
         let limit = options.query_time_limit;
         let shared = Shared {
             applying: Applying::default(),
@@ -269,7 +309,8 @@ impl Store {
         .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
         let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive, backfill)?;
         let erasures = around.erasures;
-        Ok(Self { tables, readers, writer: Mutex::new(Some(writer)), backups: None, erasures })
+        let (writer, spare) = (Mutex::new(Some(writer)), Mutex::new(spare));
+        Ok(Self { tables, readers, writer, backups: None, erasures, spare })
     }
 
     /// The writing side. There is one, so this succeeds once.

@@ -1,10 +1,13 @@
 //! `agentflow contracts …`: work on contracts without any data.
 
 mod check;
+mod diff;
 mod export;
 mod graph;
 mod new;
+mod reload;
 mod schema;
+mod shadow;
 mod test;
 
 use std::path::PathBuf;
@@ -25,10 +28,14 @@ enum Action {
     Check(check::Check),
     /// Run the examples of all metrics through the pipeline and compare the answers.
     Test(test::Test),
+    /// Say of each change between two folders whether it is safe, additive, restating or breaking, and why.
+    Diff(diff::Diff),
     /// Show which events move which entities and metrics.
     Graph(graph::Graph),
     /// Print event contracts as Avro or JSON Schema, for producers and registries.
     Export(export::Export),
+    /// Have the running server take up its changed contracts, and tell what came of it.
+    Reload(reload::Reload),
     /// Print the JSON Schema of contract files, for editors.
     Schema(schema::Schema),
     /// Draft an event contract from sample events.
@@ -60,8 +67,10 @@ impl Contracts {
         match self.action {
             Action::Check(check) => check.run(),
             Action::Test(test) => test.run(),
+            Action::Diff(diff) => diff.run(),
             Action::Graph(graph) => graph.run(),
             Action::Export(export) => export.run(),
+            Action::Reload(reload) => reload.run(),
             Action::Schema(schema) => schema.run(),
             Action::New(new) => new.run(),
         }

@@ -32,15 +32,17 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(node: &Node, rate: u32, key: String) -> Self {
-        Self {
+    /// `None` when the node has ended already.
+    pub(super) fn new(node: &Node, rate: u32, key: String) -> Option<Self> {
+        let (cache, readers) = node.answers()?;
+        Some(Self {
             url: format!("http://{}", node.address()),
             key,
             rate,
-            domain: node.cache().engine().domain().clone(),
-            cache: node.cache().clone(),
-            readers: node.readers().clone(),
-        }
+            domain: cache.engine().domain().clone(),
+            cache,
+            readers,
+        })
     }
 
     /// What runs here and what to try.

@@ -92,13 +92,15 @@ impl Demo {
             access,
             streams: StreamOptions::default(),
             queries: Default::default(),
+            reload: None,
         })?;
         let ending = node.ending();
         signals::on_end(move || ending.cancel())?;
         eprintln!("listening on http://{}", node.address());
-        let board = Board::new(&node, self.rate, key);
-        output::line(&board.introduction(&data, temporary.is_some()))?;
-        board.run(&node.ending())?;
+        if let Some(board) = Board::new(&node, self.rate, key) {
+            output::line(&board.introduction(&data, temporary.is_some()))?;
+            board.run(&node.ending())?;
+        }
         node.wait()
     }
 

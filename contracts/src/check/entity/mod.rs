@@ -9,6 +9,7 @@ mod source;
 mod stages;
 
 use crate::check::call::names_in;
+use crate::check::deprecated;
 use crate::check::fold::{self, FieldText};
 use crate::check::hash::{self, Facts};
 use crate::check::money;
@@ -50,6 +51,7 @@ pub(crate) fn check(
         name: item.name.clone(),
         version: item.version,
         status: item.status,
+        deprecation: deprecated::of(item.status, raw.deprecated.as_ref()),
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
         synonyms: phrases(raw.synonyms.as_deref(), report),
@@ -61,6 +63,7 @@ pub(crate) fn check(
         relationships: Vec::new(),
         computed: Vec::new(),
         hash: 0,
+        facts: Vec::new(),
         file: item.source.file.clone(),
     };
     column_name(&raw.key, "a key", report);
@@ -162,6 +165,7 @@ pub(crate) fn check(
         return;
     }
     entity.hash = facts.hash_unordered();
+    entity.facts = facts.into_parts();
     relations.entities.push(entity);
 }
 

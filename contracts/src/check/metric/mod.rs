@@ -12,6 +12,7 @@ mod windows;
 
 use std::collections::BTreeMap;
 
+use crate::check::deprecated;
 use crate::check::hash::Facts;
 use crate::check::measure::{self, MeasureText, Part};
 use crate::check::names::{Item, Names, newest};
@@ -150,6 +151,7 @@ pub(crate) fn check(
         name: item.name.clone(),
         version: item.version,
         status: item.status,
+        deprecation: deprecated::of(item.status, raw.deprecated.as_ref()),
         owner: raw.owner.as_ref().map(|t| t.value.clone()),
         description: raw.description.as_ref().map(|t| t.value.clone()),
         synonyms,
@@ -165,6 +167,7 @@ pub(crate) fn check(
         value_type: measured.value_type,
         examples: Vec::new(),
         hash: facts.hash_unordered(),
+        facts: facts.into_parts(),
         file: item.source.file.clone(),
     })
 }

@@ -48,6 +48,7 @@ pub(crate) fn contract(names: &[&str], fields: Vec<Field>) -> EventContract {
         names: names.iter().map(|&name| name.to_owned()).collect(),
         version: 1,
         status: Status::Stable,
+        deprecation: None,
         owner: None,
         description: None,
         synonyms: Vec::new(),

@@ -10,6 +10,7 @@ use std::time::Instant;
 use contracts::model::{Domain, Metric};
 
 use super::body::{MetricProof, QueryBody, RowsBody};
+use super::deprecation::WarningBody;
 use super::error::{ApiError, Code};
 use super::fields::Fields;
 use super::graph;
@@ -347,6 +348,7 @@ fn metrics(
     body.total_count = Some(total);
     body.has_more = has_more;
     body.tables_accessed = tables(&state.domain, &planned);
+    body.warnings = metrics.iter().flat_map(WarningBody::of_answer).collect();
     body.proof = metrics.into_iter().map(MetricProof::new).collect();
     body.warning = is_truncated.then(|| {
         "there are more groups than the contracts let out, or more rows than one answer has".into()

@@ -32,12 +32,27 @@ use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::error::ApiError;
-use super::state::AppState;
+use super::state::{AppState, HttpOptions};
+
+/// What layers remember of requests, whatever contracts answer them.
+#[derive(Clone)]
+pub(super) struct Kept {
+    limits: limits::Limits,
+    answers: idempotency::Answers,
+}
+
+impl Kept {
+    pub(super) fn new(options: &HttpOptions) -> Self {
+        Self {
+            limits: limits::Limits::new(options),
+            answers: idempotency::Answers::new(options.max_body_bytes),
+        }
+    }
+}
 
 /// Wraps the routes. The last layer added is the outermost.
-pub(super) fn apply(router: Router, state: &AppState) -> Router {
-    let limits = limits::Limits::new(&state.options);
-    let answers = idempotency::Answers::new(state.options.max_body_bytes);
+pub(super) fn apply(router: Router, state: &AppState, kept: &Kept) -> Router {
+    let Kept { limits, answers } = kept.clone();
     router
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(answers, idempotency::replay))
@@ -77,8 +92,11 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             "x-request-id",
         ]))
         .expose_headers(named(&[
+            "deprecation",
             "etag",
+            "link",
             "retry-after",
+            "sunset",
             "x-agentflow-deprecated",
             "x-agentflow-deprecation-warning",
             "x-agentflow-latest-version",

@@ -6,6 +6,7 @@ use contracts::model::{Domain, Entity, Metric, Relationship, Stage, Stages};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::http::deprecation::DeprecationBody;
 use crate::http::error::ApiError;
 use crate::http::etag::Conditional;
 use crate::http::graph::tables;
@@ -49,6 +50,9 @@ struct CatalogEntity {
     primary_key: String,
     /// Version that answers.
     contract_version: String,
+    /// Dates and successor, when that version is deprecated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation: Option<DeprecationBody>,
     /// What belongs to it → the other entity and the field with its key.
     #[serde(serialize_with = "entries")]
     #[schema(value_type = std::collections::BTreeMap<String, CatalogRelationship>)]
@@ -103,6 +107,9 @@ struct CatalogMetric {
     available_windows: Vec<String>,
     /// Version that answers.
     contract_version: String,
+    /// Dates and successor, when that version is deprecated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation: Option<DeprecationBody>,
     /// Event types that move it.
     source_events: Vec<String>,
     /// Tables that it reads, joined by commas.
@@ -246,6 +253,7 @@ impl From<&Entity> for CatalogEntity {
             fields: std::iter::once(key).chain(fields).collect(),
             primary_key: entity.key.clone(),
             contract_version: entity.version.to_string(),
+            deprecation: DeprecationBody::of(entity.deprecation.as_ref()),
             relationships: entity
                 .relationships
                 .iter()
@@ -287,6 +295,7 @@ impl CatalogMetric {
             unit: metric.unit.clone(),
             available_windows: metric.windows.iter().map(|window| window.text.clone()).collect(),
             contract_version: metric.version.to_string(),
+            deprecation: DeprecationBody::of(metric.deprecation.as_ref()),
             source_events: metric.moved_by.clone(),
             source_table: tables(domain, metric).join(","),
             dimensions: metric.dimensions.iter().map(|d| d.name.clone()).collect(),

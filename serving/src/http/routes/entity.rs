@@ -10,6 +10,7 @@ use super::metrics::{CACHE, hit_or_miss};
 use crate::http::after::After;
 use crate::http::ask;
 use crate::http::body::EntityBody;
+use crate::http::deprecation;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
 use crate::http::layers::limits::Place;
@@ -78,11 +79,15 @@ pub(in super::super) async fn read(
     if let Some(after) = after {
         after.reached(&state, &caller, &place, begun).await?;
     }
+    let domain = state.domain.clone();
     let answer = state.blocking(move |state| ask::entity(state, &caller, &question)).await?;
     let cached = answer.cached;
-    let body = EntityBody::new(answer, time::now());
+    let version = answer.contract_version;
+    let mut body = EntityBody::new(answer, time::now());
+    body.warnings = deprecation::of_entity(&domain, &body.entity_type, version);
     let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
+    deprecation::tell(response.headers_mut(), &body.warnings);
     Ok(response)
 }
 

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use super::Segments;
 use crate::http::after::After;
 use crate::http::body::{MetricBody, ProofBody};
+use crate::http::deprecation::{self, DeprecationBody};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
 use crate::http::layers::limits::Place;
@@ -72,6 +73,10 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
             headers(
                 ("X-Cache" = String, description = "`HIT` or `MISS`"),
                 ("ETag" = String, description = "For `If-None-Match`"),
+                ("Deprecation" = Option<String>,
+                    description = "The version that answered is deprecated since then: `@` and seconds \
+                                   since 1970 (RFC 9745)"),
+                ("Sunset" = Option<String>, description = "When it goes away (RFC 8594)"),
             )),
         (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 403, description = "The key may not read it.", body = ErrorBody),
@@ -109,6 +114,7 @@ pub(in super::super) async fn read(
     let body = MetricBody::new(answer);
     let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
+    deprecation::tell(response.headers_mut(), &body.warnings);
     Ok(response)
 }
 
@@ -145,6 +151,9 @@ struct MetricSummary {
     version: u32,
     /// `stable` or `deprecated`.
     status: &'static str,
+    /// Dates and successor of a deprecated version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation: Option<DeprecationBody>,
     /// Windows that may be asked for.
     windows: Vec<String>,
     /// Dimensions for `filter` and `group_by`.
@@ -238,6 +247,7 @@ impl From<&Metric> for MetricSummary {
             unit: metric.unit.clone(),
             version: metric.version,
             status: status_text(metric.status),
+            deprecation: DeprecationBody::of(metric.deprecation.as_ref()),
             windows: metric.windows.iter().map(|window| window.text.clone()).collect(),
             dimensions: metric
                 .dimensions
@@ -259,8 +269,5 @@ impl From<&Metric> for MetricSummary {
 
 /// As contracts write it.
 pub(super) fn status_text(status: Status) -> &'static str {
-    match status {
-        Status::Stable => "stable",
-        Status::Deprecated => "deprecated",
-    }
+    status.word()
 }

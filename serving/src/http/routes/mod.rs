@@ -17,6 +17,7 @@ pub(super) mod lineage;
 pub(super) mod lineage_entity;
 pub(super) mod metrics;
 pub(super) mod query;
+pub(super) mod reload_contracts;
 pub(super) mod scrape;
 pub(super) mod search;
 pub(super) mod stream;

@@ -7,12 +7,14 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::after::After;
 use crate::http::ask::{self, Query};
 use crate::http::body::QueryBody;
+use crate::http::deprecation;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::fields::Fields;
 use crate::http::layers::limits::Place;
@@ -97,7 +99,7 @@ pub(in super::super) async fn post(
     parameters: Parameters,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<QueryBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let begun = Instant::now();
     parameters.only(&[])?;
     let fields = Fields::read(body, &headers, state.options.max_body_bytes).await?;
@@ -105,7 +107,10 @@ pub(in super::super) async fn post(
     if let Some(after) = After::of_fields(&fields)? {
         after.reached(&state, &caller, &place, begun).await?;
     }
-    Ok(Json(state.blocking(move |state| ask::query(state, &caller, &query)).await?))
+    let body = state.blocking(move |state| ask::query(state, &caller, &query)).await?;
+    let mut response = Json(&body).into_response();
+    deprecation::tell(response.headers_mut(), &body.warnings);
+    Ok(response)
 }
 
 /// How a query would be answered.

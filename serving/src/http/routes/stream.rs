@@ -8,6 +8,7 @@ use axum::response::Response;
 use super::Segments;
 use crate::access::Pass;
 use crate::http::body::MetricBody;
+use crate::http::deprecation;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::handover::Handover;
 use crate::http::query::Parameters;
@@ -126,8 +127,11 @@ pub(in super::super) async fn metric(
     let question = asked::of_parameters(metric, &caller, &parameters)?;
     ask::may_read(&state, &caller, &question.metric, question.version)?;
     let tenant = caller.tenant.clone();
+    let warnings = deprecation::of_metric(&state, &question.metric, question.version);
     let open = move |state: &AppState| state.streams.metric((&tenant, pass), question);
-    Ok(streamed(state.blocking(open).await?))
+    let mut response = streamed(state.blocking(open).await?);
+    deprecation::tell(response.headers_mut(), &warnings);
+    Ok(response)
 }
 
 /// The header; browsers send it when they connect again.

@@ -173,7 +173,8 @@ fn trouble(world: &World) -> Router {
         .route("/store", get(async || ApiError::unavailable("secret of the store")))
         .route("/slow", get(async || tokio::time::sleep(std::time::Duration::from_secs(60)).await))
         .route("/plain", get(async || (axum::http::StatusCode::BAD_GATEWAY, "a library's text")));
-    layers::apply(routes, &world.state)
+    let kept = layers::Kept::new(&world.state.options);
+    layers::apply(routes, &world.state, &kept)
 }
 
 #[tokio::test]

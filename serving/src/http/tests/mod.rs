@@ -6,6 +6,7 @@
 mod access;
 mod backup;
 mod bodies;
+mod deprecation;
 mod docs;
 mod erasures;
 mod errors;

@@ -97,6 +97,7 @@ impl World {
             telemetry: Arc::new(Telemetry::new()),
             options: Arc::new(options),
             gate: Arc::new(Gate::open()),
+            contracts: None,
         };
         let router = router(state.clone());
         (Self { state, store, router }, source)

@@ -92,6 +92,7 @@ pub(crate) fn metric(name: &str, measure: Measure, value_type: Type) -> Metric {
         name: name.to_owned(),
         version: 1,
         status: Status::Stable,
+        deprecation: None,
         owner: None,
         description: None,
         synonyms: Vec::new(),
@@ -107,6 +108,7 @@ pub(crate) fn metric(name: &str, measure: Measure, value_type: Type) -> Metric {
         value_type,
         examples: Vec::new(),
         hash: 0xabc,
+        facts: Vec::new(),
         file: "metric.yaml".into(),
     }
 }
@@ -245,6 +247,7 @@ fn entity(
         name: name.into(),
         version: 1,
         status: Status::Stable,
+        deprecation: None,
         owner: None,
         description: None,
         synonyms: Vec::new(),
@@ -256,6 +259,7 @@ fn entity(
         relationships: Vec::new(),
         computed: Vec::new(),
         hash: 1,
+        facts: Vec::new(),
         file: "entity.yaml".into(),
     }
 }

@@ -16,6 +16,7 @@ use change::ChangeBody;
 
 use super::Segments;
 use super::metrics::status_text;
+use crate::http::deprecation::DeprecationBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::Conditional;
 use crate::http::graph::tables;
@@ -41,6 +42,9 @@ struct ContractSummary {
     released: String,
     /// `stable` or `deprecated`.
     status: &'static str,
+    /// Dates and successor of a deprecated version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation: Option<DeprecationBody>,
     /// `event`, `entity` or `metric`.
     kind: &'static str,
 }
@@ -222,6 +226,7 @@ fn summary(document: &Document) -> ContractSummary {
         version: document.version.to_string(),
         released: document.released.clone(),
         status: status_text(document.status),
+        deprecation: DeprecationBody::of(document.deprecation.as_ref()),
         kind: match document.kind {
             Kind::Event => "event",
             Kind::Entity => "entity",

@@ -29,6 +29,7 @@ use crate::http::freshness::{self, MetricFreshness};
 use crate::http::ledger;
 use crate::http::monitor::{PipelineMonitor, PipelineState};
 use crate::http::query::Parameters;
+use crate::http::reload::ContractsStatus;
 use crate::http::state::{AppState, HttpOptions};
 use crate::http::time::{self, Time, seconds_between};
 use crate::store::{Backfilling, Trimmed};
@@ -40,7 +41,7 @@ pub(in super::super) struct HealthBody {
     status: Health,
     /// When they were asked.
     checked_at: Time,
-    /// `pipeline`, `serving`, `duckdb_pool`, `freshness`, `quality`, and `backfill`, `lake`, `kafka`, `canary`, `topics` and
+    /// `pipeline`, `serving`, `duckdb_pool`, `freshness`, `quality`, and `backfill`, `contracts`, `lake`, `kafka`, `canary`, `topics` and
     /// `schema_registry` where there is one.
     components: Vec<Component>,
     /// How fresh each metric is.
@@ -177,6 +178,7 @@ pub(super) fn components(state: &AppState, now: i64) -> Vec<Component> {
         quality(ledger::counts_since(&state.readers, now - HOUR)),
     ];
     components.extend(backfill(state.readers.backfilling()));
+    components.extend(state.contracts.as_ref().map(|live| contracts(&live.status(), now)));
     components.extend(state.lake.as_ref().map(|view| lake(&view.status(), now)));
     if !state.kafka.is_empty() {
         let sources: Vec<_> = state.kafka.iter().map(KafkaProbe::status).collect();
@@ -253,6 +255,30 @@ fn backfill(backfilling: &Backfilling) -> Option<Component> {
             "it needs rows of the lake, which cannot be read; it is tried again, the log says why",
         ),
     })
+}
+
+/// Contracts that cannot be taken up harm nobody: those before answer.
+fn contracts(status: &ContractsStatus, now: i64) -> Component {
+    let component = Component::new("contracts", "folder")
+        .figure("reloads", status.reloads)
+        .figure("age_seconds", seconds_between(status.loaded_at, now).max(0.0));
+    let Some(problem) = &status.problem else { return component };
+    let more = match problem.findings.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" (and {more} more, see the log)"),
+    };
+    let first = problem.findings.first().map(|finding| finding.message.as_str());
+    component
+        .figure("problem_age_seconds", seconds_between(problem.since, now).max(0.0))
+        .figure("findings", problem.findings.len())
+        .status(
+            Health::Degraded,
+            format!(
+                "what is in the folder is not in use since {}: {}{more}",
+                Time(problem.since),
+                first.unwrap_or("no reason")
+            ),
+        )
 }
 
 /// What a component of the store says when it cannot say anything.
