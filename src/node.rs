@@ -133,6 +133,8 @@ impl Node {
 
         let (ingress, http_source) = queue(QueueLimits::default());
         let telemetry = Arc::new(Telemetry::new());
+        let shown = Arc::clone(&telemetry);
+        cache.on_shown(Box::new(move |metric, waited| shown.shown(&metric.name, waited)));
         let registry = from.schemas.as_ref().map(Registry::probe);
         // Nothing is given up before those are there who follow.
         let followers = Arc::new(OnceLock::<Followers>::new());
@@ -182,6 +184,7 @@ impl Node {
             lake: Some(Arc::new(View { lake: Arc::downgrade(&lake), place })),
             backups: store.backups(),
             erasures,
+            verifications: Default::default(),
             kafka: from.kafka,
             publishers: publishing,
             registry,

@@ -7,11 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use contracts::expr::Expr;
-use contracts::model::{Dimension, Domain, Measure, Metric, OnEmpty};
+use contracts::model::{Domain, Measure, Metric, OnEmpty};
 
+use crate::question::OTHER;
 use crate::value::{Value, date_text};
 
-/// The value of a dimension in a group. Rows without one come last, as in the statements.
+/// The value of a dimension in a group. Rows without one come last, as in the statements, and then what
+/// is not named.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Member {
     Bool(bool),
@@ -19,6 +21,8 @@ pub(crate) enum Member {
     Date(i32),
     Text(String),
     None,
+    /// Values that are not named.
+    Other,
 }
 
 impl Member {
@@ -30,6 +34,7 @@ impl Member {
             Self::Date(days) => Some(date_text(*days)),
             Self::Text(text) => Some(text.clone()),
             Self::None => None,
+            Self::Other => Some(OTHER.to_owned()),
         }
     }
 }
@@ -135,23 +140,4 @@ fn evaluate(expr: &Expr, names: &[String], rows: &[&[Value]]) -> Vec<Value> {
         }
         Err(_) => nothing(),
     }
-}
-
-/// Keeps the first values of each dimension that its `max_cardinality` lets out, and at most
-/// `most` groups. Says whether groups were left out.
-pub(crate) fn truncate(groups: &mut Groups, dimensions: &[&Dimension], most: usize) -> bool {
-    let before = groups.len();
-    for (i, dimension) in dimensions.iter().enumerate() {
-        let Some(max) = dimension.max_cardinality else { continue };
-        let members: BTreeSet<&Member> = groups.keys().map(|key| &key[i]).collect();
-        let first_out = members.into_iter().nth(max).cloned();
-        if let Some(first_out) = first_out {
-            groups.retain(|key, _| key[i] < first_out);
-        }
-    }
-    let first_out = groups.keys().nth(most).cloned();
-    if let Some(first_out) = first_out {
-        groups.split_off(&first_out);
-    }
-    groups.len() < before
 }

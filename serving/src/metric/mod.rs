@@ -25,9 +25,11 @@ mod fetch;
 mod followed;
 mod groups;
 mod known;
+mod layout;
 mod nearest;
 mod past;
 mod proof;
+mod rank;
 mod sketch;
 mod sql;
 mod version;
@@ -45,23 +47,21 @@ use duckdb::Connection;
 pub(crate) use beyond::{Beyond, Plan, Timed};
 pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
-pub(crate) use check::{Resolved, check_time};
+pub(crate) use check::{FilterValue, Resolved, Test, check_time};
 use fetch::fetch;
+use groups::Groups;
 pub(crate) use groups::empty_value;
-use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
+use layout::{Layout, lay_out};
 pub(crate) use nearest::hint;
 pub(crate) use past::{Keys, Scope, columns_to_fold, fold, keys_for_one, lowest, rows_to_fold};
 use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
-use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
+use crate::question::{MetricAnswer, MetricQuestion, Proof, ReadError};
 use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
-
-/// Most groups of one answer, whatever the contract allows.
-const MAX_GROUPS: usize = 10_000;
 
 /// Tells the time, µs UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -132,23 +132,30 @@ impl MetricEngine {
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
         let all_time = question.start().is_none();
+        let widest = question.widest();
         let concerns = |trimmed: &Trimmed| {
             all_time
                 || question.known_at.is_some()
-                || !Plan::of(&self.domain, question, &leaves, trimmed).is_empty()
+                || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
-        let (Measured { groups: read, components }, mut proof) =
+        let (layout, components, proof) =
             self.across("read a metric", concerns, |conn, beyond| {
                 let Some(beyond) = beyond else {
                     let known = known(conn, question.known_at)?;
                     let counted = Counted::in_store(conn);
+                    let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                        Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                    };
+                    let Measured { groups, components } =
+                        self.measure(conn, question, &leaves, known, None)?;
                     return Ok((
-                        self.measure(conn, question, &leaves, known, None)?,
+                        lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                        components,
                         proof::read(conn, &self.domain, question, known, counted, computed_at)?,
                     ));
                 };
                 let known = beyond.known(conn, question.known_at)?;
-                let plan = Plan::of(&self.domain, question, &leaves, &beyond.trimmed);
+                let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
                 let database = match plan.is_empty() {
                     true => None,
                     false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
@@ -170,31 +177,73 @@ impl MetricEngine {
                         question.tenant,
                     )),
                 };
+                let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                    Ok(self.measure(conn, question, leaves, known, both)?.groups)
+                };
+                let Measured { groups, components } =
+                    self.measure(conn, question, &leaves, known, both)?;
                 Ok((
-                    self.measure(conn, question, &leaves, known, both)?,
+                    lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                    components,
                     proof::read(conn, &self.domain, question, known, counted, computed_at)?,
                 ))
             })?;
 
-        let mut groups = groups::combine(&self.domain, metric, &read);
-        let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
-        let grouped = !question.group_by.is_empty();
-        let value = (!grouped).then(|| groups.pop_first().map_or(Value::Null, |(_, value)| value));
-        let parts = (!grouped).then(|| self.components(metric, &read)).flatten();
+        Ok(self.shaped(question, &leaves, layout, components, computed_at, proof))
+    }
+
+    /// Answers a question in the caller's snapshot, as of the time `now` (µs), from what the store has:
+    /// for who compares answers with the rows of the same commit.
+    pub(crate) fn read_in(
+        &self,
+        conn: &Connection,
+        question: &MetricQuestion,
+        now: i64,
+    ) -> Result<MetricAnswer, ReadError> {
+        let metric = self.find_metric(&question.metric, question.version)?;
+        let question = check::resolve(metric, question, now)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let known = known(conn, question.known_at)?;
+        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+        };
+        let Measured { groups, components } =
+            self.measure(conn, &question, &leaves, known, None)?;
+        let layout = lay_out(&self.domain, &question, &leaves, groups, &measure)?;
+        let counted = Counted::in_store(conn);
+        let proof = proof::read(conn, &self.domain, &question, known, counted, now)?;
+        Ok(self.shaped(&question, &leaves, layout, components, now, proof))
+    }
+
+    /// The answer of the values that were read.
+    fn shaped(
+        &self,
+        question: &Resolved<'_>,
+        leaves: &BTreeSet<usize>,
+        layout: Layout,
+        components: Option<BTreeMap<String, Value>>,
+        computed_at: i64,
+        mut proof: Proof,
+    ) -> MetricAnswer {
+        let metric = question.metric;
+        let Layout { value, groups, is_short, previous, read } = layout;
+        let parts = groups.is_none().then(|| self.components(metric, &read)).flatten();
         let components = parts.or(components);
-        proof.error_bounds = error_bounds(&self.domain, &leaves);
+        proof.error_bounds = error_bounds(&self.domain, leaves);
         proof.exact = proof.error_bounds.is_empty();
-        Ok(MetricAnswer {
+        MetricAnswer {
             metric: metric.name.clone(),
             unit: metric.unit.clone(),
             window: question.window.text.clone(),
             value,
-            groups: grouped.then(|| groups.into_iter().map(|g| shown(question, g)).collect()),
-            groups_truncated: truncated,
+            groups,
+            groups_truncated: is_short,
+            previous,
             components,
             computed_at,
             proof,
-        })
+        }
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the
@@ -206,12 +255,17 @@ impl MetricEngine {
         let resolved = self.resolve(question)?;
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, resolved.metric.index, &mut leaves);
-        let text = |leaf: usize| {
-            let metric = &self.domain.metrics[leaf];
-            let query = sql::aggregate(&self.domain, metric, &resolved, None, MAX_GROUPS);
-            (metric.name.clone(), query.inlined())
-        };
-        Ok(leaves.into_iter().map(text).collect())
+        let questions = [Some(resolved.clone()), resolved.previous()];
+        let mut statements = Vec::new();
+        for question in questions.into_iter().flatten() {
+            for &leaf in &leaves {
+                let metric = &self.domain.metrics[leaf];
+                let limit = rank::most_read(&question) + 1;
+                let query = sql::aggregate(&self.domain, metric, &question, None, limit);
+                statements.push((metric.name.clone(), query.inlined()));
+            }
+        }
+        Ok(statements)
     }
 
     /// Up to which event time every active source partition has delivered, µs.
@@ -250,10 +304,7 @@ impl MetricEngine {
             true => self.entities_then(conn, both, question, leaves, known)?,
             false => None,
         };
-        let limit = match question.group_by.as_slice() {
-            [only] => only.max_cardinality.unwrap_or(MAX_GROUPS).min(MAX_GROUPS),
-            _ => MAX_GROUPS,
-        };
+        let limit = rank::most_read(question);
         let mut measured = Measured::default();
         for &leaf in leaves {
             let metric = &self.domain.metrics[leaf];
@@ -371,9 +422,4 @@ fn entities_of(metric: &Metric) -> impl Iterator<Item = usize> + '_ {
         Relation::Entity(entity) => Some(entity),
         _ => None,
     })
-}
-
-fn shown(question: &Resolved<'_>, (key, value): (Vec<Member>, Value)) -> Group {
-    let names = question.group_by.iter().map(|dimension| dimension.name.clone());
-    Group { dimensions: names.zip(key.iter().map(Member::text)).collect(), value }
 }

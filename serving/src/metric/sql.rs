@@ -15,6 +15,7 @@ use pipeline::store::INGEST_APPLIED_AT;
 
 use super::aggregates::{Aggregate, weighted_quantile};
 use super::check::{FilterValue, Resolved, Test, timestamp};
+use super::groups::Member;
 use super::known::Known;
 use super::{followed, sketch};
 use crate::value::{date_text, time_text};
@@ -52,6 +53,7 @@ impl Query {
 
 fn literal(value: &SqlValue) -> String {
     match value {
+        SqlValue::Null => "null".to_owned(),
         SqlValue::Boolean(value) => value.to_string(),
         SqlValue::BigInt(value) => value.to_string(),
         SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
@@ -187,8 +189,8 @@ fn project(
     if needs.weight {
         columns.push(format!("{} as n", quote(ingest::N)));
     }
-    let time = source.column(query, &input.time);
     if needs.order {
+        let time = source.column(query, &input.time);
         let arg = input.arg.as_ref().map(|arg| source.column(query, arg));
         columns.push(format!("{} as k", source.order(domain, &time, arg.as_deref())));
     }
@@ -282,10 +284,38 @@ pub(super) fn tests(
         let value = source.dimension(query, metric, input, &filter.dimension.name);
         tests.push(tested(query, &value, &filter.test));
     }
+    if !question.without.is_empty() {
+        let dimensions = question.without.iter();
+        let columns: Vec<String> = dimensions
+            .map(|dimension| source.dimension(query, metric, input, &dimension.name))
+            .collect();
+        let groups: Vec<String> = question
+            .without_groups
+            .iter()
+            .map(|key| {
+                let typed = key.iter().zip(&question.without).map(|(member, dimension)| {
+                    format!("{}::{}", query.bind(member_sql(member)), sql_type(&dimension.ty))
+                });
+                format!("row({})", typed.collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        // Within rows nothing is equal to nothing.
+        tests.push(format!("row({}) not in ({})", columns.join(", "), groups.join(", ")));
+    }
     tests
 }
 
-/// Whether `value` passes the test: never null.
+fn member_sql(member: &Member) -> SqlValue {
+    match member {
+        Member::Bool(value) => SqlValue::Boolean(*value),
+        Member::Int(value) => SqlValue::BigInt(*value),
+        Member::Date(days) => SqlValue::Date32(*days),
+        Member::Text(text) => SqlValue::Text(text.clone()),
+        Member::None | Member::Other => SqlValue::Null,
+    }
+}
+
+/// Whether `value` passes the test; null means no.
 fn tested(query: &mut Query, value: &str, test: &Test) -> String {
     let listed = |query: &mut Query, values: &[FilterValue]| {
         let values: Vec<String> = values.iter().map(|value| query.bind(value.to_sql())).collect();

@@ -108,15 +108,14 @@ impl Reader {
                     text.as_deref().map(|text| parse_at(name, text)).transpose()
                 };
                 let answer = engine.read(&MetricQuestion {
-                    span: None,
                     metric: question.metric.clone(),
-                    version: None,
                     tenant: TENANT.to_owned(),
                     window: question.window.clone(),
                     as_of: time("as_of", &question.as_of)?,
                     known_at: time("known_at", &question.known_at)?,
                     filters: question.filters.clone(),
                     group_by: question.group_by.clone(),
+                    ..Default::default()
                 })?;
                 serde_json::to_string(&MetricBody::new(answer)).map_err(|error| {
                     Refusal::Ours(Failure::ours(format!("write the answer as JSON: {error}")))

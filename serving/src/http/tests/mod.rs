@@ -10,6 +10,7 @@ mod docs;
 mod erasures;
 mod errors;
 mod events;
+mod freshness;
 mod health;
 mod kinds;
 mod lake;
@@ -19,6 +20,7 @@ mod serve;
 mod shop_questions;
 mod stream;
 mod support;
+mod verify;
 
 use std::net::SocketAddr;
 

@@ -16,7 +16,7 @@ use contracts::types::Type;
 use crate::metric::MetricEngine;
 use crate::metric::past::{Keys, Scope, fold};
 use crate::metric::sql::{quote, sql_type};
-use crate::question::{EntityQuestion, Filters, MetricQuestion};
+use crate::question::{EntityQuestion, MetricQuestion};
 use crate::store::{Readers, Store, StoreOptions};
 use crate::value::{Value, date_text, time_text};
 
@@ -491,15 +491,10 @@ fn literal(value: &Value, ty: &Type) -> String {
 
 pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
     MetricQuestion {
-        span: None,
         metric: metric.to_owned(),
-        version: None,
         tenant: TENANT.to_owned(),
         window: Some(window.to_owned()),
-        as_of: None,
-        known_at: None,
-        filters: Filters::default(),
-        group_by: Vec::new(),
+        ..MetricQuestion::default()
     }
 }
 
@@ -529,4 +524,12 @@ pub(crate) fn event<const N: usize>(seq: i128, time: i64, pairs: [(&str, Value);
     event.entry(column::ABSENT.into()).or_insert(Value::Int(0));
     event.entry(column::LATE.into()).or_insert(Value::Bool(false));
     event
+}
+
+/// A table of columns of these types.
+pub(crate) fn create_table(conn: &duckdb::Connection, table: &str, columns: &[(String, Type)]) {
+    let columns: Vec<String> =
+        columns.iter().map(|(name, ty)| format!("{} {}", quote(name), sql_type(ty))).collect();
+    conn.execute_batch(&format!("create table {} ({})", quote(table), columns.join(", ")))
+        .expect("a table");
 }

@@ -11,7 +11,7 @@ use super::fixture::{
 };
 use super::oracle::{World, holds, member, micros};
 use crate::metric::groups::{Groups, Member, settle};
-use crate::question::{Condition, MetricQuestion};
+use crate::question::{Filters, MetricQuestion};
 use crate::value::Value;
 
 /// States and conversions over one family and over two, by keys of both types, over two times.
@@ -132,22 +132,22 @@ fn seen(metric: &Metric, world: &World, question: &MetricQuestion) -> BTreeMap<S
             if key.is_null() {
                 continue;
             }
-            let dimension = |name: &String| {
-                let place = metric.dimensions.iter().position(|d| d.name == *name);
+            let dimension = |name: &str| {
+                let place = metric.dimensions.iter().position(|d| d.name == name);
                 get(&input.dimensions[place.expect("a dimension")].name)
             };
             let step = |step: &Step| match step {
                 Step::EventType(name) => get(column::TYPE) == Value::Text(name.clone()),
                 Step::Where(condition) => get(&condition.name) == Value::Bool(true),
             };
-            let passes = |(name, conditions): (&str, &[Condition])| {
-                let value = dimension(&name.to_owned());
-                conditions.iter().all(|condition| holds(condition, &value))
-            };
+            let mut filters = question.filters.iter();
             keys.entry(key.to_string()).or_default().push(Seen {
                 at: (micros(&get(&input.time.name)).expect("it has a time"), seq),
                 group: question.group_by.iter().map(|name| member(dimension(name))).collect(),
-                passes: question.filters.iter().all(passes),
+                passes: filters.all(|(name, conditions)| {
+                    let value = dimension(&name.to_owned());
+                    conditions.iter().all(|condition| holds(condition, &value))
+                }),
                 arg: input.arg.as_ref().map_or(Value::Null, |arg| get(&arg.name)),
                 steps: followed.steps.as_ref().map_or([false; 2], |[a, b]| [step(a), step(b)]),
             });
@@ -190,10 +190,10 @@ fn a_state_is_carried_into_the_window_and_ends_with_the_next_one() {
     let expected = (4.0 * 4.0 + 6.0 * 1.0 + 2.0 * 11.0) / 12.0;
     check(&bench, &question, Value::Float(expected));
     // The filter looks at the state, and what it leaves out still ends the state before it.
-    let filters = [("city".to_owned(), "Ulm".to_owned())].into_iter().collect();
+    let filters = Filters::from_iter([("city".to_owned(), "Ulm".to_owned())]);
     check(
         &bench,
-        &MetricQuestion { filters, ..question.clone() },
+        &MetricQuestion { filters: filters.into(), ..question.clone() },
         Value::Float((4.0 * 4.0 + 2.0 * 11.0) / 6.0),
     );
     // Five seconds ago neither `b` nor the future of `a` was known.

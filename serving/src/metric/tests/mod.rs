@@ -6,6 +6,7 @@ mod estimates;
 mod filters;
 pub(crate) mod fixture;
 mod followed;
+mod groups;
 mod limits;
 mod oracle;
 mod properties;

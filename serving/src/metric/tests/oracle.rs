@@ -19,6 +19,17 @@ pub(crate) fn answer(
     question: &MetricQuestion,
     now: i64,
 ) -> Groups {
+    answer_by(metric, world, question, now, |key| key)
+}
+
+/// The same, with each row put into the group that `place` says.
+pub(crate) fn answer_by(
+    metric: &Metric,
+    world: &World,
+    question: &MetricQuestion,
+    now: i64,
+    place: impl Fn(Vec<Member>) -> Vec<Member>,
+) -> Groups {
     if metric.measure.follows_keys() {
         return super::followed::answer(metric, world, question, now);
     }
@@ -46,7 +57,7 @@ pub(crate) fn answer(
                 continue;
             }
             let time = micros(&get(&input.time.name));
-            if let Some(length) = window.length {
+            if let (Some(length), None) = (window.length, question.span) {
                 let start = question.as_of.unwrap_or(now) - length;
                 if time.is_none_or(|time| time < start) {
                     continue;
@@ -54,6 +65,9 @@ pub(crate) fn answer(
                 if question.as_of.is_some_and(|end| time >= Some(end)) {
                     continue;
                 }
+            }
+            if question.span.is_some_and(|(from, to)| time.is_none_or(|t| t < from || t >= to)) {
+                continue;
             }
             let happened = match input.relation {
                 Relation::Family(_) => micros(&get(column::TIME)),
@@ -76,6 +90,7 @@ pub(crate) fn answer(
                 continue;
             }
             let key = question.group_by.iter().map(|name| member(dimension(name))).collect();
+            let key = place(key);
             let weight = match get(ingest::N) {
                 Value::Int(n) => n,
                 _ => 1,

@@ -63,6 +63,8 @@ pub struct MetricsQuery {
     pub as_of: Option<i64>,
     /// Only what was applied by then is known, µs.
     pub known_at: Option<i64>,
+    /// How old a cached answer may be, µs.
+    pub max_staleness: Option<i64>,
     /// Columns to order by, each with "downwards?".
     pub order_by: Vec<(String, bool)>,
 }
@@ -126,6 +128,7 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
         window: query.window.clone(),
         as_of: query.as_of,
         known_at: query.known_at,
+        max_staleness: query.max_staleness,
         filters: query.filters.clone(),
         group_by: query.dimensions.clone(),
         ..MetricQuestion::default()
