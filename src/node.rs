@@ -125,6 +125,10 @@ impl Node {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = Arc::new(MetricEngine::new(Arc::clone(&domain), readers.clone()));
+        let probes = from.kafka.clone();
+        engine.on_behind(Box::new(move || {
+            probes.iter().map(|probe| probe.partitions_behind()).sum()
+        }));
         let search = Arc::new(Search::new(Arc::clone(&engine), SearchOptions::default()));
         let cache = Arc::new(Cache::with_mode(engine, cache));
         let streams = Streams::start(readers.clone(), Arc::clone(&cache), &plan.streams)

@@ -39,7 +39,7 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use contracts::model::{Domain, ErrorBound, Metric, Relation};
 use duckdb::Connection;
@@ -71,7 +71,11 @@ pub struct MetricEngine {
     domain: Arc<Domain>,
     readers: Readers,
     clock: Clock,
+    behind: OnceLock<Behind>,
 }
+
+/// Tells how many source partitions have records that are not applied yet. Asked for each answer: quick.
+pub type Behind = Box<dyn Fn() -> usize + Send + Sync>;
 
 impl fmt::Debug for MetricEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +91,12 @@ impl MetricEngine {
 
     /// An engine that is told the time.
     pub fn with_clock(domain: Arc<Domain>, readers: Readers, clock: Clock) -> Self {
-        Self { domain, readers, clock }
+        Self { domain, readers, clock, behind: OnceLock::new() }
+    }
+
+    /// Says who knows of records that wait before the pipeline. The first one counts.
+    pub fn on_behind(&self, behind: Behind) {
+        let _ = self.behind.set(behind);
     }
 
     /// The contracts that it answers by.
@@ -232,6 +241,7 @@ impl MetricEngine {
         let components = parts.or(components);
         proof.error_bounds = error_bounds(&self.domain, leaves);
         proof.exact = proof.error_bounds.is_empty();
+        proof.partitions_behind = self.behind.get().map_or(0, |behind| behind());
         MetricAnswer {
             metric: metric.name.clone(),
             unit: metric.unit.clone(),

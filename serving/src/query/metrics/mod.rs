@@ -231,6 +231,8 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     proof.data_through = proof.data_through.min(other.data_through);
     proof.rejected_in_window += other.rejected_in_window;
     proof.late_in_window += other.late_in_window;
+    proof.partitions = proof.partitions.max(other.partitions);
+    proof.partitions_behind = proof.partitions_behind.max(other.partitions_behind);
     proof.cached &= other.cached;
     proof.exact &= other.exact;
     proof.age = proof.age.max(other.age);
