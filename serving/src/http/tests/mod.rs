@@ -15,6 +15,7 @@ mod health;
 mod lake;
 mod lineage;
 mod queries;
+mod questions;
 mod serve;
 mod shop_questions;
 mod stream;
