@@ -81,6 +81,7 @@ pub(crate) struct Server {
     url: String,
     http: reqwest::blocking::Client,
     token: Option<String>,
+    admin_key: Option<String>,
 }
 
 impl Server {
@@ -101,7 +102,21 @@ impl Server {
             .timeout(Duration::from_secs(60))
             .build()
             .map_err(|error| Failure::ours(chain(&error)))?;
-        Ok(Self { url: format!("{scheme}://{address}"), http, token })
+        Ok(Self { url: format!("{scheme}://{address}"), http, token, admin_key: None })
+    }
+
+    /// A server anywhere, for what only whoever runs it may ask.
+    pub(crate) fn at(url: &str, admin_key: Option<String>) -> Result<Self, Failure> {
+        let parsed = reqwest::Url::parse(url).ok();
+        if !parsed.is_some_and(|url| matches!(url.scheme(), "http" | "https")) {
+            return Err(Failure::input(format!("`{url}` is no address of a server"))
+                .hint("write it as http://HOST:PORT"));
+        }
+        let http = reqwest::blocking::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .map_err(|error| Failure::ours(chain(&error)))?;
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), http, token: None, admin_key })
     }
 
     /// Status and body of a GET; the path may carry any text in its segments.
@@ -142,6 +157,10 @@ impl Server {
             segments.extend(path);
         }
         let request = self.http.request(method, url);
+        let request = match &self.admin_key {
+            Some(key) => request.header("X-Admin-Key", key),
+            None => request,
+        };
         Ok(match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

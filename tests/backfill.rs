@@ -301,4 +301,8 @@ fn the_live_version_answers_until_the_new_one_is_whole_whatever_happens() {
     let server = Server::start(&place, &[]);
     assert_eq!(backfill(&server), None);
     check(&server, &taken.lock().expect("lock"));
+    // Beside the server, while it goes on.
+    place.verify(&place.data(), &[]);
+    assert!(server.stop().success());
+    place.verify(&place.data(), &[]);
 }

@@ -316,6 +316,8 @@ fn what_a_person_left_is_gone_while_the_server_goes_on() {
     assert_eq!(post(&server, &[loan(3, 77)])["accepted"], json!(1));
     assert_eq!(server.get("/v1/entity/reader/R-3").1["data"]["loans"], json!(1));
 
+    place.verify(&place.data(), &[]);
+
     let history = erase(&place, "R-3", &["--history"]);
     assert!(history.succeeded().stdout.contains("ticket 42"), "{history:?}");
     assert!(!history.stdout.contains("R-3"), "{history:?}");
@@ -375,6 +377,7 @@ fn one_that_was_cut_off_is_ended_by_the_next_start() {
     assert_eq!(server.get("/v1/erasures").1["erasures"].as_array().map(Vec::len), Some(1));
     assert!(server.stop().success());
     check_lake(&place);
+    place.verify(&place.data(), &[]);
 }
 
 #[test]

@@ -41,6 +41,7 @@ fn every_line_is_accounted_for_and_every_answer_is_right() {
         check_answer(question, answer, expected);
     }
 
+    place.verify(&place.data(), &[Place::latest(&questions)]);
     let letters = place.dead_letters(&place.data());
     let mut payloads: Vec<Vec<u8>> = letters.iter().map(support::payload).collect();
     payloads.sort();

@@ -61,6 +61,7 @@ fn answers_are_those_from_before_and_the_source_goes_on() {
     let report = rebuild(&place, &["--output", "json"]).json();
     assert_eq!(values(&place.read_batch(&data, &questions)), values(&before));
     assert_eq!(place.dead_letters(&data), letters);
+    place.verify(&data, &[Place::latest(&questions)]);
     assert_eq!(report["beyond_the_last_complete_point"], 0);
     assert_eq!(report["dead_letters"], json!(letters.len()));
 
@@ -87,6 +88,7 @@ fn answers_are_those_from_before_and_the_source_goes_on() {
     rebuild(&place, &["--replace"]).succeeded();
     assert_eq!(values(&place.read_batch(&data, &known)), values(&before));
     assert_eq!(values(&place.read_batch(&data, &questions)), values(&answers));
+    place.verify(&data, &[Place::latest(&questions)]);
 
     let tables = place.lake_tables(&data);
     let events = tables.iter().filter(|(name, _)| holds_events(name));

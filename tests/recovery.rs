@@ -102,6 +102,7 @@ fn check_end(
     let report = agentflow(place.run_arguments(file, data)).json();
     let outcome = Outcome::of(place, data, &report["total"], questions);
     assert_eq!(&outcome, undisturbed);
+    place.verify(data, &[Place::latest(questions)]);
     report
 }
 

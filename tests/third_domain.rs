@@ -209,4 +209,6 @@ fn corrections_move_an_entity_between_groups_and_out_of_a_metric() {
     for ((question, answer), expected) in questions.iter().zip(&answers).zip(&wanted) {
         check_answer(question, answer, expected);
     }
+    let end = support::flights::rfc3339(START + 30 * HOUR);
+    place.verify(&place.data(), &[&end, Place::latest(&questions[..20])]);
 }

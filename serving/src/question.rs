@@ -131,6 +131,10 @@ pub struct Proof {
     pub data_through: Option<i64>,
     /// Highest journal sequence number that the answer includes.
     pub position: i64,
+    /// Source partitions that have delivered something.
+    pub partitions: usize,
+    /// Partitions of Kafka of which records wait that are not in the answer.
+    pub partitions_behind: usize,
     /// Exact, or approximate.
     pub exact: bool,
     /// How far off those may be that are estimated, by metric: this one, or parts of it.

@@ -14,6 +14,7 @@ mod restore;
 mod run;
 mod serve;
 mod tail;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Lake(lake::Lake),
     /// Erase what belongs to one key of an entity, from every answer and from the lake.
     Erase(erase::Erase),
+    /// Recompute every number in plain SQL over the stored events, and say what differs.
+    Verify(verify::Verify),
     /// Make, list and end API keys.
     Keys(keys::Keys),
     /// Make the serving store anew from the lake.
@@ -119,6 +122,7 @@ impl Command {
             Self::Tail(tail) => tail.run(),
             Self::Lake(lake) => lake.run(),
             Self::Erase(erase) => erase.run(),
+            Self::Verify(verify) => verify.run(),
             Self::Keys(keys) => keys.run(),
             Self::Rebuild(rebuild) => rebuild.run(),
             Self::Backup(backup) => backup.run(),

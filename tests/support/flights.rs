@@ -534,6 +534,7 @@ pub fn check_all(place: &super::Place, sample: &Sample, seed: u64) {
         place.dead_letters(&place.data()).iter().map(super::payload).collect();
     letters.sort();
     assert_eq!(letters, sample.rejected_lines());
+    place.verify(&place.data(), &[super::Place::latest(&questions)]);
     let rows: u64 = place
         .lake_tables(&place.data())
         .iter()

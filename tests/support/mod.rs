@@ -241,6 +241,31 @@ impl Place {
         answers
     }
 
+    /// `verify`, live and as of each of `times` (RFC 3339): the journal's rows say the same as the store
+    /// and every answer, and nothing was left out.
+    #[track_caller]
+    pub fn verify(&self, data: &Path, times: &[&str]) {
+        for time in [None].into_iter().chain(times.iter().copied().map(Some)) {
+            let mut all = vec!["verify".to_owned(), "--output".into(), "json".into()];
+            all.extend(self.common(data));
+            all.extend(self.lake.iter().cloned());
+            if let Some(time) = time {
+                all.extend(["--as-of".to_owned(), time.to_owned()]);
+            }
+            let found = self.agentflow(all);
+            let report = found.json();
+            assert_eq!(report["differences"], Value::Array(Vec::new()), "{time:?}: {report}");
+            assert_eq!(report["not_verified"], Value::Array(Vec::new()), "{time:?}: {report}");
+            assert!(report["checked"]["values"].as_u64() > Some(0), "{time:?}: {report}");
+        }
+    }
+
+    /// The latest `as_of` of questions.
+    pub fn latest(questions: &[Value]) -> &str {
+        let times = questions.iter().filter_map(|question| question["as_of"].as_str());
+        times.max().expect("a question as of a time")
+    }
+
     /// `deadletters`.
     pub fn dead_letters(&self, data: &Path) -> Vec<Value> {
         let mut all = vec!["deadletters".to_owned(), "--output".to_owned(), "json".to_owned()];

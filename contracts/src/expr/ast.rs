@@ -12,62 +12,103 @@ use crate::types::Type;
 
 /// A node with its place in the text.
 #[derive(Debug)]
-pub(super) struct Ast {
+pub struct Ast {
     pub(super) pos: Pos,
-    pub(super) kind: AstKind,
+    /// What it is.
+    pub kind: AstKind,
     /// Levels below and including this one.
     pub(super) depth: usize,
 }
 
+/// The forms of the dialect.
 #[derive(Debug)]
-pub(super) enum AstKind {
+pub enum AstKind {
+    /// `null`.
     Null,
+    /// `true`, `false`.
     Bool(bool),
     /// An optional sign, digits, an optional fraction and an optional exponent.
     Number(String),
+    /// A text, without its quotes.
     Text(String),
+    /// `timestamp '…'`.
     Timestamp(String),
+    /// `date '…'`.
     Date(String),
+    /// `interval '…'`.
     Interval(String),
+    /// A name of the scope.
     Name(String),
+    /// `struct.member`.
     Member(Box<Ast>, String),
+    /// `list[index]`.
     Index(Box<Ast>, Box<Ast>),
+    /// `-x`.
     Negate(Box<Ast>),
+    /// `not x`.
     Not(Box<Ast>),
     /// Two or more terms; nested ones of the same kind are flattened.
     And(Vec<Ast>),
+    /// See [`AstKind::And`].
     Or(Vec<Ast>),
+    /// `a + b` and the like.
     Arithmetic(ArithmeticOp, Box<Ast>, Box<Ast>),
+    /// `a || b`.
     Concat(Box<Ast>, Box<Ast>),
+    /// `a < b` and the like.
     Compare(CompareOp, Box<Ast>, Box<Ast>),
+    /// `x is [not] null`, `true` or `false`.
     Is {
+        /// What is tested.
         operand: Box<Ast>,
+        /// For what.
         test: IsTest,
+        /// With `not`?
         negated: bool,
     },
+    /// `x [not] in (…)`.
     In {
+        /// What is looked for.
         operand: Box<Ast>,
+        /// Where.
         list: Vec<Ast>,
+        /// With `not`?
         negated: bool,
     },
+    /// `x [not] between low and high`.
     Between {
+        /// What is compared.
         operand: Box<Ast>,
+        /// The lower end, which belongs to it.
         low: Box<Ast>,
+        /// The upper end, which belongs to it.
         high: Box<Ast>,
+        /// With `not`?
         negated: bool,
     },
+    /// `x [not] like 'pattern'`, or `ilike`.
     Like {
+        /// The text.
         operand: Box<Ast>,
+        /// The pattern.
         pattern: Box<Ast>,
+        /// Is it `ilike`?
         ignore_case: bool,
+        /// With `not`?
         negated: bool,
     },
+    /// `case … end`, in both forms.
     Case {
+        /// What the branches are compared with, in the second form.
         operand: Option<Box<Ast>>,
+        /// Condition or value, and result.
         branches: Vec<(Ast, Ast)>,
+        /// After `else`.
         otherwise: Option<Box<Ast>>,
     },
+    /// `cast(x as type)`.
     Cast(Box<Ast>, Type),
+    /// A function of the dialect, its name in lower case.
     Call(String, Vec<Ast>),
 }
 
@@ -105,17 +146,24 @@ impl AstKind {
     }
 }
 
+/// Operators on numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum ArithmeticOp {
+pub enum ArithmeticOp {
+    /// `+`.
     Add,
+    /// `-`.
     Subtract,
+    /// `*`.
     Multiply,
+    /// `/`.
     Divide,
+    /// `%`.
     Remainder,
 }
 
 impl ArithmeticOp {
-    pub(super) fn symbol(self) -> &'static str {
+    /// As it is written.
+    pub fn symbol(self) -> &'static str {
         match self {
             Self::Add => "+",
             Self::Subtract => "-",
@@ -126,18 +174,26 @@ impl ArithmeticOp {
     }
 }
 
+/// Comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum CompareOp {
+pub enum CompareOp {
+    /// `=`.
     Equal,
+    /// `<>`.
     NotEqual,
+    /// `<`.
     Less,
+    /// `<=`.
     LessOrEqual,
+    /// `>`.
     Greater,
+    /// `>=`.
     GreaterOrEqual,
 }
 
 impl CompareOp {
-    pub(super) fn symbol(self) -> &'static str {
+    /// As it is written.
+    pub fn symbol(self) -> &'static str {
         match self {
             Self::Equal => "=",
             Self::NotEqual => "<>",
@@ -153,10 +209,14 @@ impl CompareOp {
     }
 }
 
+/// What `is` tests for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum IsTest {
+pub enum IsTest {
+    /// `null`.
     Null,
+    /// `true`.
     True,
+    /// `false`.
     False,
 }
 

@@ -5,8 +5,9 @@
 //! zero, overflow, a cast that fails) gives null in its own row and touches no other row.
 //! `docs/expressions.md` is the reference page.
 //!
-//! Nothing is ever emitted as SQL text for another engine: predicates, measure arguments and
-//! dimensions are evaluated when an event is applied and stored as columns.
+//! Nothing is emitted as SQL text to answer with: predicates, measure arguments and dimensions are
+//! evaluated when an event is applied and stored as columns. Only `agentflow verify` computes them a
+//! second time from [`Expr::tree`], on purpose by other means.
 //!
 //! The way of a text: `lexer` (sqlparser's tokenizer) → `parser` → `ast` (canonical text) →
 //! `bind` (types and coercions) with `functions` (the closed table) → `physical` (evaluation).
@@ -31,10 +32,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 
+pub use ast::{ArithmeticOp, Ast, AstKind, CompareOp, IsTest};
 pub use error::ExprError;
 
 use crate::types::Type;
-use ast::AstKind;
 use bind::{Input, bind_root};
 use physical::Program;
 
@@ -69,6 +70,8 @@ struct Compiled {
     canonical: String,
     is_column: bool,
     sums: Vec<BTreeSet<String>>,
+    tree: Ast,
+    names: Vec<ScopeColumn>,
 }
 
 impl fmt::Debug for Expr {
@@ -95,10 +98,12 @@ impl Expr {
             program,
             columns: reads.iter().cloned().collect(),
             is_column: is_column(&ast.kind, scope, &ty),
+            names: scope.columns.iter().filter(|c| reads.contains(&c.column)).cloned().collect(),
             reads,
             ty,
             canonical: ast.to_string(),
             sums: sums::sums(&ast, scope),
+            tree: ast,
         })))
     }
 
@@ -110,6 +115,16 @@ impl Expr {
     /// One spelling for all texts that mean the same typed expression; input of contract hashes.
     pub fn canonical(&self) -> &str {
         &self.0.canonical
+    }
+
+    /// What was written, as a tree: for who computes it by other means.
+    pub fn tree(&self) -> &Ast {
+        &self.0.tree
+    }
+
+    /// The names of the scope that stand for columns it reads.
+    pub fn names(&self) -> &[ScopeColumn] {
+        &self.0.names
     }
 
     /// The batch columns it reads.

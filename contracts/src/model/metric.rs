@@ -251,6 +251,14 @@ pub enum Step {
     Where(ColumnRef),
 }
 
+impl MetricInput {
+    /// Do its columns change with events only, and not with time?
+    pub fn is_steady(&self) -> bool {
+        let columns = [&self.time].into_iter().chain(&self.filter).chain(&self.arg);
+        columns.chain(&self.dimensions).all(|column| !column.depends_on_closed)
+    }
+}
+
 /// A dimension of a metric.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dimension {

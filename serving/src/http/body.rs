@@ -143,6 +143,10 @@ pub struct ProofBody {
     pub data_through: Option<Time>,
     /// Last journal sequence number that the value includes.
     pub position: i64,
+    /// Source partitions that have delivered something so far.
+    pub partitions: usize,
+    /// Partitions of Kafka of which records waited that are not in the value.
+    pub partitions_behind: usize,
     /// Milliseconds since the value was computed.
     pub age_ms: f64,
     /// Exact, or approximate?
@@ -321,6 +325,8 @@ impl ProofBody {
             as_of: proof.as_of.map(Time),
             data_through: proof.data_through.map(Time),
             position: proof.position,
+            partitions: proof.partitions,
+            partitions_behind: proof.partitions_behind,
             age_ms: proof.age as f64 / 1_000.0,
             exact: proof.exact,
             error_bounds: proof

@@ -13,11 +13,13 @@ mod after;
 mod ask;
 mod asked;
 pub mod body;
+mod connection;
 pub mod error;
 mod etag;
 mod fields;
 mod freshness;
 mod graph;
+mod handover;
 mod layers;
 mod ledger;
 mod monitor;
@@ -43,6 +45,7 @@ pub use monitor::{PipelineMonitor, PipelineState};
 pub use routes::backup::BackupBody;
 pub use routes::dead_letters::DeadLetterBody;
 pub use routes::erasures::ErasureBody;
+pub use routes::verify::VerificationBody;
 pub use server::{NotLoopback, check_listen_addr, serve};
 pub use state::{AppState, Caller, HttpOptions, LakePlace, LakeProbe, LakeView};
 
@@ -52,7 +55,7 @@ use routes::{
 };
 use routes::{
     health, lake, lineage, lineage_entity, metrics, query as queries, scrape, search, stream,
-    timeline,
+    timeline, verify,
 };
 
 /// All routes in all their layers.
@@ -99,6 +102,8 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(erasures::read))
         .routes(routes!(backup::begin))
         .routes(routes!(backup::renew, backup::end))
+        .routes(routes!(verify::begin))
+        .routes(routes!(verify::read))
         .routes(routes!(admin::list, admin::create))
         .routes(routes!(admin::revoke))
         .routes(routes!(admin::rotate))

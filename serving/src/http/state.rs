@@ -29,6 +29,7 @@ use crate::store::backup::Backups;
 use crate::store::erase::Erasures;
 use crate::stream::Streams;
 use crate::telemetry::Telemetry;
+use crate::verify::Verifications;
 
 /// Looks at the lake from outside.
 pub trait LakeView: Send + Sync {
@@ -102,6 +103,8 @@ pub struct AppState {
     pub backups: Option<Backups>,
     /// The way for erasures to the writer.
     pub erasures: Erasures,
+    /// Verifications that run beside everything else.
+    pub verifications: Verifications,
     /// How the sources that read Kafka are.
     pub kafka: Vec<KafkaProbe>,
     /// How the topics are that are published.

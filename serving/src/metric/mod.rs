@@ -39,7 +39,7 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use contracts::model::{Domain, ErrorBound, Metric, Relation};
 use duckdb::Connection;
@@ -47,7 +47,7 @@ use duckdb::Connection;
 pub(crate) use beyond::{Beyond, Plan, Timed};
 pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
-pub(crate) use check::{Resolved, check_time};
+pub(crate) use check::{FilterValue, Resolved, Test, check_time};
 use fetch::fetch;
 use groups::Groups;
 pub(crate) use groups::empty_value;
@@ -59,7 +59,7 @@ use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
-use crate::question::{MetricAnswer, MetricQuestion, ReadError};
+use crate::question::{MetricAnswer, MetricQuestion, Proof, ReadError};
 use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
 
@@ -71,7 +71,11 @@ pub struct MetricEngine {
     domain: Arc<Domain>,
     readers: Readers,
     clock: Clock,
+    behind: OnceLock<Behind>,
 }
+
+/// Tells how many source partitions have records that are not applied yet. Asked for each answer: quick.
+pub type Behind = Box<dyn Fn() -> usize + Send + Sync>;
 
 impl fmt::Debug for MetricEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,7 +91,12 @@ impl MetricEngine {
 
     /// An engine that is told the time.
     pub fn with_clock(domain: Arc<Domain>, readers: Readers, clock: Clock) -> Self {
-        Self { domain, readers, clock }
+        Self { domain, readers, clock, behind: OnceLock::new() }
+    }
+
+    /// Says who knows of records that wait before the pipeline. The first one counts.
+    pub fn on_behind(&self, behind: Behind) {
+        let _ = self.behind.set(behind);
     }
 
     /// The contracts that it answers by.
@@ -138,7 +147,7 @@ impl MetricEngine {
                 || question.known_at.is_some()
                 || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
-        let (layout, components, mut proof) =
+        let (layout, components, proof) =
             self.across("read a metric", concerns, |conn, beyond| {
                 let Some(beyond) = beyond else {
                     let known = known(conn, question.known_at)?;
@@ -189,12 +198,51 @@ impl MetricEngine {
                 ))
             })?;
 
+        Ok(self.shaped(question, &leaves, layout, components, computed_at, proof))
+    }
+
+    /// Answers a question in the caller's snapshot, as of the time `now` (µs), from what the store has:
+    /// for who compares answers with the rows of the same commit.
+    pub(crate) fn read_in(
+        &self,
+        conn: &Connection,
+        question: &MetricQuestion,
+        now: i64,
+    ) -> Result<MetricAnswer, ReadError> {
+        let metric = self.find_metric(&question.metric, question.version)?;
+        let question = check::resolve(metric, question, now)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let known = known(conn, question.known_at)?;
+        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+        };
+        let Measured { groups, components } =
+            self.measure(conn, &question, &leaves, known, None)?;
+        let layout = lay_out(&self.domain, &question, &leaves, groups, &measure)?;
+        let counted = Counted::in_store(conn);
+        let proof = proof::read(conn, &self.domain, &question, known, counted, now)?;
+        Ok(self.shaped(&question, &leaves, layout, components, now, proof))
+    }
+
+    /// The answer of the values that were read.
+    fn shaped(
+        &self,
+        question: &Resolved<'_>,
+        leaves: &BTreeSet<usize>,
+        layout: Layout,
+        components: Option<BTreeMap<String, Value>>,
+        computed_at: i64,
+        mut proof: Proof,
+    ) -> MetricAnswer {
+        let metric = question.metric;
         let Layout { value, groups, is_short, previous, read } = layout;
         let parts = groups.is_none().then(|| self.components(metric, &read)).flatten();
         let components = parts.or(components);
-        proof.error_bounds = error_bounds(&self.domain, &leaves);
+        proof.error_bounds = error_bounds(&self.domain, leaves);
         proof.exact = proof.error_bounds.is_empty();
-        Ok(MetricAnswer {
+        proof.partitions_behind = self.behind.get().map_or(0, |behind| behind());
+        MetricAnswer {
             metric: metric.name.clone(),
             unit: metric.unit.clone(),
             window: question.window.text.clone(),
@@ -205,7 +253,7 @@ impl MetricEngine {
             components,
             computed_at,
             proof,
-        })
+        }
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the

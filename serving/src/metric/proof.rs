@@ -64,6 +64,9 @@ pub(crate) fn read(
         data_through: if known.is_some() { None } else { progress.data_through },
         position: known.map_or(progress.position, |known| known.position.min(progress.position)),
         // The engine says so where a part of it is estimated.
+        partitions: progress.partitions,
+        // Only the sources know.
+        partitions_behind: 0,
         exact: true,
         error_bounds: Vec::new(),
         rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
@@ -81,6 +84,8 @@ pub(crate) struct Progress {
     pub(crate) position: i64,
     /// See [`data_through`].
     pub(crate) data_through: Option<i64>,
+    /// Number of source partitions.
+    pub(crate) partitions: usize,
 }
 
 /// How far the store has come.
@@ -94,6 +99,7 @@ pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadErro
         })
         .map_err(unavailable("read source positions"))?;
     Ok(Progress {
+        partitions: rows.len(),
         position: rows.iter().map(|(last_seq, ..)| *last_seq).max().unwrap_or(0),
         data_through: data_through(rows.iter().map(|(_, mark, at)| (*mark, *at)), now),
     })

@@ -189,8 +189,8 @@ fn project(
     if needs.weight {
         columns.push(format!("{} as n", quote(ingest::N)));
     }
-    let time = source.column(query, &input.time);
     if needs.order {
+        let time = source.column(query, &input.time);
         let arg = input.arg.as_ref().map(|arg| source.column(query, arg));
         columns.push(format!("{} as k", source.order(domain, &time, arg.as_deref())));
     }

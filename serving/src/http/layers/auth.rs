@@ -48,7 +48,7 @@ fn door(path: &str) -> Door {
         Door::Open
     } else if path == "/metrics" {
         Door::Ajar
-    } else if below("/v1/admin") || below("/v1/backup") {
+    } else if below("/v1/admin") || below("/v1/backup") || below("/v1/verify") {
         Door::Operator
     } else {
         Door::Key
@@ -210,6 +210,8 @@ mod tests {
             ("/metrics", Door::Ajar),
             ("/v1/admin/keys", Door::Operator),
             ("/v1/backup", Door::Operator),
+            ("/v1/verify", Door::Operator),
+            ("/v1/verify/x", Door::Operator),
             ("/v1/administrators", Door::Key),
             ("/v1/healthy", Door::Key),
             ("/v1/health/", Door::Key),

@@ -21,6 +21,7 @@ pub(super) mod scrape;
 pub(super) mod search;
 pub(super) mod stream;
 pub(super) mod timeline;
+pub(super) mod verify;
 
 use axum::extract::{OriginalUri, Path};
 use axum::http::{Method, StatusCode};

@@ -12,6 +12,7 @@ mod errors;
 mod events;
 mod freshness;
 mod health;
+mod kinds;
 mod lake;
 mod lineage;
 mod queries;
@@ -20,6 +21,7 @@ mod serve;
 mod shop_questions;
 mod stream;
 mod support;
+mod verify;
 
 use std::net::SocketAddr;
 

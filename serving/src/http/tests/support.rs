@@ -90,6 +90,7 @@ impl World {
             lake: None,
             backups: None,
             erasures: store.erasures(),
+            verifications: Default::default(),
             kafka: Vec::new(),
             publishers: Vec::new(),
             registry: None,

@@ -526,3 +526,11 @@ pub(crate) fn event<const N: usize>(seq: i128, time: i64, pairs: [(&str, Value);
     event.entry(column::LATE.into()).or_insert(Value::Bool(false));
     event
 }
+
+/// A table of columns of these types.
+pub(crate) fn create_table(conn: &duckdb::Connection, table: &str, columns: &[(String, Type)]) {
+    let columns: Vec<String> =
+        columns.iter().map(|(name, ty)| format!("{} {}", quote(name), sql_type(ty))).collect();
+    conn.execute_batch(&format!("create table {} ({})", quote(table), columns.join(", ")))
+        .expect("a table");
+}

@@ -11,7 +11,7 @@ use super::fixture::{
 };
 use super::oracle::{World, holds, member, micros};
 use crate::metric::groups::{Groups, Member, settle};
-use crate::question::MetricQuestion;
+use crate::question::{Filters, MetricQuestion};
 use crate::value::Value;
 
 /// States and conversions over one family and over two, by keys of both types, over two times.
@@ -132,8 +132,8 @@ fn seen(metric: &Metric, world: &World, question: &MetricQuestion) -> BTreeMap<S
             if key.is_null() {
                 continue;
             }
-            let dimension = |name: &String| {
-                let place = metric.dimensions.iter().position(|d| d.name == *name);
+            let dimension = |name: &str| {
+                let place = metric.dimensions.iter().position(|d| d.name == name);
                 get(&input.dimensions[place.expect("a dimension")].name)
             };
             let step = |step: &Step| match step {
@@ -190,7 +190,7 @@ fn a_state_is_carried_into_the_window_and_ends_with_the_next_one() {
     let expected = (4.0 * 4.0 + 6.0 * 1.0 + 2.0 * 11.0) / 12.0;
     check(&bench, &question, Value::Float(expected));
     // The filter looks at the state, and what it leaves out still ends the state before it.
-    let filters = BTreeMap::from([("city".to_owned(), "Ulm".to_owned())]);
+    let filters = Filters::from_iter([("city".to_owned(), "Ulm".to_owned())]);
     check(
         &bench,
         &MetricQuestion { filters: filters.into(), ..question.clone() },

@@ -48,10 +48,13 @@ type Shown = Vec<(Vec<Member>, Value)>;
 /// Groups in the order asked for; those of the rest last.
 fn in_order(groups: &Groups, order_by: GroupOrder) -> Shown {
     let mut shown: Shown = groups.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    // Whole numbers and decimals of one scale beyond the 53 bits of a double, too.
     let number = |value: &Value| match value {
         Value::Null => None,
-        Value::Text(text) => Some((0.0, text.clone())),
-        value => Some((value.as_f64().expect("a number"), String::new())),
+        Value::Text(text) => Some((0, 0.0, text.clone())),
+        Value::Int(value) => Some((*value, 0.0, String::new())),
+        Value::Decimal { digits, .. } => Some((*digits, 0.0, String::new())),
+        value => Some((0, value.as_f64().expect("a number"), String::new())),
     };
     shown.sort_by(|(left, a), (right, b)| {
         let last = |key: &Vec<Member>| key.contains(&Member::Other);

@@ -130,7 +130,7 @@ fn a_sum_that_outgrows_its_type_is_an_error_that_names_the_metric() {
     }
     // What does not add still has its value, and so has a part that fits.
     assert_eq!(value("max_wide").expect("it fits").value, Some(most));
-    let filters = [("city".to_owned(), "Ulm".to_owned())].into();
+    let filters = [("city".to_owned(), "Ulm".to_owned())].into_iter().collect();
     let filtered = MetricQuestion { filters, ..ask("sum_wide", "10s") };
     assert!(bench.engine.read(&filtered).is_ok());
 }

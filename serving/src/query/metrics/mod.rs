@@ -317,6 +317,8 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     proof.data_through = proof.data_through.min(other.data_through);
     proof.rejected_in_window += other.rejected_in_window;
     proof.late_in_window += other.late_in_window;
+    proof.partitions = proof.partitions.max(other.partitions);
+    proof.partitions_behind = proof.partitions_behind.max(other.partitions_behind);
     proof.cached &= other.cached;
     proof.exact &= other.exact;
     proof.age = proof.age.max(other.age);
@@ -352,7 +354,7 @@ fn common_start(
     }
     let window = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
     window.and_then(|window| window.start(reference)).ok_or_else(|| {
-        invalid("window", format!("window `{text}` has no start from which it could be cut"))
+        invalid("window", format!("window `{text}` has no length that could be cut"))
             .hinted("say `from` and `to`")
     })
 }

@@ -1,0 +1,377 @@
+//! The answers of the metric engine against the recomputed ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::model::{ColumnRef, Measure, Metric, Relation, column, ingest};
+use contracts::types::Type;
+
+use super::compare::Expected;
+use super::metric::{self, Found, Member, Views, empty, settled};
+use super::report::Difference;
+use super::session::{Failed, Session};
+use super::sql::{Column, Refused, emit};
+use crate::metric::MetricEngine;
+use crate::question::{MetricAnswer, MetricQuestion};
+
+const HINT: &str = "ask the metric again and compare; if it stays, the store's rows or state are damaged: \
+                    rebuild the store from the lake (`agentflow rebuild`) and report this";
+
+/// What is known of each metric over rows, or why nothing is.
+type Known = BTreeMap<usize, Result<Found, String>>;
+
+/// Compares every answer of `metrics`.
+pub(super) fn verify(
+    session: &mut Session<'_>,
+    engine: &MetricEngine,
+    views: &Views,
+    metrics: &[usize],
+) -> Result<(), Failed> {
+    let domain = session.domain;
+    let windows = metric::windows_needed(&domain.metrics);
+    let tenants = tenants(session)?;
+    let mut known = Known::new();
+    for index in metrics {
+        let metric = &domain.metrics[*index];
+        let label = format!("metric `{}` v{}", metric.name, metric.version);
+        let mut leaves = BTreeSet::new();
+        below(session, *index, &mut leaves);
+        for leaf in &leaves {
+            if !known.contains_key(leaf) {
+                let found = recompute(session, engine, views, *leaf, &windows[*leaf]);
+                known.insert(*leaf, found);
+            }
+        }
+        let why = leaves.iter().find_map(|leaf| match known.get(leaf) {
+            Some(Err(why)) => Some(why.clone()),
+            _ => None,
+        });
+        if let Some(why) = why {
+            session.report.skip(label, why);
+            continue;
+        }
+        doubts(session, views, &leaves, &label);
+        session.report.checked.metrics += 1;
+        for window in &metric.windows {
+            if session.is_over() {
+                session.report.skip(format!("{label}, window {}", window.text), "the time was up");
+                continue;
+            }
+            if let Some(why) = given_up(session, &leaves, window.length) {
+                session.report.skip(format!("{label}, window {}", window.text), why);
+                continue;
+            }
+            for tenant in &tenants {
+                let dimensions = metric.dimensions.iter().map(|d| Some(d.name.as_str()));
+                for dimension in [None].into_iter().chain(dimensions) {
+                    let asked =
+                        Asked { metric, label: &label, tenant, window: &window.text, dimension };
+                    asked.compare(session, engine, &known)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All tenants of which there are rows.
+fn tenants(session: &Session<'_>) -> Result<Vec<String>, Failed> {
+    if let Some(tenant) = session.tenant {
+        return Ok(vec![tenant.to_owned()]);
+    }
+    let mut parts = vec!["select _tenant from main.ingest".to_owned()];
+    let families = (0..session.domain.families.len()).map(Relation::Family);
+    let entities = (0..session.domain.entities.len()).map(Relation::Entity);
+    for relation in families.chain(entities) {
+        parts.push(format!("select _tenant from main.{}", session.table(relation)));
+    }
+    session.rows(&format!("{} order by 1", parts.join(" union ")), &[], |row| row.get(0))
+}
+
+/// The metrics over rows that a metric is made of.
+fn below(session: &Session<'_>, index: usize, leaves: &mut BTreeSet<usize>) {
+    let parts = session.domain.metrics[index].measure.parts();
+    if parts.is_empty() {
+        leaves.insert(index);
+    }
+    for part in parts {
+        below(session, part, leaves);
+    }
+}
+
+fn recompute(
+    session: &Session<'_>,
+    engine: &MetricEngine,
+    views: &Views,
+    leaf: usize,
+    windows: &[metric::Window],
+) -> Result<Found, String> {
+    if session.is_over() {
+        return Err("the time was up".to_owned());
+    }
+    if engine.backfilling().metric(leaf).is_some() {
+        return Err("it is being backfilled".to_owned());
+    }
+    metric::recompute(session, views, &session.domain.metrics[leaf], windows)
+}
+
+/// Says which columns of the metric were taken as they are stored.
+fn doubts(session: &mut Session<'_>, views: &Views, leaves: &BTreeSet<usize>, label: &str) {
+    let domain = session.domain;
+    for input in leaves.iter().flat_map(|leaf| &domain.metrics[*leaf].inputs) {
+        let rows = match input.relation {
+            Relation::Family(family) => views.families.get(&family),
+            Relation::Ingest => views.ingest.as_ref(),
+            Relation::Entity(_) => None,
+        };
+        let Some(rows) = rows else { continue };
+        let used = [Some(&input.time), input.filter.as_ref(), input.arg.as_ref()];
+        let used = used.into_iter().flatten().chain(&input.dimensions);
+        for ColumnRef { name, .. } in used {
+            if let Some(why) = rows.as_stored(name) {
+                session.report.skip(
+                    format!("{label}: a column that it reads"),
+                    format!("{why}; the stored value is used"),
+                );
+            }
+        }
+    }
+}
+
+/// Why a window cannot be recomputed: rows that it needs are gone.
+fn given_up(
+    session: &Session<'_>,
+    leaves: &BTreeSet<usize>,
+    length: Option<i64>,
+) -> Option<String> {
+    let trimmed = session.trimmed.as_ref()?;
+    let start = length.map(|length| session.reference().saturating_sub(length));
+    let inputs = leaves.iter().flat_map(|leaf| &session.domain.metrics[*leaf].inputs);
+    inputs
+        .filter_map(|input| {
+            match input.relation {
+                Relation::Family(family) => {
+                    // What is known of the rows that are gone is their own time, and no other.
+                    let start = start.filter(|_| input.time.name == column::TIME);
+                    session.given_up(family, start)
+                }
+                Relation::Ingest => {
+                    let latest = trimmed.latest_arrived_at?;
+                    let start = start.filter(|_| input.time.name == ingest::ARRIVED_AT);
+                    let concerns = start.is_none_or(|start| latest >= start);
+                    concerns.then(|| "rows of `ingest` are in the lake only".to_owned())
+                }
+                // Such an entity was not recomputed.
+                Relation::Entity(_) => None,
+            }
+        })
+        .next()
+}
+
+/// One question.
+struct Asked<'a> {
+    metric: &'a Metric,
+    label: &'a str,
+    tenant: &'a str,
+    window: &'a str,
+    dimension: Option<&'a str>,
+}
+
+impl Asked<'_> {
+    fn compare(
+        &self,
+        session: &mut Session<'_>,
+        engine: &MetricEngine,
+        known: &Known,
+    ) -> Result<(), Failed> {
+        let question = MetricQuestion {
+            metric: self.metric.name.clone(),
+            version: Some(self.metric.version),
+            tenant: self.tenant.to_owned(),
+            window: Some(self.window.to_owned()),
+            as_of: session.as_of,
+            group_by: self.dimension.iter().map(|name| (*name).to_owned()).collect(),
+            ..MetricQuestion::default()
+        };
+        let answer = match engine.read_in(session.conn, &question, session.now) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let what = format!("{}, window {}", self.label, self.window);
+                session.report.skip(what, format!("the engine has no answer: {error}"));
+                return Ok(());
+            }
+        };
+        let mut expected = match values(session, known, self.metric.index, self) {
+            Ok(expected) => expected,
+            Err(why) => {
+                session.report.skip(format!("{}, window {}", self.label, self.window), why);
+                return Ok(());
+            }
+        };
+        session.report.checked.answers += 1;
+        let Some(dimension) = self.dimension else {
+            let expected = expected.remove(&None).unwrap_or_else(|| empty(self.metric));
+            let found = answer.value.clone().unwrap_or(crate::value::Value::Null);
+            session.report.checked.values += 1;
+            if !expected.is(&found) {
+                self.report(session, BTreeMap::new(), expected.to_string(), found.to_string());
+            }
+            return Ok(());
+        };
+        self.groups(session, dimension, expected, &answer);
+        Ok(())
+    }
+
+    fn groups(
+        &self,
+        session: &mut Session<'_>,
+        dimension: &str,
+        mut expected: BTreeMap<Member, Expected>,
+        answer: &MetricAnswer,
+    ) {
+        for group in answer.groups.iter().flatten() {
+            let member = group.dimensions.first().and_then(|(_, member)| member.clone());
+            session.report.checked.values += 1;
+            let of = || BTreeMap::from([(dimension.to_owned(), member.clone())]);
+            match expected.remove(&member) {
+                Some(value) if value.is(&group.value) => {}
+                Some(value) => {
+                    self.report(session, of(), value.to_string(), group.value.to_string());
+                }
+                None => {
+                    self.report(session, of(), "no such group".to_owned(), group.value.to_string());
+                }
+            }
+        }
+        // Those beyond the declared number of groups are left out of the answer, and it says so.
+        if answer.groups_truncated {
+            return;
+        }
+        for (member, value) in expected {
+            let of = BTreeMap::from([(dimension.to_owned(), member)]);
+            self.report(session, of, value.to_string(), "no such group".to_owned());
+        }
+    }
+
+    fn report(
+        &self,
+        session: &mut Session<'_>,
+        dimensions: BTreeMap<String, Member>,
+        expected: String,
+        found: String,
+    ) {
+        let mut difference = Difference::new(self.label, expected, found, HINT).of(self.tenant);
+        difference.window = Some(self.window.to_owned());
+        difference.dimensions = dimensions;
+        session.report.differs(difference);
+    }
+}
+
+/// The values of a metric by group.
+fn values(
+    session: &Session<'_>,
+    known: &Known,
+    index: usize,
+    asked: &Asked<'_>,
+) -> Result<BTreeMap<Member, Expected>, String> {
+    let metric = &session.domain.metrics[index];
+    let parts = metric.measure.parts();
+    if parts.is_empty() {
+        let Some(Ok(found)) = known.get(&index) else {
+            return Err("it was not computed".to_owned());
+        };
+        let mut groups = found.of(asked.tenant, asked.dimension, asked.window);
+        if asked.dimension.is_none() {
+            groups.entry(None).or_insert_with(|| empty(metric));
+        }
+        return Ok(groups);
+    }
+    let columns = parts
+        .iter()
+        .map(|part| values(session, known, *part, asked))
+        .collect::<Result<Vec<_>, String>>()?;
+    let members: BTreeSet<&Member> = columns.iter().flat_map(BTreeMap::keys).collect();
+    // A group that one part does not have is an empty window of that part.
+    let rows: Vec<(Member, Vec<Expected>)> = members
+        .into_iter()
+        .map(|member| {
+            let row = parts.iter().zip(&columns).map(|(part, column)| {
+                let part = &session.domain.metrics[*part];
+                column.get(member).cloned().unwrap_or_else(|| empty(part))
+            });
+            (member.clone(), row.collect())
+        })
+        .collect();
+    let values: Vec<Expected> = match &metric.measure {
+        Measure::Ratio { .. } => rows.iter().map(|(_, row)| quotient(&row[0], &row[1])).collect(),
+        Measure::Derived { parts, expr } => {
+            let names: Vec<&str> =
+                parts.iter().map(|part| session.domain.metrics[*part].name.as_str()).collect();
+            derived(session, expr, &names, &rows)?
+        }
+        _ => return Err("this measure has no form in SQL here".to_owned()),
+    };
+    Ok(rows
+        .into_iter()
+        .zip(values)
+        .map(|((member, _), value)| (member, settled(metric, value)))
+        .collect())
+}
+
+fn quotient(a: &Expected, b: &Expected) -> Expected {
+    match (a.number(), b.number()) {
+        (Some(x), Some(y)) if y != 0.0 => {
+            let magnitude = a.magnitude() / y.abs() * (b.magnitude() / y.abs()).max(1.0);
+            Expected::finite(x / y, magnitude)
+        }
+        _ => Expected::Null,
+    }
+}
+
+/// An expression over the values of metrics, evaluated by DuckDB.
+fn derived(
+    session: &Session<'_>,
+    expr: &contracts::expr::Expr,
+    names: &[&str],
+    rows: &[(Member, Vec<Expected>)],
+) -> Result<Vec<Expected>, String> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let resolve = |wanted: &str| {
+        let at = names.iter().position(|name| *name == wanted)?;
+        Some(Column { text: format!("p{at}"), ty: Type::Float64, stored: false })
+    };
+    let sql = emit(expr, &resolve).map_err(|Refused(why)| format!("SQL has no form for {why}"))?;
+    let tuples: Vec<String> = rows
+        .iter()
+        .enumerate()
+        .map(|(i, (_, row))| {
+            let values = row.iter().map(|value| match value.number() {
+                Some(value) => format!("'{value:e}'::double"),
+                None => "null::double".to_owned(),
+            });
+            format!("({i}, {})", values.collect::<Vec<_>>().join(", "))
+        })
+        .collect();
+    let columns: Vec<String> = (0..names.len()).map(|i| format!("p{i}")).collect();
+    let statement = format!(
+        "select ({})::double from (values {}) v(i, {}) order by i",
+        sql.text,
+        tuples.join(", "),
+        columns.join(", ")
+    );
+    let values = session
+        .rows(&statement, &[], |row| row.get::<_, Option<f64>>(0))
+        .map_err(|Failed(why)| format!("DuckDB: {why}"))?;
+    Ok(values
+        .into_iter()
+        .zip(rows)
+        .map(|(value, (_, row))| match value {
+            Some(value) => {
+                let magnitude: f64 = row.iter().map(Expected::magnitude).sum();
+                Expected::finite(value, magnitude.max(value.abs()))
+            }
+            None => Expected::Null,
+        })
+        .collect())
+}

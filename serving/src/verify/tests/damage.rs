@@ -1,0 +1,115 @@
+//! Damage done on purpose: each kind must be found.
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use super::bench::{Bench, Given, assert_clean, domain};
+use super::yard;
+use crate::verify::{Report, VerifyOptions};
+
+const NOW: i64 = 1_767_225_600_000_000;
+
+fn filled() -> Bench {
+    let mut rng = SmallRng::seed_from_u64(3);
+    let mut bench = Bench::new(&domain(yard::CONTRACTS));
+    let given: Vec<Given> = (0..200).map(|number| yard::record(&mut rng, NOW, number)).collect();
+    bench.give(0, &given);
+    bench.at(NOW);
+    bench
+}
+
+/// Damages a store and says what the verification found.
+fn after(sql: &str) -> Report {
+    let mut bench = filled();
+    bench.damage(sql);
+    bench.verify(&VerifyOptions::default())
+}
+
+#[track_caller]
+fn check(sql: &str, what: &[&str]) {
+    let report = after(sql);
+    for what in what {
+        assert!(
+            report.differences.iter().any(|difference| difference.what.contains(what)),
+            "{sql}: nothing about {what} in {:#?}",
+            report.differences
+        );
+    }
+}
+
+#[test]
+fn a_whole_store_has_no_differences() {
+    let report = filled().verify(&VerifyOptions::default());
+    assert_clean(&report, "whole");
+    assert!(report.checked.values > 500, "{:?}", report.checked);
+    assert!(report.checked.metrics >= 23 && report.checked.entities > 10, "{:?}", report.checked);
+}
+
+#[test]
+fn each_damage_is_found() {
+    let lift = "update en_lift_v1 set";
+    let one = "where _key = (select min(_key) from en_lift_v1 where load is not null)";
+    check(
+        &format!("{lift} total = total + 0.001 {one}"),
+        &["entity `lift` v1", "metric `lift_loads`"],
+    );
+    check(&format!("{lift} phase__closed = 'lost' {one}"), &["`phase (closed)`"]);
+    check(&format!("delete from en_lift_v1 {one}"), &["entity `lift` v1", "metric `lift_loads`"]);
+    check(
+        "insert into en_yard_v1 select * replace ('99' as _key) from en_yard_v1 limit 1",
+        &["key `99`"],
+    );
+    // A field that the recomputation starts from: everything that was made of it differs.
+    check(
+        "update ev_lift set load = load + 1 where _seq = (select min(_seq) from ev_lift where load > 1)",
+        &["entity `lift` v1"],
+    );
+    check(
+        "update ev_lift set mass = 1.5 where _seq = (select min(_seq) from ev_lift where mass > 2)",
+        &["event `lift`, column `mass`"],
+    );
+    check(
+        "update ev_lift set class = 'none' where _seq = (select max(_seq) from ev_lift where class is not null)",
+        &["column `class`"],
+    );
+    check(
+        "delete from ev_gust where _seq = (select min(_seq) from ev_gust)",
+        &["positions of the journal", "accepted records of type", "partition `"],
+    );
+    check(
+        "insert into ev_gust select * replace (100000 as _seq) from ev_gust limit 1",
+        &["event id `", "positions of the journal"],
+    );
+    check("update ingest set _n = _n + 1 where outcome = 'rejected'", &["records rejected as"]);
+    check("update source_partitions set accepted = accepted + 1", &["partition `test:0`"]);
+    check(
+        "delete from dead_letters where id = (select min(id) from dead_letters)",
+        &["records rejected as"],
+    );
+}
+
+#[test]
+fn one_metric_and_one_tenant_are_verified_alone() {
+    let bench = filled();
+    let options = VerifyOptions {
+        metric: Some("open_lifts".to_owned()),
+        tenant: Some("other".to_owned()),
+        ..VerifyOptions::default()
+    };
+    let report = bench.verify(&options);
+    assert!(report.agrees(), "{:#?}", report.differences);
+    assert_eq!(report.checked.metrics, 1);
+    assert!(report.checked.values > 0);
+}
+
+#[test]
+fn what_the_time_does_not_suffice_for_is_told() {
+    let options =
+        VerifyOptions { time_limit: std::time::Duration::ZERO, ..VerifyOptions::default() };
+    let report = filled().verify(&options);
+    assert!(report.agrees());
+    assert!(
+        report.not_verified.iter().any(|skipped| skipped.why.contains("time was up")),
+        "{report:?}"
+    );
+}

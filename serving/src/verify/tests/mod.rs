@@ -1,0 +1,6 @@
+//! Verification over stores that are whole, and over damaged ones.
+
+mod bench;
+mod damage;
+mod rounds;
+mod yard;
