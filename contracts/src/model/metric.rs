@@ -39,6 +39,8 @@ pub struct Metric {
     pub windows: Vec<Window>,
     /// Value of an empty window.
     pub on_empty: OnEmpty,
+    /// What stands in a window of a series in which nothing was measured.
+    pub gaps: Gaps,
     /// Declared (and verified) origins: event types, or `ingest`.
     pub moved_by: Vec<String>,
     /// Oldest cached answer allowed, µs. Default 1 s.
@@ -281,6 +283,19 @@ pub enum OnEmpty {
     Null,
     /// `0`.
     Zero,
+}
+
+/// What stands in a window of a series in which nothing was measured. Anything but [`Gaps::Null`] and
+/// [`Gaps::Zero`] beside the same `on_empty` needs `on_empty: null`: a zero could not be told from a gap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// No value.
+    #[default]
+    Null,
+    /// Zero.
+    Zero,
+    /// The value of the window before, in the same series.
+    Previous,
 }
 
 /// A contract's own test: events in, value out.

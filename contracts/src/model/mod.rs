@@ -38,8 +38,8 @@ pub use self::event::{
 pub use self::ingest::Ingest;
 pub use self::lake::{LakeLayout, PartitionField, PartitionTransform};
 pub use self::metric::{
-    Additivity, Dimension, ErrorBound, Example, Expectation, Followed, GivenEvent, Measure, Metric,
-    MetricInput, OnEmpty, Step,
+    Additivity, Dimension, ErrorBound, Example, Expectation, Followed, Gaps, GivenEvent, Measure,
+    Metric, MetricInput, OnEmpty, Step,
 };
 pub use self::period::Period;
 pub use self::topic::Topic;

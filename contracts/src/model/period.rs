@@ -20,6 +20,32 @@ pub enum Period {
 }
 
 impl Period {
+    /// The period of that name (`day`, `week`, `month`) in a zone of the IANA database; `None` when one of
+    /// them is not known.
+    pub fn named(name: &str, zone: &str) -> Option<Self> {
+        let of = match name {
+            "day" => Self::Day,
+            "week" => Self::Week,
+            "month" => Self::Month,
+            _ => return None,
+        };
+        zone.parse().ok().map(of)
+    }
+
+    /// First moment of the period after the one that `at` lies in, both µs UTC; `None` for all time, and
+    /// for times that no calendar knows.
+    pub fn next(self, at: i64) -> Option<i64> {
+        const HOUR: i64 = 3_600_000_000;
+        // Longer than the longest period and shorter than two of the shortest.
+        let hours = match self {
+            Self::All => return None,
+            Self::Day(_) => 36,
+            Self::Week(_) => 7 * 24 + 12,
+            Self::Month(_) => 31 * 24 + 12,
+        };
+        self.start(self.start(at)?.checked_add(hours * HOUR)?)
+    }
+
     /// The word in contracts and questions.
     pub fn name(self) -> &'static str {
         match self {
@@ -135,6 +161,33 @@ mod tests {
                 last = start;
             }
         }
+    }
+
+    #[test]
+    fn periods_follow_each_other() {
+        for (zone, first, expected) in [
+            ("Europe/Berlin", "2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z"),
+            ("Europe/Berlin", "2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"),
+            ("Asia/Beirut", "2025-03-29T22:00:00Z", "2025-03-30T21:00:00Z"),
+        ] {
+            let day = Period::named("day", zone).unwrap();
+            for at in [micros(first), micros(expected) - 1] {
+                assert_eq!(day.next(at), Some(micros(expected)), "{zone}");
+            }
+        }
+        let week = Period::named("week", "UTC").unwrap();
+        assert_eq!(week.next(micros("2026-03-15T23:00:00Z")), Some(micros("2026-03-16T00:00:00Z")));
+        let month = Period::named("month", "Europe/Moscow").unwrap();
+        for (at, expected) in [
+            ("2026-01-31T21:00:00Z", "2026-02-28T21:00:00Z"),
+            ("2026-02-28T21:00:00Z", "2026-03-31T21:00:00Z"),
+        ] {
+            assert_eq!(month.next(micros(at)), Some(micros(expected)));
+        }
+        assert_eq!(Period::named("day", "Mars/Base"), None);
+        assert_eq!(Period::named("year", "UTC"), None);
+        assert_eq!(Period::All.next(0), None);
+        assert_eq!(month.next(i64::MAX), None);
     }
 
     #[test]

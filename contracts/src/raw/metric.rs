@@ -45,6 +45,39 @@ impl JsonSchema for OnEmpty {
     }
 }
 
+/// What stands in a window of a series in which nothing was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gaps {
+    /// No value.
+    Null,
+    /// Zero.
+    Zero,
+    /// The value of the window before.
+    Previous,
+}
+
+impl Decode for Gaps {
+    fn decode(node: &Node, report: &mut Report) -> Option<Self> {
+        match word(node, "a way to fill gaps", &["null", "zero", "previous"], report)? {
+            "zero" => Some(Self::Zero),
+            "previous" => Some(Self::Previous),
+            _ => Some(Self::Null),
+        }
+    }
+}
+
+impl JsonSchema for Gaps {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Gaps".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"enum": [null, "zero", "previous"]})
+    }
+}
+
 record! {
     /// One version of a metric contract.
     Metric, "a metric contract", {
@@ -86,6 +119,9 @@ record! {
         mixed_time: Option<bool>,
         /// Value of an empty window; default 0 for counts and sums, else null.
         on_empty: Option<OnEmpty>,
+        /// What stands in a window of a series in which nothing was measured: `null`, `zero` or
+        /// `previous`; default: what `on_empty` says.
+        gaps: Option<Gaps>,
         /// What it can be filtered and grouped by.
         dimensions: Option<Dimensions>,
         /// Windows that may be asked for: `5m`, `1h`, `7d`, to date since `all` time or the start of

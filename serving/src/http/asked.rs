@@ -5,10 +5,11 @@ use super::error::ApiError;
 use super::fields::Fields;
 use super::query::Parameters;
 use super::state::Caller;
+use crate::query::metrics::series;
 use crate::question::{GroupOrder, MetricQuestion};
 
 /// Query parameters of `GET /v1/metrics/{name}`.
-pub(super) const PARAMETERS: [&str; 13] = [
+pub(super) const PARAMETERS: [&str; 15] = [
     "version",
     "window",
     "as_of",
@@ -19,6 +20,8 @@ pub(super) const PARAMETERS: [&str; 13] = [
     "limit",
     "other",
     "compare",
+    "grain",
+    "zone",
     "max_staleness",
     "after",
     "wait",
@@ -76,6 +79,34 @@ pub(super) fn of_fields(caller: &Caller, fields: &Fields) -> Result<MetricQuesti
         named: None,
         max_staleness: fields.micros("max_staleness")?,
     })
+}
+
+/// How the window is to be cut: grain and zone.
+pub(super) type Cut = (String, Option<String>);
+
+/// How query parameters say that the window is to be cut; `None`: not at all.
+pub(super) fn cut_of_parameters(parameters: &Parameters) -> Result<Option<Cut>, ApiError> {
+    let own = |text: Option<&str>| text.map(str::to_owned);
+    cut(own(parameters.one("grain")?), own(parameters.one("zone")?))
+}
+
+/// How the members of a body say it.
+pub(super) fn cut_of_fields(fields: &Fields) -> Result<Option<Cut>, ApiError> {
+    cut(fields.text("grain")?, fields.text("zone")?)
+}
+
+fn cut(grain: Option<String>, zone: Option<String>) -> Result<Option<Cut>, ApiError> {
+    let Some(grain) = grain else {
+        return match zone {
+            None => Ok(None),
+            Some(_) => {
+                Err(ApiError::invalid("`zone` says where days begin, but there is no `grain`")
+                    .hint("add `grain=day`, or leave `zone` out"))
+            }
+        };
+    };
+    series::check(&grain, zone.as_deref())?;
+    Ok(Some((grain, zone)))
 }
 
 /// Zero stands for a number that was not given: it is out of bounds.

@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use super::deprecation::WarningBody;
 use super::time::{Time, seconds_between};
+use crate::query::metrics::series::Point;
 use crate::query::{Column, Row};
 use crate::question::{
     EntityAnswer, Group, MetricAnswer, Previous, Proof, Value, serialize_entries,
@@ -54,6 +55,9 @@ pub struct MetricBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<f64>)]
     pub change_ratio: Option<Value>,
+    /// The window in parts, when `grain` asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub series: Option<Vec<PointBody>>,
     /// Time of the answer.
     pub meta: Meta,
     /// What shows that the value is right and current.
@@ -61,6 +65,22 @@ pub struct MetricBody {
     /// What to know before building on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<WarningBody>,
+}
+
+/// A part of a window.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PointBody {
+    /// Its begin.
+    pub from: Time,
+    /// Its end, which is not in it.
+    pub to: Time,
+    /// The value; null when the question is grouped. Where nothing was measured it is what the contract
+    /// says with `gaps`.
+    #[schema(value_type = Option<f64>)]
+    pub value: Option<Value>,
+    /// One entry per group, the same ones in all parts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<GroupBody>>,
 }
 
 /// One group.
@@ -208,6 +228,19 @@ pub struct EntityProof {
 }
 
 impl MetricBody {
+    /// The body for an answer with its parts.
+    pub(crate) fn with_series(answer: MetricAnswer, points: Vec<Point>) -> Self {
+        let point = |Point { from, to, value, groups }: Point| PointBody {
+            from: Time(from),
+            to: Time(to),
+            value,
+            groups: groups.map(|groups| {
+                groups.into_iter().map(|group| GroupBody::new(group, None)).collect()
+            }),
+        };
+        Self { series: Some(points.into_iter().map(point).collect()), ..Self::new(answer) }
+    }
+
     /// The body for an answer.
     pub fn new(answer: MetricAnswer) -> Self {
         let warnings = WarningBody::of_answer(&answer);
@@ -248,6 +281,7 @@ impl MetricBody {
             components,
             groups_truncated: groups.is_some().then_some(groups_truncated),
             groups: groups.map(|groups| groups.into_iter().map(group).collect()),
+            series: None,
             meta: Meta::new(proof.as_of, proof.known_at, freshness),
             proof: ProofBody::new(&metric, proof),
             metric_name: metric,

@@ -19,7 +19,7 @@ use crate::check::names::{Item, Names, newest};
 use crate::check::relations::Relations;
 use crate::check::values::{duration, phrases};
 use crate::diagnostic::Report;
-use crate::model::{Dimension, Measure, Metric, MetricInput, OnEmpty, Status};
+use crate::model::{Dimension, Gaps, Measure, Metric, MetricInput, OnEmpty, Status};
 use crate::raw::decode::Text;
 use crate::raw::metric as raw;
 use crate::types::Type;
@@ -135,12 +135,16 @@ pub(crate) fn check(
             OnEmpty::Null
         }
     };
+    let gaps = gaps(raw, on_empty, &measured.value_type, report);
     let synonyms = phrases(raw.synonyms.as_deref(), report);
     let unit = raw.unit.as_ref().map_or(measured.unit.to_owned(), |t| t.value.clone());
     if report.count() != before {
         return None;
     }
     facts.add(&["on_empty", &format!("{on_empty:?}")]);
+    if raw.gaps.is_some() {
+        facts.add(&["gaps", &format!("{gaps:?}")]);
+    }
     facts.add(&["unit", &unit]);
     facts.add(&["type", &measured.value_type.to_string()]);
     for period in windows.iter().filter_map(|window| window.period) {
@@ -161,6 +165,7 @@ pub(crate) fn check(
         dimensions: measured.dimensions,
         windows,
         on_empty,
+        gaps,
         moved_by: raw.moved_by.0.iter().map(|t| t.value.clone()).collect(),
         max_age,
         gauge: raw.gauge.unwrap_or(false),
@@ -170,4 +175,31 @@ pub(crate) fn check(
         facts: facts.into_parts(),
         file: item.source.file.clone(),
     })
+}
+
+/// How gaps of a series are filled.
+fn gaps(raw: &raw::Metric, on_empty: OnEmpty, ty: &Type, report: &mut Report) -> Gaps {
+    match (raw.gaps, on_empty) {
+        (None, OnEmpty::Null) => Gaps::Null,
+        (None | Some(raw::Gaps::Zero), OnEmpty::Zero) => Gaps::Zero,
+        (Some(_), OnEmpty::Zero) => {
+            report.error(
+                raw.at,
+                "`gaps` and `on_empty: 0` contradict each other: an empty window has the value 0 already",
+                "write `on_empty: null`, or leave `gaps` out",
+            );
+            Gaps::Zero
+        }
+        (Some(raw::Gaps::Zero), _) if !ty.is_numeric() => {
+            report.error(
+                raw.at,
+                format!("`gaps: zero` does not fit a value of type {ty}"),
+                "write `gaps: null` or `gaps: previous`",
+            );
+            Gaps::Null
+        }
+        (Some(raw::Gaps::Zero), _) => Gaps::Zero,
+        (Some(raw::Gaps::Null), _) => Gaps::Null,
+        (Some(raw::Gaps::Previous), _) => Gaps::Previous,
+    }
 }

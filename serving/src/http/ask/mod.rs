@@ -9,7 +9,8 @@ use std::time::Instant;
 
 use contracts::model::{Domain, Metric};
 
-use super::body::{MetricProof, QueryBody, RowsBody};
+use super::asked;
+use super::body::{MetricBody, MetricProof, QueryBody, RowsBody};
 use super::deprecation::WarningBody;
 use super::error::{ApiError, Code};
 use super::fields::Fields;
@@ -19,10 +20,12 @@ use super::state::{AppState, Caller};
 use super::time::{Time, seconds_between};
 use crate::query::cursor;
 use crate::query::guard::{self, Guarded, Relations, Source};
-use crate::query::metrics::{self, MetricsAnswer, MetricsQuery};
+use crate::query::metrics::{self, MetricsAnswer, MetricsQuery, series};
 use crate::query::question::{self, Meaning, NotUnderstood};
 use crate::question::{EntityAnswer, EntityQuestion, MetricAnswer, MetricQuestion};
 
+/// Rows of a page that has all.
+const ALL: u64 = 10_000;
 /// Rows of a page when nobody says how many.
 const PAGE: u64 = 100;
 /// Most rows of a page.
@@ -57,6 +60,18 @@ pub(super) fn check_metric(
     may_read(state, caller, &question.metric, question.version)?;
     state.cache.engine().resolve(question)?;
     Ok(())
+}
+
+/// The value of a metric, and its window cut into parts.
+pub(super) fn series(
+    state: &AppState,
+    caller: &Caller,
+    question: &MetricQuestion,
+    (grain, zone): (&str, Option<&str>),
+) -> Result<MetricBody, ApiError> {
+    may_read(state, caller, &question.metric, question.version)?;
+    let (answer, points) = series::read(&state.cache, question, grain, zone)?;
+    Ok(MetricBody::with_series(answer, points))
 }
 
 /// The same, if the cache has it; `None` if the store has to be asked. Never blocks.
@@ -145,10 +160,13 @@ impl Query {
                 from: fields.time("from")?,
                 to: fields.time("to")?,
                 grain: fields.text("grain")?,
+                zone: fields.text("zone")?,
                 as_of: fields.time("as_of")?,
                 known_at: fields.time("known_at")?,
                 max_staleness: fields.micros("max_staleness")?,
                 order_by: fields.order("order_by")?,
+                named: named(fields)?,
+                compare: asked::compared(fields.text("compare")?.as_deref())?,
             })),
             [] => {
                 return Err(ApiError::invalid("`question`, `metrics` or `sql` is missing")
@@ -160,7 +178,11 @@ impl Query {
                 ));
             }
         };
-        let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
+        let limit = match &what {
+            // How many groups are named says how many rows there are.
+            What::Metrics(query) if query.named.is_some() => ALL,
+            _ => fields.number("limit", PAGE, 1..=MAX_PAGE)?,
+        };
         let cursor = fields.text("cursor")?;
         Ok(Self { what, limit, cursor, lake: fields.flag("lake")? })
     }
@@ -220,6 +242,29 @@ impl Query {
             }
         }
     }
+}
+
+/// With `other`, how many groups are named.
+fn named(fields: &Fields) -> Result<Option<usize>, ApiError> {
+    if !fields.flag("other")? {
+        return Ok(None);
+    }
+    for (member, is_there, hint) in [
+        ("limit", fields.has("limit"), "say with `limit` how many groups are named"),
+        ("dimensions", fields.has("dimensions"), "name dimensions"),
+    ] {
+        if !is_there {
+            let message = format!("`other` gathers groups, but there is no `{member}`");
+            return Err(ApiError::invalid(message).hint(hint));
+        }
+    }
+    if fields.has("cursor") {
+        return Err(ApiError::invalid(
+            "with `other` all rows are on one page: there is no `cursor`",
+        ));
+    }
+    let limit = fields.number("limit", PAGE, 1..=MAX_PAGE)?;
+    Ok(usize::try_from(limit).ok())
 }
 
 fn guarded(state: &AppState, caller: &Caller, sql: &str) -> Result<Understood, ApiError> {

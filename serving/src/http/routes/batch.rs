@@ -197,7 +197,13 @@ fn answer(state: &AppState, caller: &Caller, item: &Fields) -> Result<Box<RawVal
         }
         "metric" => {
             let question = asked::of_fields(caller, &params)?;
-            json(&MetricBody::new(ask::metric(state, caller, &question)?))
+            let body = match asked::cut_of_fields(&params)? {
+                Some((grain, zone)) => {
+                    ask::series(state, caller, &question, (&grain, zone.as_deref()))?
+                }
+                None => MetricBody::new(ask::metric(state, caller, &question)?),
+            };
+            json(&body)
         }
         _ => {
             let query = Query::of(&params, caller)?;

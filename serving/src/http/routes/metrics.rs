@@ -58,6 +58,11 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
             description = "All other groups as one, `__other__`, in place of leaving them out."),
         ("compare" = Option<String>, Query,
             description = "`previous`: beside it the window of the same length before."),
+        ("grain" = Option<String>, Query,
+            description = "Cuts the window into parts, which stand in `series`: `5m`, `1h`, or `day`, \
+                           `week`, `month`; at most 500."),
+        ("zone" = Option<String>, Query,
+            description = "Where days begin: `Europe/Moscow`. Default: UTC."),
         ("max_staleness" = Option<String>, Query,
             description = "Oldest answer to take from the cache, even if events have moved it since: \
                            `250ms`, `1s`, never more than the contract allows. `0`: compute it anew."),
@@ -100,18 +105,25 @@ pub(in super::super) async fn read(
     let begun = Instant::now();
     let parameters = parameters.only(&asked::PARAMETERS)?;
     let question = asked::of_parameters(metric, &caller, &parameters)?;
+    let cut = asked::cut_of_parameters(&parameters)?;
     let after = After::of_parameters(&parameters)?;
     if let Some(after) = after {
         // Nobody waits for an answer that there will not be.
         ask::check_metric(&state, &caller, &question)?;
         after.reached(&state, &caller, &place, begun).await?;
     }
-    let answer = match ask::kept_metric(&state, &caller, &question)? {
-        Some(answer) => answer,
-        None => state.blocking(move |state| ask::metric(state, &caller, &question)).await?,
+    let body = if let Some((grain, zone)) = cut {
+        let read = move |state: &AppState| {
+            ask::series(state, &caller, &question, (&grain, zone.as_deref()))
+        };
+        state.blocking(read).await?
+    } else if let Some(answer) = ask::kept_metric(&state, &caller, &question)? {
+        MetricBody::new(answer)
+    } else {
+        let read = move |state: &AppState| ask::metric(state, &caller, &question);
+        MetricBody::new(state.blocking(read).await?)
     };
-    let cached = answer.proof.cached;
-    let body = MetricBody::new(answer);
+    let cached = body.proof.cached;
     let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
     deprecation::tell(response.headers_mut(), &body.warnings);
@@ -124,7 +136,7 @@ fn tag(body: &MetricBody) -> Tag {
     Tag::of(&(
         (&body.metric_name, &body.window, &body.meta.as_of, &body.meta.known_at),
         (&body.value, &body.components, &body.groups, body.groups_truncated, &body.previous),
-        (&contract.hash, data_through, position),
+        (&body.series, &contract.hash, data_through, position),
         (body.proof.rejected_in_window, body.proof.late_in_window),
     ))
 }

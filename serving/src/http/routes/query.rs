@@ -46,8 +46,17 @@ pub(in super::super) struct QueryRequest {
     from: Option<String>,
     /// Its end. Default: none.
     to: Option<String>,
-    /// Cuts the time into consecutive windows of this length, at whole multiples of it in UTC.
+    /// Cuts the time into consecutive windows of this length, at whole multiples of it in UTC, or into
+    /// days, weeks or months (`day`, `week`, `month`).
     grain: Option<String>,
+    /// Where days begin: `Europe/Moscow`. Default: UTC.
+    zone: Option<String>,
+    /// Names the first `limit` groups only, and puts all others into one row, `__other__`. All rows are
+    /// on one page then.
+    other: Option<bool>,
+    /// `previous`: beside each metric its value in the window of the same length before, the change, and
+    /// the change as a part of that value.
+    compare: Option<String>,
     /// Only events before this time have happened.
     as_of: Option<String>,
     /// Only what was applied by this time is known.

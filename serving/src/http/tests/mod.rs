@@ -17,6 +17,7 @@ mod kinds;
 mod lake;
 mod lineage;
 mod queries;
+mod questions;
 mod serve;
 mod shop_questions;
 mod stream;

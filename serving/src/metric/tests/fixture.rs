@@ -8,8 +8,8 @@ use contracts::expr::{Expr, Scope as Names, ScopeColumn};
 use contracts::graph::Graph;
 use contracts::model::{
     ColumnDef, ColumnRef, Computed, Dimension, Domain, Entity, EntityField, EntityFieldKind,
-    EntityInput, Family, FoldArg, FoldOp, Ingest, Measure, Metric, MetricInput, OnEmpty, Relation,
-    Status, UnknownEvent, Window, column,
+    EntityInput, Family, FoldArg, FoldOp, Gaps, Ingest, Measure, Metric, MetricInput, OnEmpty,
+    Relation, Status, UnknownEvent, Window, column,
 };
 use contracts::types::Type;
 
@@ -102,6 +102,7 @@ pub(crate) fn metric(name: &str, measure: Measure, value_type: Type) -> Metric {
         dimensions: dimensions(),
         windows: windows(),
         on_empty: if counts { OnEmpty::Zero } else { OnEmpty::Null },
+        gaps: if counts { Gaps::Zero } else { Gaps::Null },
         moved_by: Vec::new(),
         max_age: 250_000,
         gauge: false,

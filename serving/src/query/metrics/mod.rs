@@ -1,12 +1,16 @@
 //! Several metrics in one answer, joined on their dimensions, over one span of time or many.
 //!
 //! Every value is an answer of the metric engine, from the cache where one is good: this module asks
-//! and lays side by side, it computes nothing. With a grain the span is cut at whole multiples of it
-//! (UTC; weeks begin on Mondays) into consecutive half-open windows, each a question of its own, so the
-//! values of additive metrics add up to that of the whole span.
+//! and lays side by side, it computes nothing but changes. With a grain the span is cut ([`mod@cut`]) into
+//! consecutive half-open windows, each a question of its own, so the values of additive metrics add up to that
+//! of the whole span; in each window there is a row for each group of the series, and [`gaps`] says what stands
+//! where nothing was measured.
 //!
 //! Start at [`read`].
 
+mod cut;
+mod gaps;
+pub(crate) mod series;
 mod table;
 
 use std::collections::HashMap;
@@ -14,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use contracts::model::Metric;
 
+use self::cut::Grain;
 use self::table::Table;
 use super::rows::{Column, Row};
 use crate::cache::Cache;
-use crate::question::{Filters, MetricAnswer, MetricQuestion, ReadError, Value};
-use crate::value::time_text;
+use crate::question::{Filters, GroupOrder, MetricAnswer, MetricQuestion, ReadError, Value};
 
 /// Most metrics of one query.
 pub const MAX_METRICS: usize = 16;
@@ -35,10 +39,6 @@ const MAX_TIME: Duration = Duration::from_secs(15);
 /// Columns of a series beside dimensions and metrics.
 const START: &str = "window_start";
 const END: &str = "window_end";
-
-/// A week has no whole number of days since 1970-01-01, a Thursday, to a Monday.
-const WEEK: i64 = 7 * 86_400_000_000;
-const MONDAY: i64 = 4 * 86_400_000_000;
 
 /// What is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,8 +57,10 @@ pub struct MetricsQuery {
     pub from: Option<i64>,
     /// To, µs; `None`: no end.
     pub to: Option<i64>,
-    /// Length of each window of a series, as contracts write windows.
+    /// Length of each window of a series, as contracts write windows, or `day`, `week` or `month`.
     pub grain: Option<String>,
+    /// Where days begin, as a name of the IANA database; `None`: UTC.
+    pub zone: Option<String>,
     /// Only events before it have happened, µs.
     pub as_of: Option<i64>,
     /// Only what was applied by then is known, µs.
@@ -67,6 +69,11 @@ pub struct MetricsQuery {
     pub max_staleness: Option<i64>,
     /// Columns to order by, each with "downwards?".
     pub order_by: Vec<(String, bool)>,
+    /// So many groups are named, those that come first by the first metric that is ordered by, and all
+    /// others are one.
+    pub named: Option<usize>,
+    /// Beside each metric its value in the window before.
+    pub compare: bool,
 }
 
 /// The answer.
@@ -93,8 +100,18 @@ pub struct Planned<'a> {
     is_series: bool,
 }
 
-/// A key of a row and its values, by metric.
-type Cells = HashMap<Vec<Option<String>>, Vec<Option<Value>>>;
+/// Names a row: is it made of groups that are not named, and its dimensions.
+type Key = (bool, Vec<Option<String>>);
+
+/// The cells of a row: by metric its value and, where it is compared, the one before.
+type Cells = HashMap<Key, Vec<Option<Cell>>>;
+
+/// A value, and the one in the window before.
+#[derive(Debug, Clone)]
+struct Cell {
+    value: Value,
+    before: Option<Value>,
+}
 
 /// Checks a query and lays out its questions.
 pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, ReadError> {
@@ -110,14 +127,24 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
         }
         metrics.push(metric);
     }
-    let mut names: Vec<&str> = query.dimensions.iter().map(String::as_str).collect();
-    names.extend([START, END]);
-    if let Some(taken) = metrics.iter().find(|metric| names.contains(&metric.name.as_str())) {
-        let message = format!("`{}` would be the name of two columns", taken.name);
+    let mut names: Vec<String> = query.dimensions.clone();
+    names.extend([START.to_owned(), END.to_owned()]);
+    for metric in &metrics {
+        names.extend(table::columns_of(metric, query.compare).map(|(name, _)| name));
+    }
+    names.sort_unstable();
+    if let Some(taken) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        let message = format!("`{}` would be the name of two columns", taken[0]);
         return Err(invalid("dimensions", message));
     }
     if query.window.is_some() && (query.from.is_some() || query.to.is_some()) {
         return Err(invalid("window", "`window` and `from` exclude each other".to_owned()));
+    }
+    if query.zone.is_some() && query.grain.is_none() {
+        return Err(invalid(
+            "zone",
+            "`zone` says where the days of `grain` begin, but there is none".to_owned(),
+        ));
     }
     if query.to.is_some() && query.from.is_none() {
         return Err(invalid("from", "`to` needs a `from`".to_owned()));
@@ -131,11 +158,20 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
         max_staleness: query.max_staleness,
         filters: query.filters.clone(),
         group_by: query.dimensions.clone(),
+        compare: query.compare,
         ..MetricQuestion::default()
     };
     let windows = match &query.grain {
         None => vec![query.from.map(|from| (from, query.to.unwrap_or(i64::MAX - 1)))],
-        Some(grain) => cut(engine.now(), query, &metrics, grain)?.into_iter().map(Some).collect(),
+        Some(grain) => {
+            let grain = Grain::of(grain, query.zone.as_deref())?;
+            let reference = query.as_of.or(query.known_at).unwrap_or(engine.now());
+            let from = match query.from {
+                Some(from) => from,
+                None => common_start(query, &metrics, reference)?,
+            };
+            grain.cut(from, query.to.or(query.as_of), reference)?.into_iter().map(Some).collect()
+        }
     };
     let count = windows.len() as i64 * metrics.len() as i64;
     if count > MAX_QUESTIONS {
@@ -149,10 +185,12 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
 /// Answers a query.
 pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadError> {
     let begun = Instant::now();
-    let planned = plan(cache, query)?;
+    let mut planned = plan(cache, query)?;
+    planned.base.named = agree(cache, &planned, query)?;
     let Planned { metrics, windows, .. } = &planned;
     let mut answers: Vec<Option<MetricAnswer>> = metrics.iter().map(|_| None).collect();
     let (mut table, mut is_truncated) = (Table::new(&planned, query), false);
+    let mut rows = Vec::with_capacity(windows.len());
     for window in windows {
         let mut cells = Cells::new();
         for (place, question) in planned.questions(*window).enumerate() {
@@ -162,17 +200,19 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
             }
             let mut answer = cache.read(&question)?;
             is_truncated |= answer.groups_truncated;
-            let groups = answer.groups.take();
-            match (groups, &answer.value) {
+            let mut put = |key: Key, value: Value, before: Option<Value>| {
+                let row = cells.entry(key).or_insert_with(|| vec![None; metrics.len()]);
+                row[place] = Some(Cell { value, before });
+            };
+            let before = answer.previous.as_ref().and_then(|previous| previous.value.clone());
+            match (answer.groups.take(), &answer.value) {
                 (Some(groups), _) => {
                     for group in groups {
                         let key = group.dimensions.into_iter().map(|(_, value)| value).collect();
-                        put(&mut cells, key, place, metrics.len(), group.value);
+                        put((group.is_other, key), group.value, group.previous);
                     }
                 }
-                (None, Some(value)) => {
-                    put(&mut cells, Vec::new(), place, metrics.len(), value.clone());
-                }
+                (None, Some(value)) => put((false, Vec::new()), value.clone(), before),
                 (None, None) => {}
             }
             answers[place] = Some(match answers[place].take() {
@@ -180,15 +220,66 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
                 Some(so_far) => together(so_far, &answer),
             });
         }
-        is_truncated |= table.add(*window, cells, metrics);
+        rows.push((*window, cells));
+    }
+    if planned.is_series {
+        gaps::fill(&mut rows, metrics);
+    }
+    for (window, cells) in rows {
+        is_truncated |= table.add(window, cells, metrics);
     }
     table.order(&query.order_by)?;
     Ok(MetricsAnswer {
         columns: table.columns(metrics),
         rows: table.rows(),
         metrics: answers.into_iter().flatten().collect(),
-        is_truncated,
+        // What was asked to be gathered is not missing.
+        is_truncated: is_truncated && query.named.is_none(),
     })
+}
+
+/// The groups that all answers of a query name, where they would not by themselves: a row must mean the same for
+/// each metric and each window. `None`: each names all that it has.
+fn agree(
+    cache: &Cache,
+    planned: &Planned<'_>,
+    query: &MetricsQuery,
+) -> Result<Option<Vec<Vec<Option<String>>>>, ReadError> {
+    let is_capped = |metric: &&Metric| {
+        let dimensions = metric.dimensions.iter();
+        dimensions
+            .filter(|d| query.dimensions.contains(&d.name))
+            .any(|d| d.max_cardinality.is_some())
+    };
+    let answers = planned.metrics.len() * planned.windows.len();
+    let may_differ = answers > 1 && planned.metrics.iter().any(is_capped);
+    if query.named.is_none() && (query.dimensions.is_empty() || !may_differ) {
+        return Ok(None);
+    }
+    let first = planned.windows.first().copied().flatten();
+    let last = planned.windows.last().copied().flatten();
+    let whole = first.zip(last).map(|((from, _), (_, to))| (from, to));
+    let ordered = query.order_by.iter().find_map(|(name, down)| {
+        let place = planned.metrics.iter().position(|metric| metric.name == *name)?;
+        Some((place, GroupOrder::Value { down: *down }))
+    });
+    let (ranking, order_by) = ordered.unwrap_or((0, GroupOrder::Dimensions));
+    let mut questions: Vec<MetricQuestion> = planned.questions(whole).collect();
+    questions.swap(0, ranking);
+    for (place, question) in questions.into_iter().enumerate() {
+        let question = MetricQuestion {
+            order_by: if place == 0 { order_by } else { GroupOrder::Dimensions },
+            limit: query.named,
+            other: query.named.is_some(),
+            compare: false,
+            ..question
+        };
+        let answer = cache.read(&question)?;
+        if answer.groups_truncated || query.named.is_some() {
+            return Ok(Some(series::names(&answer)));
+        }
+    }
+    Ok(None)
 }
 
 impl Planned<'_> {
@@ -219,11 +310,6 @@ impl Planned<'_> {
     }
 }
 
-fn put(cells: &mut Cells, key: Vec<Option<String>>, place: usize, count: usize, value: Value) {
-    let row = cells.entry(key).or_insert_with(|| vec![None; count]);
-    row[place] = Some(value);
-}
-
 /// What two answers of one metric prove together.
 fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     let (proof, other) = (&mut so_far.proof, &next.proof);
@@ -243,58 +329,6 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
         so_far.window = format!("{from}/{to}");
     }
     so_far
-}
-
-/// Consecutive half-open windows between the ends of the span.
-fn cut(
-    now: i64,
-    query: &MetricsQuery,
-    metrics: &[&Metric],
-    grain: &str,
-) -> Result<Vec<(i64, i64)>, ReadError> {
-    let length = contracts::parse_duration(grain).filter(|length| *length >= 1_000_000);
-    let Some(length) = length else {
-        return Err(invalid(
-            "grain",
-            format!("grain `{grain}` is no duration of a second or more"),
-        )
-        .hinted("write it as 5m, 1h or 1d"));
-    };
-    let reference = query.as_of.or(query.known_at).unwrap_or(now);
-    let from = match query.from {
-        Some(from) => from,
-        None => common_start(query, metrics, reference)?,
-    };
-    // Without an end the last window is the one that is under way.
-    let to = query.to.or(query.as_of).unwrap_or_else(|| next(reference, length));
-    if from >= to {
-        return Err(invalid(
-            "from",
-            format!("from {} to {} is no span of time", time_text(from), time_text(to)),
-        ));
-    }
-    if to.saturating_sub(from) / length > MAX_WINDOWS {
-        return Err(invalid(
-            "grain",
-            format!("the span has more than {MAX_WINDOWS} windows of {grain}"),
-        )
-        .hinted("ask for a coarser grain or a shorter span"));
-    }
-    let mut windows = Vec::new();
-    let mut start = from;
-    while start < to {
-        let end = next(start, length).min(to);
-        windows.push((start, end));
-        start = end;
-    }
-    Ok(windows)
-}
-
-/// The first multiple of `length` after `time`.
-fn next(time: i64, length: i64) -> i64 {
-    let origin = if length % WEEK == 0 { MONDAY } else { 0 };
-    let since = time.saturating_sub(origin);
-    since.div_euclid(length).saturating_add(1).saturating_mul(length).saturating_add(origin)
 }
 
 /// Where the window that is cut begins: the one asked for, which each metric declares.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use contracts::model::Metric;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Cells, END, MAX_ROWS, MetricsQuery, Planned, START};
+use super::{Cell, Cells, END, MAX_ROWS, MetricsQuery, Planned, START};
 use crate::metric::empty_value;
 use crate::query::rows::{Column, Row};
 use crate::question::{ReadError, Value};
@@ -18,7 +18,29 @@ pub(super) struct Table {
     names: Vec<String>,
     metrics: Vec<String>,
     is_series: bool,
-    rows: Vec<(Vec<Option<String>>, Vec<Value>)>,
+    is_compared: bool,
+    rows: Vec<Line>,
+}
+
+/// A row: is it made of groups that are not named, its names, its values.
+type Line = (bool, Vec<Option<String>>, Vec<Value>);
+
+/// The columns of a metric, with their types.
+pub(super) fn columns_of(
+    metric: &Metric,
+    is_compared: bool,
+) -> impl Iterator<Item = (String, String)> + '_ {
+    let change = match &metric.value_type {
+        ty if ty.is_numeric() => ty.to_string(),
+        // There is none.
+        _ => "float64".to_owned(),
+    };
+    let ty = metric.value_type.to_string();
+    let more =
+        [("_previous", ty.clone()), ("_change", change), ("_change_ratio", "float64".to_owned())];
+    let more = more.into_iter().filter(move |_| is_compared);
+    let named = move |(end, ty): (&str, String)| (format!("{}{end}", metric.name), ty);
+    [("", ty)].into_iter().chain(more).map(named)
 }
 
 impl Table {
@@ -28,8 +50,10 @@ impl Table {
             names.extend([START.to_owned(), END.to_owned()]);
         }
         names.extend(query.dimensions.iter().cloned());
-        let metrics = planned.metrics.iter().map(|metric| metric.name.clone()).collect();
-        Self { names, metrics, is_series: planned.is_series, rows: Vec::new() }
+        let is_compared = query.compare;
+        let metrics = planned.metrics.iter().flat_map(|metric| columns_of(metric, is_compared));
+        let metrics = metrics.map(|(name, _)| name).collect();
+        Self { names, metrics, is_series: planned.is_series, is_compared, rows: Vec::new() }
     }
 
     /// Adds the rows of a window, in order of their dimensions. Was one left out?
@@ -40,19 +64,32 @@ impl Table {
         metrics: &[&Metric],
     ) -> bool {
         let mut cells: Vec<_> = cells.into_iter().collect();
-        cells.sort_by(|(left, _), (right, _)| compare_keys(left, right));
-        for (mut key, values) in cells {
+        cells.sort_by(|((is_rest, left), _), ((other, right), _)| {
+            is_rest.cmp(other).then_with(|| compare_keys(left, right))
+        });
+        for ((is_rest, mut key), cells) in cells {
             if self.rows.len() == MAX_ROWS {
                 return true;
             }
             if let Some((from, to)) = window.filter(|_| self.is_series) {
                 key.splice(0..0, [Some(time_text(from)), Some(time_text(to))]);
             }
-            // A group that one metric does not have is an empty window of that metric.
-            let values = values.into_iter().zip(metrics);
-            let values = values.map(|(value, metric)| value.unwrap_or_else(|| empty_value(metric)));
-            let values = values.collect();
-            self.rows.push((key, values));
+            let mut values = Vec::with_capacity(self.metrics.len());
+            for (cell, metric) in cells.into_iter().zip(metrics) {
+                // A group that one metric does not have is an empty window of that metric.
+                let (value, before) = match cell {
+                    Some(Cell { value, before }) => (value, before),
+                    None => (empty_value(metric), None),
+                };
+                if self.is_compared {
+                    let before = before.unwrap_or_else(|| empty_value(metric));
+                    let (change, ratio) = (value.change(&before), value.change_ratio(&before));
+                    values.extend([value, before, change, ratio]);
+                } else {
+                    values.push(value);
+                }
+            }
+            self.rows.push((is_rest, key, values));
         }
         false
     }
@@ -77,15 +114,23 @@ impl Table {
             };
             keys.push((by, *down));
         }
+        if keys.is_empty() {
+            return Ok(());
+        }
         self.rows.sort_by(|left, right| {
+            // Groups that are not named have no place among those that are, but their window has.
+            let by_rest = left.0.cmp(&right.0);
+            if by_rest != Ordering::Equal && !self.is_series {
+                return by_rest;
+            }
             for (by, down) in &keys {
                 let (order, has_null) = match by {
                     By::Key(at) => {
-                        let (left, right) = (&left.0[*at], &right.0[*at]);
+                        let (left, right) = (&left.1[*at], &right.1[*at]);
                         (compare_texts(left, right), left.is_none() || right.is_none())
                     }
                     By::Metric(at) => {
-                        let (left, right) = (&left.1[*at], &right.1[*at]);
+                        let (left, right) = (&left.2[*at], &right.2[*at]);
                         (compare(left, right), left.is_null() || right.is_null())
                     }
                 };
@@ -106,15 +151,13 @@ impl Table {
             _ => "string".to_owned(),
         };
         let keys = self.names.iter().map(|name| Column { name: name.clone(), ty: ty(name) });
-        let metrics = metrics
-            .iter()
-            .map(|metric| Column { name: metric.name.clone(), ty: metric.value_type.to_string() });
-        keys.chain(metrics).collect()
+        let metrics = metrics.iter().flat_map(|metric| columns_of(metric, self.is_compared));
+        keys.chain(metrics.map(|(name, ty)| Column { name, ty })).collect()
     }
 
     pub(super) fn rows(self) -> Vec<Row> {
         let names: Arc<[String]> = self.names.into_iter().chain(self.metrics).collect();
-        let row = |(key, values): (Vec<Option<String>>, Vec<Value>)| Row {
+        let row = |(_, key, values): Line| Row {
             names: Arc::clone(&names),
             values: key.iter().map(json).chain(values.iter().map(json)).collect(),
         };
