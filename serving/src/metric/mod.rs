@@ -52,7 +52,7 @@ use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
-use crate::question::{Group, MetricAnswer, MetricQuestion, Proof, ReadError};
+use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
 use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
 
@@ -168,43 +168,12 @@ impl MetricEngine {
             ))
         })?;
 
-        Ok(self.shaped(question, &read, computed_at, proof))
-    }
-
-    /// Answers a question in the caller's snapshot, as of the time `now` (µs), from what the store has:
-    /// for who compares answers with the rows of the same commit.
-    pub(crate) fn read_in(
-        &self,
-        conn: &Connection,
-        question: &MetricQuestion,
-        now: i64,
-    ) -> Result<MetricAnswer, ReadError> {
-        let metric = self.find_metric(&question.metric, question.version)?;
-        let question = check::resolve(metric, question, now)?;
-        let mut leaves = BTreeSet::new();
-        collect_leaves(&self.domain, metric.index, &mut leaves);
-        let known = known(conn, question.known_at)?;
-        let read = self.measure(conn, &question, &leaves, known, None)?;
-        let counted = Counted::in_store(conn);
-        let proof = proof::read(conn, &self.domain, &question, known, counted, now)?;
-        Ok(self.shaped(&question, &read, now, proof))
-    }
-
-    /// The answer of the values that were read.
-    fn shaped(
-        &self,
-        question: &Resolved<'_>,
-        read: &BTreeMap<usize, Groups>,
-        computed_at: i64,
-        proof: Proof,
-    ) -> MetricAnswer {
-        let metric = question.metric;
-        let mut groups = groups::combine(&self.domain, metric, read);
+        let mut groups = groups::combine(&self.domain, metric, &read);
         let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
         let grouped = !question.group_by.is_empty();
         let value = (!grouped).then(|| groups.pop_first().map_or(Value::Null, |(_, value)| value));
-        let components = (!grouped).then(|| self.components(metric, read)).flatten();
-        MetricAnswer {
+        let components = (!grouped).then(|| self.components(metric, &read)).flatten();
+        Ok(MetricAnswer {
             metric: metric.name.clone(),
             unit: metric.unit.clone(),
             window: question.window.text.clone(),
@@ -214,7 +183,27 @@ impl MetricEngine {
             components,
             computed_at,
             proof,
-        }
+        })
+    }
+
+    /// The values that answer a question, without their proof, in the caller's snapshot as of the time `now`
+    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Without
+    /// dimensions to group by there is one group of none. Says whether groups were left out.
+    pub(crate) fn values_in(
+        &self,
+        conn: &Connection,
+        question: &MetricQuestion,
+        now: i64,
+    ) -> Result<(Vec<Group>, bool), ReadError> {
+        let metric = self.find_metric(&question.metric, question.version)?;
+        let question = check::resolve(metric, question, now)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let known = known(conn, question.known_at)?;
+        let read = self.measure(conn, &question, &leaves, known, None)?;
+        let mut groups = groups::combine(&self.domain, metric, &read);
+        let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
+        Ok((groups.into_iter().map(|group| shown(&question, group)).collect(), truncated))
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the
