@@ -59,7 +59,7 @@ use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
-use crate::question::{MetricAnswer, MetricQuestion, Proof, ReadError};
+use crate::question::{Group, MetricAnswer, MetricQuestion, Proof, ReadError};
 use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
 
@@ -201,30 +201,6 @@ impl MetricEngine {
         Ok(self.shaped(question, &leaves, layout, components, computed_at, proof))
     }
 
-    /// Answers a question in the caller's snapshot, as of the time `now` (µs), from what the store has:
-    /// for who compares answers with the rows of the same commit.
-    pub(crate) fn read_in(
-        &self,
-        conn: &Connection,
-        question: &MetricQuestion,
-        now: i64,
-    ) -> Result<MetricAnswer, ReadError> {
-        let metric = self.find_metric(&question.metric, question.version)?;
-        let question = check::resolve(metric, question, now)?;
-        let mut leaves = BTreeSet::new();
-        collect_leaves(&self.domain, metric.index, &mut leaves);
-        let known = known(conn, question.known_at)?;
-        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-            Ok(self.measure(conn, question, leaves, known, None)?.groups)
-        };
-        let Measured { groups, components } =
-            self.measure(conn, &question, &leaves, known, None)?;
-        let layout = lay_out(&self.domain, &question, &leaves, groups, &measure)?;
-        let counted = Counted::in_store(conn);
-        let proof = proof::read(conn, &self.domain, &question, known, counted, now)?;
-        Ok(self.shaped(&question, &leaves, layout, components, now, proof))
-    }
-
     /// The answer of the values that were read.
     fn shaped(
         &self,
@@ -255,6 +231,37 @@ impl MetricEngine {
             computed_at,
             proof,
         }
+    }
+
+    /// The values that answer a question, without their proof, in the caller's snapshot as of the time `now`
+    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Without
+    /// dimensions to group by there is one group of none. Says whether groups were left out.
+    pub(crate) fn values_in(
+        &self,
+        conn: &Connection,
+        question: &MetricQuestion,
+        now: i64,
+    ) -> Result<(Vec<Group>, bool), ReadError> {
+        let metric = self.find_metric(&question.metric, question.version)?;
+        let question = check::resolve(metric, question, now)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let known = known(conn, question.known_at)?;
+        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+        };
+        let read = measure(&question, &leaves)?;
+        let layout = lay_out(&self.domain, &question, &leaves, read, &measure)?;
+        let one = layout.value.map(|value| Group {
+            dimensions: Vec::new(),
+            value,
+            is_other: false,
+            previous: None,
+        });
+        let all = layout.groups.into_iter().flatten().chain(one);
+        // Which groups the rest is of is not said in it.
+        let (rest, groups): (Vec<Group>, Vec<Group>) = all.partition(|group| group.is_other);
+        Ok((groups, layout.is_short || !rest.is_empty()))
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the

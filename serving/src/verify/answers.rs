@@ -11,7 +11,8 @@ use super::report::Difference;
 use super::session::{Failed, Session};
 use super::sql::{Column, Refused, emit};
 use crate::metric::MetricEngine;
-use crate::question::{MetricAnswer, MetricQuestion};
+use crate::question::{Group, MetricQuestion};
+use crate::value::Value;
 
 const HINT: &str = "ask the metric again and compare; if it stays, the store's rows or state are damaged: \
                     rebuild the store from the lake (`agentflow rebuild`) and report this";
@@ -27,7 +28,7 @@ pub(super) fn verify(
     metrics: &[usize],
 ) -> Result<(), Failed> {
     let domain = session.domain;
-    let windows = metric::windows_needed(&domain.metrics);
+    let windows = metric::windows_needed(session, &domain.metrics);
     let tenants = tenants(session)?;
     let mut known = Known::new();
     for index in metrics {
@@ -192,7 +193,7 @@ impl Asked<'_> {
             group_by: self.dimension.iter().map(|name| (*name).to_owned()).collect(),
             ..MetricQuestion::default()
         };
-        let answer = match engine.read_in(session.conn, &question, session.now) {
+        let (groups, truncated) = match engine.values_in(session.conn, &question, session.now) {
             Ok(answer) => answer,
             Err(error) => {
                 let what = format!("{}, window {}", self.label, self.window);
@@ -210,14 +211,14 @@ impl Asked<'_> {
         session.report.checked.answers += 1;
         let Some(dimension) = self.dimension else {
             let expected = expected.remove(&None).unwrap_or_else(|| empty(self.metric));
-            let found = answer.value.clone().unwrap_or(crate::value::Value::Null);
+            let found = groups.into_iter().next().map_or(Value::Null, |group| group.value);
             session.report.checked.values += 1;
             if !expected.is(&found) {
                 self.report(session, BTreeMap::new(), expected.to_string(), found.to_string());
             }
             return Ok(());
         };
-        self.groups(session, dimension, expected, &answer);
+        self.groups(session, dimension, expected, &groups, truncated);
         Ok(())
     }
 
@@ -226,9 +227,10 @@ impl Asked<'_> {
         session: &mut Session<'_>,
         dimension: &str,
         mut expected: BTreeMap<Member, Expected>,
-        answer: &MetricAnswer,
+        groups: &[Group],
+        truncated: bool,
     ) {
-        for group in answer.groups.iter().flatten() {
+        for group in groups {
             let member = group.dimensions.first().and_then(|(_, member)| member.clone());
             session.report.checked.values += 1;
             let of = || BTreeMap::from([(dimension.to_owned(), member.clone())]);
@@ -243,7 +245,7 @@ impl Asked<'_> {
             }
         }
         // Those beyond the declared number of groups are left out of the answer, and it says so.
-        if answer.groups_truncated {
+        if truncated {
             return;
         }
         for (member, value) in expected {
@@ -304,8 +306,8 @@ fn values(
     let values: Vec<Expected> = match &metric.measure {
         Measure::Ratio { .. } => rows.iter().map(|(_, row)| quotient(&row[0], &row[1])).collect(),
         Measure::Derived { parts, expr } => {
-            let names: Vec<&str> =
-                parts.iter().map(|part| session.domain.metrics[*part].name.as_str()).collect();
+            let parts = parts.iter().map(|part| &session.domain.metrics[*part]);
+            let names: Vec<String> = parts.map(Metric::versioned_name).collect();
             derived(session, expr, &names, &rows)?
         }
         _ => return Err("this measure has no form in SQL here".to_owned()),
@@ -331,7 +333,7 @@ fn quotient(a: &Expected, b: &Expected) -> Expected {
 fn derived(
     session: &Session<'_>,
     expr: &contracts::expr::Expr,
-    names: &[&str],
+    names: &[String],
     rows: &[(Member, Vec<Expected>)],
 ) -> Result<Vec<Expected>, String> {
     if rows.is_empty() {

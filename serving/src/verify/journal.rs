@@ -7,15 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::expr::Expr;
-use contracts::model::{ColumnRef, Computed, EnrichValue, Relation, column};
-use contracts::types::Type;
+use contracts::model::{ColumnRef, EnrichValue, Relation};
 
+use super::columns::{From, Wanted, reads, sql_of, stored, wanted};
 use super::compare::{differs, shown};
 use super::lookup;
 use super::report::Difference;
-use super::session::{OF_EVERY_EVENT, Ran, Session};
-use super::sql::{Column, Refused, Sql, emit, name, of_stored};
+use super::session::{Ran, Session};
+use super::sql::{Column, Refused, name, of_stored};
 
 /// Most rows of a difference that are shown.
 const SHOWN: usize = 5;
@@ -28,19 +27,6 @@ pub(super) struct Rows {
     columns: BTreeMap<String, Column>,
     /// Columns that are taken as stored though they are computed, with the reason.
     as_stored: BTreeMap<String, String>,
-}
-
-/// A column to compute again.
-struct Wanted {
-    name: String,
-    ty: Type,
-    from: From,
-}
-
-enum From {
-    Expr(Expr),
-    /// Of each version of the contract: its number and how it makes the column.
-    Versions(Vec<(u32, EnrichValue)>),
 }
 
 impl Rows {
@@ -64,74 +50,6 @@ impl Rows {
     pub(super) fn as_stored(&self, column: &str) -> Option<&str> {
         self.as_stored.get(column).map(String::as_str)
     }
-}
-
-/// The columns of a relation as the store has them.
-fn stored(session: &Session<'_>, relation: Relation) -> BTreeMap<String, Column> {
-    let mut columns = BTreeMap::new();
-    let mut add = |column: &str, ty: Type| {
-        let held = Column { text: name(column), ty, stored: true };
-        columns.entry(column.to_owned()).or_insert(held);
-    };
-    let (computed, every) = match relation {
-        Relation::Family(index) => {
-            let family = &session.domain.families[index];
-            for def in family.fields.iter().chain(&family.enriched) {
-                add(&def.name, def.ty.clone());
-            }
-            (&family.computed, OF_EVERY_EVENT.to_vec())
-        }
-        _ => (
-            &session.domain.ingest.computed,
-            vec![
-                "_seq",
-                "_tenant",
-                "arrived_at",
-                "outcome",
-                "reason",
-                "event_type",
-                "source",
-                "late",
-            ],
-        ),
-    };
-    for Computed { name, expr, .. } in computed {
-        add(name, expr.ty().clone());
-    }
-    for name in every {
-        let ty = match name {
-            column::SEQ | column::VERSION => Type::Int64,
-            column::TIME | column::ARRIVED_AT | "arrived_at" => Type::Timestamp,
-            "late" => Type::Bool,
-            _ => Type::String,
-        };
-        add(name, ty);
-    }
-    columns
-}
-
-fn wanted(session: &Session<'_>, relation: Relation) -> Vec<Wanted> {
-    let mut all = Vec::new();
-    let computed = match relation {
-        Relation::Family(index) => {
-            let family = &session.domain.families[index];
-            for def in &family.enriched {
-                let versions = family.versions.iter().filter_map(|contract| {
-                    let enrich = contract.enrich.iter().find(|e| e.name == def.name)?;
-                    Some((contract.version, enrich.value.clone()))
-                });
-                let from = From::Versions(versions.collect());
-                all.push(Wanted { name: def.name.clone(), ty: def.ty.clone(), from });
-            }
-            &family.computed
-        }
-        _ => &session.domain.ingest.computed,
-    };
-    for Computed { name, expr, .. } in computed {
-        let (ty, from) = (expr.ty().clone(), From::Expr(expr.clone()));
-        all.push(Wanted { name: name.clone(), ty, from });
-    }
-    all
 }
 
 /// Makes the view of a relation and compares its columns. `families` are those made before it: what it
@@ -178,15 +96,15 @@ pub(super) fn prepare(
         let (sql, columns) = view_of(session, relation, &view, &wanted, &seen, &mut refused);
         session.run(&sql)?;
         let rows = Rows { view: view.clone(), columns, as_stored: refused.clone() };
-        match failing(session, &rows, &wanted)? {
-            Some((column, why)) => {
+        match tested(session, &rows, &wanted)? {
+            Tested::Failing(column, why) => {
                 refused.insert(column, why);
             }
-            None => {
+            Tested::Counts(counts) => {
                 for (column, why) in &refused {
                     session.skip_column(&label, column, &wanted, why);
                 }
-                compare(session, &rows, &label, &wanted)?;
+                compare(session, &rows, &label, &wanted, &counts)?;
                 return Ok(rows);
             }
         }
@@ -251,73 +169,39 @@ fn view_of(
     (format!("create or replace temp view {view} as {from}"), columns)
 }
 
-fn reads(wanted: &Wanted) -> BTreeSet<String> {
-    match &wanted.from {
-        From::Expr(expr) => expr.columns().clone(),
-        From::Versions(versions) => versions
-            .iter()
-            .flat_map(|(_, value)| match value {
-                EnrichValue::Expr(expr) => expr.columns().clone(),
-                EnrichValue::Lookup { .. } => BTreeSet::new(),
-            })
-            .collect(),
-    }
+/// How many rows of each recomputed column differ from the stored one.
+enum Tested {
+    Counts(BTreeMap<String, i64>),
+    /// The first column over which DuckDB fails, and why.
+    Failing(String, String),
 }
 
-fn sql_of(
-    wanted: &Wanted,
-    columns: &BTreeMap<String, Column>,
-    seen: &BTreeMap<String, String>,
-) -> Result<Sql, Refused> {
-    let resolve = |name: &str| columns.get(name).cloned();
-    match &wanted.from {
-        From::Expr(expr) => emit(expr, &resolve),
-        From::Versions(versions) => {
-            let mut text = "(case _version".to_owned();
-            for (version, value) in versions {
-                let value = match value {
-                    EnrichValue::Expr(expr) => {
-                        let sql = emit(expr, &resolve)?;
-                        if sql.ty != wanted.ty {
-                            return Err(Refused("versions of different types".to_owned()));
-                        }
-                        sql.text
-                    }
-                    EnrichValue::Lookup { .. } => match seen.get(&wanted.name) {
-                        Some(table) => name(&format!("{table}_value")),
-                        None => return Err(Refused("a lookup".to_owned())),
-                    },
-                };
-                text.push_str(&format!(" when {version} then {value}"));
-            }
-            text.push_str(" end)");
-            Ok(Sql::new(text, wanted.ty.clone()))
-        }
-    }
-}
-
-/// The first recomputed column over which DuckDB fails.
-fn failing(session: &Session<'_>, rows: &Rows, wanted: &[Wanted]) -> Ran<Option<(String, String)>> {
+fn tested(session: &Session<'_>, rows: &Rows, wanted: &[Wanted]) -> Ran<Tested> {
     let tests: Vec<(&Wanted, String)> =
         wanted.iter().filter_map(|wanted| Some((wanted, test(rows, wanted)?))).collect();
     if tests.is_empty() {
-        return Ok(None);
+        return Ok(Tested::Counts(BTreeMap::new()));
     }
     let all: Vec<String> =
         tests.iter().map(|(_, test)| format!("count(*) filter (where {test})")).collect();
     let filter = session.of_tenant("_tenant");
     let from = format!("from {} where true{filter}", rows.view);
-    let Err(all_failed) =
-        session.rows(&format!("select {} {from}", all.join(", ")), &[], |_| Ok(()))
-    else {
-        return Ok(None);
+    let counted = session.rows(&format!("select {} {from}", all.join(", ")), &[], |row| {
+        (0..tests.len()).map(|i| row.get::<_, i64>(i)).collect::<duckdb::Result<Vec<_>>>()
+    });
+    let all_failed = match counted {
+        Ok(counts) => {
+            let names = tests.iter().map(|(wanted, _)| wanted.name.clone());
+            return Ok(Tested::Counts(names.zip(counts.into_iter().flatten()).collect()));
+        }
+        Err(failed) => failed,
     };
     if session.is_over() {
         return Err(all_failed);
     }
     for ((wanted, _), count) in tests.iter().zip(&all) {
         if let Err(error) = session.rows(&format!("select {count} {from}"), &[], |_| Ok(())) {
-            return Ok(Some((wanted.name.clone(), format!("DuckDB: {}", error.0))));
+            return Ok(Tested::Failing(wanted.name.clone(), format!("DuckDB: {}", error.0)));
         }
     }
     Err(all_failed)
@@ -329,7 +213,13 @@ fn test(rows: &Rows, wanted: &Wanted) -> Option<String> {
     Some(differs(&of_stored(&name(&wanted.name), &wanted.ty), &column.text, &wanted.ty))
 }
 
-fn compare(session: &mut Session<'_>, rows: &Rows, label: &str, wanted: &[Wanted]) -> Ran {
+fn compare(
+    session: &mut Session<'_>,
+    rows: &Rows,
+    label: &str,
+    wanted: &[Wanted],
+    counts: &BTreeMap<String, i64>,
+) -> Ran {
     let filter = session.of_tenant("_tenant");
     let total =
         session.number(&format!("select count(*) from {} where true{filter}", rows.view))?;
@@ -340,7 +230,7 @@ fn compare(session: &mut Session<'_>, rows: &Rows, label: &str, wanted: &[Wanted
         let Some(test) = test(rows, wanted) else { continue };
         session.report.checked.columns += 1;
         let from = format!("from {} where {test}{filter}", rows.view);
-        let count = session.number(&format!("select count(*) {from}"))?;
+        let count = counts.get(&wanted.name).copied().unwrap_or(0);
         if count == 0 {
             continue;
         }
@@ -377,16 +267,6 @@ fn compare(session: &mut Session<'_>, rows: &Rows, label: &str, wanted: &[Wanted
         session.report.more_differences += left;
     }
     Ok(())
-}
-
-impl Wanted {
-    /// What people call it: computed columns have no name of their own.
-    fn title(&self) -> String {
-        match &self.from {
-            From::Expr(expr) => expr.canonical().to_owned(),
-            From::Versions(_) => self.name.clone(),
-        }
-    }
 }
 
 impl Session<'_> {

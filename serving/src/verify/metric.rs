@@ -330,12 +330,26 @@ fn scalar(value: ValueRef<'_>, ty: Option<&Type>, scale: i32) -> Expected {
     }
 }
 
+/// Longer than all time, µs.
+const EVER: i64 = 8_000_000_000_000_000_000;
+
+/// How long a window is at the reference time; `None`: it has no bounds.
+fn length(session: &Session<'_>, window: &contracts::model::Window) -> Option<i64> {
+    let reference = session.reference();
+    match window.start(reference) {
+        Some(start) => Some(reference.saturating_sub(start)),
+        // All time ends at a past time that was asked for.
+        None if window.period.is_some() && session.as_of.is_some() => Some(EVER),
+        None => None,
+    }
+}
+
 /// The windows in which each metric over rows is needed: its own, and those of what is made of it.
-pub(super) fn windows_needed(metrics: &[Metric]) -> Vec<Vec<Window>> {
-    let mut needed: Vec<BTreeSet<(Option<i64>, String)>> = metrics
-        .iter()
-        .map(|metric| metric.windows.iter().map(|w| (w.length, w.text.clone())).collect())
-        .collect();
+pub(super) fn windows_needed(session: &Session<'_>, metrics: &[Metric]) -> Vec<Vec<Window>> {
+    let own = |metric: &Metric| {
+        metric.windows.iter().map(|w| (length(session, w), w.text.clone())).collect()
+    };
+    let mut needed: Vec<BTreeSet<(Option<i64>, String)>> = metrics.iter().map(own).collect();
     // Parts come before what is made of them.
     for metric in metrics.iter().rev() {
         for part in metric.measure.parts() {

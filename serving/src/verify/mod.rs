@@ -14,6 +14,7 @@
 
 mod answers;
 mod books;
+mod columns;
 mod compare;
 mod entity;
 mod fold;
