@@ -7,7 +7,8 @@
 //!    wait for one product each, so they get some thousand frames a second together.
 //!
 //! Idle connections are read at the end: the signs of life that wait by then are counted. The readers are
-//! on the same cores as the server; what they take is told beside what it takes.
+//! on the same cores as the server; what they take is told beside what it takes. In the second part, where no
+//! age is measured, each reads five times a second only: it is the server that is measured.
 //! `AGENTFLOW_BENCH_IDLE`, `_ACTIVE`, `_STREAM_SECONDS`, `_STREAM_EVENTS` and `_STREAM_ROUNDS` set the sizes.
 
 mod support;
@@ -26,6 +27,9 @@ use support::{Server, client, place, produce, setting, tell};
 
 /// Events in one request of the first part.
 const POSTED: u64 = 10;
+
+/// How long a reader of the second part waits between two reads.
+const PAUSE: Duration = Duration::from_millis(200);
 
 fn main() {
     let idle = setting("IDLE", 10_000);
@@ -69,7 +73,8 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
     let silent = Idle::open(&server, idle);
     let opened = opening.elapsed();
     let idle_mib = server.peak_mib();
-    let readers = Readers::open(runtime, &server, (0..active).map(|_| String::new()));
+    let readers =
+        Readers::open(runtime, &server, Duration::ZERO, (0..active).map(|_| String::new()));
 
     let events = seconds * 1_000;
     let file = folder.path().join("events.ndjson");
@@ -151,7 +156,7 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
             let open = has_streams.then(|| {
                 let filters = products.iter().map(|product| format!("?entity_id={product}"));
                 let silent = Idle::open(&server, idle);
-                (silent, Readers::open(runtime, &server, filters))
+                (silent, Readers::open(runtime, &server, PAUSE, filters))
             });
             let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
             let started = Instant::now();
@@ -288,6 +293,7 @@ impl Readers {
     fn open(
         runtime: &tokio::runtime::Runtime,
         server: &Server,
+        pause: Duration,
         filters: impl Iterator<Item = String>,
     ) -> Self {
         let counts = Arc::new(Counts::default());
@@ -297,7 +303,9 @@ impl Readers {
             let (address, request) = (server.address.clone(), request(server, &filter));
             let (counts, opened) = (Arc::clone(&counts), Arc::clone(&opened));
             tasks.push(
-                runtime.spawn(async move { read(&address, &request, &counts, &opened).await }),
+                runtime.spawn(
+                    async move { read(&address, &request, pause, (&counts, &opened)).await },
+                ),
             );
         }
         while opened.load(Ordering::Relaxed) < tasks.len() as u64 {
@@ -334,7 +342,12 @@ impl Readers {
 }
 
 /// Reads until told to end. Counts frames and looks at one in a thousand.
-async fn read(address: &str, request: &str, counts: &Counts, opened: &AtomicU64) -> Vec<Duration> {
+async fn read(
+    address: &str,
+    request: &str,
+    pause: Duration,
+    (counts, opened): (&Counts, &AtomicU64),
+) -> Vec<Duration> {
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("connect");
     connection.write_all(request.as_bytes()).await.expect("ask");
     let mut ages = Vec::new();
@@ -370,6 +383,9 @@ async fn read(address: &str, request: &str, counts: &Counts, opened: &AtomicU64)
             }
         }
         buffer.drain(..rest);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
     }
     ages
 }

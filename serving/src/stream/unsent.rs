@@ -12,6 +12,9 @@ const LINE_END: &[u8] = b"\r\n";
 /// Ends the body.
 const LAST: &[u8] = b"0\r\n\r\n";
 
+/// A chunk that is not longer than this is copied together: cheaper than three parts.
+const SMALL: usize = 2 << 10;
+
 /// Most parts that are written at once.
 const PARTS: usize = 8;
 
@@ -53,9 +56,21 @@ impl Unsent {
     pub(crate) fn after_sending(socket: &TcpStream, bytes: &Bytes) -> Self {
         let mut line = [0; 18];
         let line = size_line(bytes.len(), &mut line);
-        let slices = [line, bytes, LINE_END].map(IoSlice::new);
-        let sent = socket.try_write_vectored(&slices).unwrap_or(0);
-        if sent == line.len() + bytes.len() + LINE_END.len() {
+        let parts = [line, bytes, LINE_END];
+        let length = parts.iter().map(|part| part.len()).sum();
+        let sent = if length <= SMALL {
+            let mut whole = [0; SMALL];
+            let mut rest = &mut whole[..];
+            for part in parts {
+                // It fits.
+                let _ = rest.write_all(part);
+            }
+            socket.try_write(&whole[..length])
+        } else {
+            socket.try_write_vectored(&parts.map(IoSlice::new))
+        };
+        let sent = sent.unwrap_or(0);
+        if sent == length {
             return Self::default();
         }
         let mut unsent = Self::default();
