@@ -134,6 +134,84 @@ fn scripts_read_the_same_as_json() {
     );
 }
 
+/// Trips of some zones; a trip's last event says how long it was.
+fn trips() -> Vec<(usize, usize, usize)> {
+    (0..400).map(|i| (i % 150, (i % 150) % 3, (i * 7) % 30)).collect()
+}
+
+fn events() -> Vec<Vec<u8>> {
+    let event = |(i, (trip, zone, km)): (usize, (usize, usize, usize))| {
+        let second = format!("2026-01-01T00:{:02}:{:02}Z", i / 60, i % 60);
+        json!({"event_type": "trip.ended", "event_id": format!("e{i}"), "timestamp": second,
+            "trip_id": format!("T{trip}"), "zone": format!("Z{zone}"), "km": km})
+        .to_string()
+        .into_bytes()
+    };
+    trips().into_iter().enumerate().map(event).collect()
+}
+
+/// How many trips are longer than `least`, in all and by zone, told by nothing of the product.
+fn longer_than(least: usize) -> (usize, [usize; 3]) {
+    let mut last = std::collections::BTreeMap::new();
+    for (trip, zone, km) in trips() {
+        last.insert(trip, (zone, km));
+    }
+    let mut zones = [0; 3];
+    last.values().filter(|(_, km)| *km > least).for_each(|(zone, _)| zones[*zone] += 1);
+    (zones.iter().sum(), zones)
+}
+
+#[test]
+fn a_shadow_shows_how_numbers_would_move_and_touches_nothing() {
+    let (old, new) = folders(&[("km > 10", "km > 20")]);
+    old.run(&old.file("events.ndjson", &events())).succeeded();
+    let data = old.data().display().to_string();
+    let file = old.data().join("serving.duckdb");
+    let store = || std::fs::read(&file).expect("a store");
+    let before = store();
+    let folders = (old, new);
+    let shadow = ["--allow", "restating", "--shadow", "--data", &data];
+    let finished = diff(&folders, &[&shadow[..], &["--output", "json"]].concat());
+    let report: Value = serde_json::from_str(&finished.succeeded().stdout).expect("JSON");
+    let ((old_all, old_zones), (new_all, new_zones)) = (longer_than(10), longer_than(20));
+    let moved = &report["shadow"]["metrics"][0];
+    assert_eq!(moved["metric"], "long_trips v1");
+    for window in [0, 1] {
+        let window = &moved["windows"][window];
+        assert_eq!(
+            (&window["old"], &window["new"], &window["difference"]),
+            (&json!(old_all), &json!(new_all), &json!(new_all as i64 - old_all as i64)),
+            "{report}"
+        );
+        let movers = window["movers"]["zone"].as_array().expect("movers");
+        assert_eq!(movers.len(), 3, "{window}");
+        for mover in movers {
+            let zone: usize = mover["value"].as_str().expect("a zone")[1..].parse().expect("Z0");
+            assert_eq!(mover["old"], json!(old_zones[zone]));
+            assert_eq!(mover["new"], json!(new_zones[zone]));
+        }
+    }
+    assert_eq!(before, store(), "the data directory is as it was");
+    let told = diff(&folders, &shadow).succeeded().stdout.clone();
+    assert!(told.contains(&format!("long_trips v1, 24h: {old_all} → {new_all} (-")), "{told}");
+    // What stored rows cannot follow is told.
+    let wrong =
+        std::fs::read_to_string(folders.1.contracts.join("events.yaml")).expect("contracts");
+    let wrong = wrong.replace("km: int64", "km: float64");
+    std::fs::write(folders.1.contracts.join("events.yaml"), wrong).expect("write");
+    diff(&folders, &shadow).failed(1, &["cannot follow NEW", "`km` was int64, is now float64"]);
+    diff(&folders, &["--shadow"]).failed(1, &["--data"]);
+}
+
+#[test]
+fn the_readme_shows_a_command_that_works() {
+    let readme = std::fs::read_to_string("README.md").expect("the README");
+    let line = readme.lines().find(|line| line.starts_with("$ agentflow contracts diff "));
+    let words: Vec<&str> = line.expect("a line").split_whitespace().skip(2).collect();
+    assert_eq!(words, ["contracts", "diff", "main/contracts", "contracts"]);
+    diff(&folders(&[]), &[]).succeeded();
+}
+
 #[test]
 fn folders_that_do_not_load_are_told_apart() {
     let (old, new) = folders(&[]);

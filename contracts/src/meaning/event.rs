@@ -116,6 +116,7 @@ fn one(diff: &mut Diff<'_>, subject: &Subject, before: &EventContract, after: &E
     diff.if_other(subject, lake, &["lake"], (&layouts.0, &layouts.1), |_| None);
     diff.words(subject, &["owner"], &before.owner, &after.owner);
     diff.words(subject, &["description"], &before.description, &after.description);
+    diff.words(subject, &["synonyms"], &before.synonyms, &after.synonyms);
     let deprecation = (&before.deprecation, &after.deprecation);
     let dates = (Class::Safe, "deprecation_changed");
     if before.status == after.status {
