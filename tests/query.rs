@@ -58,6 +58,23 @@ fn the_queries_of_the_readme_are_answered() {
 }
 
 #[test]
+fn the_metric_reads_of_the_readme_are_answered() {
+    let (_place, server) = shop(&[]);
+    let readme = std::fs::read_to_string("README.md").expect("the README");
+    let urls = readme.split('\'').filter_map(|text| text.strip_prefix("http://127.0.0.1:8080"));
+    let asked: Vec<&str> =
+        urls.filter(|path| path.starts_with("/v1/metrics/") && !path.contains("/stream")).collect();
+    assert_eq!(asked.len(), 5);
+    for path in asked {
+        let (status, answer) = server.get(path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        assert!(path.contains("group_by=") == answer.get("groups").is_some(), "{path}: {answer}");
+        assert!(path.contains("grain=") == answer.get("series").is_some(), "{path}: {answer}");
+        assert!(path.contains("compare=") == answer.get("previous").is_some(), "{path}: {answer}");
+    }
+}
+
+#[test]
 fn queries_agree_with_the_routes() {
     let (_place, server) = shop(&[]);
     let (_, metric) = server.get("/v1/metrics/revenue?window=1h&group_by=city");
