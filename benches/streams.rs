@@ -6,7 +6,8 @@
 //! 2. A file is followed to its end, with the connections and without, in turn. There the active ones
 //!    wait for one product each, so they get some thousand frames a second together.
 //!
-//! Idle connections are read at the end: the signs of life that wait by then are counted.
+//! Idle connections are read at the end: the signs of life that wait by then are counted. The readers are
+//! on the same cores as the server; what they take is told beside what it takes.
 //! `AGENTFLOW_BENCH_IDLE`, `_ACTIVE`, `_STREAM_SECONDS`, `_STREAM_EVENTS` and `_STREAM_ROUNDS` set the sizes.
 
 mod support;
@@ -80,7 +81,7 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
     let text = std::fs::read_to_string(&file).expect("events");
     let lines: Vec<&str> = text.lines().collect();
     let http = client();
-    let before = server.cpu_seconds();
+    let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
     let started = Instant::now();
     let mut accepted = 0;
     for (number, lines) in lines.chunks(POSTED as usize).enumerate() {
@@ -95,7 +96,8 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
     let posted = started.elapsed();
     readers.wait(accepted * active);
     let caught_up = started.elapsed() - posted;
-    let used = server.cpu_seconds() - before;
+    let used = server.cpu_seconds() - before.0;
+    let used_here = support::cpu_seconds(std::process::id()) - before.1;
     let read = readers.end();
     let sign_of_life = silent.count();
     json!({
@@ -107,6 +109,7 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
         "committed_to_read": read.ages,
         "dropped": read.dropped,
         "server_cores": (used / posted.as_secs_f64() * 100.0).round() / 100.0,
+        "reader_cores": (used_here / posted.as_secs_f64() * 100.0).round() / 100.0,
         "opening_idle_seconds": (opened.as_secs_f64() * 10.0).round() / 10.0,
         "signs_of_life_per_idle_second": sign_of_life,
         "peak_memory_mib": {
@@ -150,7 +153,7 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
                 let silent = Idle::open(&server, idle);
                 (silent, Readers::open(runtime, &server, filters))
             });
-            let before = server.cpu_seconds();
+            let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
             let started = Instant::now();
             let mut writing = std::fs::File::create(&file).expect("a file");
             writing.write_all(&text).expect("append");
@@ -161,7 +164,8 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
             let took = started.elapsed().as_secs_f64();
             let mut figures = json!({
                 "events_per_second": (events as f64 / took).round(),
-                "server_cpu_seconds": ((server.cpu_seconds() - before) * 10.0).round() / 10.0,
+                "server_cpu_seconds": tenths(server.cpu_seconds() - before.0),
+                "reader_cpu_seconds": tenths(support::cpu_seconds(std::process::id()) - before.1),
             });
             if let Some((silent, readers)) = open {
                 let read = readers.end();
@@ -191,6 +195,10 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
         "without": without,
         "with": with,
     })
+}
+
+fn tenths(seconds: f64) -> f64 {
+    (seconds * 10.0).round() / 10.0
 }
 
 /// The products that most events are about.

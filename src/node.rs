@@ -125,6 +125,10 @@ impl Node {
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
         let readers = store.readers();
         let engine = Arc::new(MetricEngine::new(Arc::clone(&domain), readers.clone()));
+        let probes = from.kafka.clone();
+        engine.on_behind(Box::new(move || {
+            probes.iter().map(|probe| probe.partitions_behind()).sum()
+        }));
         let search = Arc::new(Search::new(Arc::clone(&engine), SearchOptions::default()));
         let cache = Arc::new(Cache::with_mode(engine, cache));
         let streams = Streams::start(readers.clone(), Arc::clone(&cache), &plan.streams)
@@ -133,6 +137,8 @@ impl Node {
 
         let (ingress, http_source) = queue(QueueLimits::default());
         let telemetry = Arc::new(Telemetry::new());
+        let shown = Arc::clone(&telemetry);
+        cache.on_shown(Box::new(move |metric, waited| shown.shown(&metric.name, waited)));
         let registry = from.schemas.as_ref().map(Registry::probe);
         // Nothing is given up before those are there who follow.
         let followers = Arc::new(OnceLock::<Followers>::new());

@@ -72,6 +72,16 @@ pub fn peak_memory_mib(pid: u32) -> Option<f64> {
     Some((kib / 102.4).round() / 10.0)
 }
 
+/// Seconds of processor time that a running process has used so far.
+pub fn cpu_seconds(pid: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    // Behind the name, which is in brackets: user and system time are the 12th and 13th, in
+    // hundredths.
+    let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks = rest.split(' ').skip(11).take(2).filter_map(|text| text.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
 /// What a process that ran to its end left, with its peak memory and wall-clock time.
 pub struct Measured {
     pub stdout: String,
@@ -167,13 +177,7 @@ impl Server {
 
     /// Seconds of processor time that it has used so far.
     pub fn cpu_seconds(&self) -> f64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
-        let text = text.expect("it runs");
-        // Behind the name, which is in brackets: user and system time are the 12th and 13th, in
-        // hundredths.
-        let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
-        let ticks = rest.split(' ').skip(11).take(2).filter_map(|text| text.parse::<f64>().ok());
-        ticks.sum::<f64>() / 100.0
+        cpu_seconds(self.child.id())
     }
 
     /// Position that the source partition whose name begins so continues from.

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use contracts::model::{
-    ColumnRef, Domain, EnrichValue, EntityFieldKind, LakeLayout, Relation, Topic,
+    ColumnRef, Domain, EnrichValue, EntityFieldKind, LakeLayout, Relation, Step, Topic,
 };
 
 fn root() -> PathBuf {
@@ -208,6 +208,17 @@ fn describe(domain: &Domain) -> String {
                 input.arg.as_ref().map(column),
                 input.dimensions.iter().map(column).collect::<Vec<_>>(),
             );
+            if let Some(followed) = &input.followed {
+                let steps = followed.steps.iter().flatten().map(|step| match step {
+                    Step::EventType(name) => format!("type {name}"),
+                    Step::Where(condition) => column(condition),
+                });
+                let steps: Vec<String> = steps.collect();
+                let _ = writeln!(out, "    by {} steps {steps:?}", column(&followed.key));
+            }
+        }
+        for window in metric.windows.iter().filter(|window| window.period.is_some()) {
+            let _ = writeln!(out, "  window {}: {:?}", window.text, window.period);
         }
         for dimension in &metric.dimensions {
             let _ = writeln!(out, "  dimension {}: {}", dimension.name, dimension.ty);

@@ -35,4 +35,5 @@ pub mod sink;
 pub mod source;
 pub mod stage_times;
 pub mod store;
+pub mod touch;
 mod validate;

@@ -12,6 +12,7 @@ use crate::headers::Headers;
 use crate::outcome::{Counts, Rejection};
 use crate::source::Limits;
 use crate::stage_times::CommitTimes;
+use crate::touch::Moved;
 
 /// Failure of a store.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +190,8 @@ pub struct EntityRows {
     /// Keys that the table has already: their old rows are taken out before `rows` are put in. A
     /// key that is not among `rows` is taken out for good.
     pub replaced: Vec<EntityKey>,
+    /// The old rows, without their states, where they are known.
+    pub before: Option<RecordBatch>,
 }
 
 /// A rejected record with its bytes and place.
@@ -222,6 +225,12 @@ pub struct Committed {
     /// Newest event time (µs) of its rows in each family it went into; for `ingest` the newest
     /// arrival.
     pub newest: Vec<(contracts::model::Relation, i64)>,
+    /// What it may have moved of each metric; `None`: all of what stands on `touched`.
+    pub touches: Option<Moved>,
+    /// Arrival of its oldest record, µs; 0 when it had none.
+    pub arrived_at: i64,
+    /// Source partitions that moved, by name, with the offset of the first record that is not applied.
+    pub offsets: Vec<(String, u64)>,
 }
 
 /// What [`ServingStore::backfill`] did, or wants done.

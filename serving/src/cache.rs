@@ -1,28 +1,34 @@
 //! Answers kept until a commit touches what they stand on.
 //!
-//! Every relation has an epoch per tenant that a commit moves forward. An entry remembers the
-//! epochs that held before its fill began; it is good while they still hold, and for a live read
-//! while it is no older than the contract's `max_age`. So invalidation is one addition per touched
-//! relation and looks at no key, and a fill that was overtaken by a commit can never pass for
-//! current: its epochs are the old ones.
+//! A commit says what it may have moved: of each metric, for which tenant, between which times and for which
+//! values of its dimensions ([`moves`]). An entry remembers how far that went before its fill began; it is good
+//! while nothing after it concerns the question, and for a live read while it is no older than the contract's
+//! `max_age`. So invalidation appends one touch per metric and tenant and looks at no key, an answer about
+//! other values or other times holds, and a fill that was overtaken by a commit can never pass for current.
+//! Entities have an epoch per relation and tenant in place of that.
 //!
 //! Of many askers of one question one fills and the others wait for it. A cached answer is exact at
 //! its own `computed_at` and position, and says how old it is.
 //!
 //! Start at [`Cache::read`].
 
+mod moves;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;
 mod watched;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
-use contracts::model::{Domain, Relation};
+use contracts::model::{Domain, Metric, Relation};
 use moka::ops::compute::Op;
 use pipeline::store::Committed;
 
+use self::moves::{Ground, Moves, Seen};
 pub use self::watched::Watched;
 
 use crate::entity::relations_below;
@@ -52,15 +58,25 @@ pub enum CacheMode {
 }
 
 /// A cache before a [`MetricEngine`].
-#[derive(Debug)]
 pub struct Cache {
     engine: Arc<MetricEngine>,
     mode: CacheMode,
+    moves: Moves,
     epochs: Epochs,
-    metrics: moka::sync::Cache<MetricQuestion, Entry<MetricAnswer>>,
-    entities: moka::sync::Cache<EntityQuestion, Entry<EntityAnswer>>,
+    metrics: moka::sync::Cache<MetricQuestion, Entry<MetricAnswer, Seen>>,
+    entities: moka::sync::Cache<EntityQuestion, Entry<EntityAnswer, u64>>,
     counters: Counters,
+    on_shown: OnceLock<OnShown>,
 }
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("mode", &self.mode).finish_non_exhaustive()
+    }
+}
+
+/// Told how long (µs) the oldest record of a metric waited from its arrival until an answer included it.
+pub type OnShown = Box<dyn Fn(&Metric, i64) + Send + Sync>;
 
 /// How often what happened since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -71,7 +87,7 @@ pub struct CacheStats {
     pub misses: u64,
     /// Answered by the engine.
     pub fills: u64,
-    /// Epochs moved by commits.
+    /// Metrics of tenants that commits may have moved, and relations of tenants for entities.
     pub invalidations: u64,
 }
 
@@ -85,17 +101,38 @@ struct Counters {
 
 /// An answer and what it stands on.
 #[derive(Debug)]
-struct Entry<A> {
+struct Entry<A, M> {
     answer: Arc<A>,
-    /// Sum of the epochs before the fill began. Epochs only grow, so the sums are equal only if
-    /// every epoch is.
-    epoch: u64,
+    /// How far commits were before the fill began.
+    mark: Arc<M>,
     computed_at: i64,
 }
 
-impl<A> Clone for Entry<A> {
+impl<A, M> Clone for Entry<A, M> {
     fn clone(&self) -> Self {
-        Self { answer: self.answer.clone(), epoch: self.epoch, computed_at: self.computed_at }
+        let (answer, mark) = (self.answer.clone(), self.mark.clone());
+        Self { answer, mark, computed_at: self.computed_at }
+    }
+}
+
+/// Tells whether commits have moved what an answer stands on.
+trait Basis {
+    /// How far commits were.
+    type Mark: Send + Sync + 'static;
+
+    fn mark(&self) -> Self::Mark;
+    fn has_moved(&self, since: &Self::Mark, computed_at: i64) -> bool;
+}
+
+impl Basis for Ground<&Domain> {
+    type Mark = Seen;
+
+    fn mark(&self) -> Seen {
+        self.seen()
+    }
+
+    fn has_moved(&self, since: &Seen, computed_at: i64) -> bool {
+        Ground::has_moved(self, since, computed_at)
     }
 }
 
@@ -107,16 +144,17 @@ impl Cache {
 
     /// An empty cache of another kind.
     pub fn with_mode(engine: Arc<MetricEngine>, mode: CacheMode) -> Self {
+        let moves = Moves::new(engine.domain());
         let epochs = Epochs::new(engine.domain());
         let metrics = moka::sync::Cache::builder()
             .max_capacity(CAPACITY)
-            .weigher(|key: &MetricQuestion, entry: &Entry<MetricAnswer>| {
+            .weigher(|key: &MetricQuestion, entry: &Entry<MetricAnswer, Seen>| {
                 saturate(weight_of_question(key) + weight_of_answer(&entry.answer))
             })
             .build();
         let entities = moka::sync::Cache::builder()
             .max_capacity(CAPACITY / 4)
-            .weigher(|key: &EntityQuestion, entry: &Entry<EntityAnswer>| {
+            .weigher(|key: &EntityQuestion, entry: &Entry<EntityAnswer, u64>| {
                 let fields = entry.answer.data.iter();
                 let fields = fields.map(|(name, value)| name.len() + value.get().len() + 64);
                 saturate(
@@ -128,7 +166,8 @@ impl Cache {
                 )
             })
             .build();
-        Self { engine, mode, epochs, metrics, entities, counters: Counters::default() }
+        let (counters, on_shown) = (Counters::default(), OnceLock::new());
+        Self { engine, mode, moves, epochs, metrics, entities, counters, on_shown }
     }
 
     /// The engine behind it.
@@ -141,7 +180,15 @@ impl Cache {
         let resolved = self.engine.resolve(question)?;
         let good = self.good(&resolved);
         let fill = || {
+            // Before the snapshot: what waits now is in it.
+            let waiting = good
+                .basis
+                .waiting_since()
+                .filter(|_| resolved.as_of.is_none() && resolved.known_at.is_none());
             let answer = self.engine.answer(&resolved)?;
+            if let (Some(since), Some(told)) = (waiting, self.on_shown.get()) {
+                told(resolved.metric, self.engine.now().saturating_sub(since).max(0));
+            }
             Ok((answer.computed_at, answer))
         };
         let (entry, cached) = self.find(&self.metrics, resolved.canonical(), &good, fill)?;
@@ -155,18 +202,16 @@ impl Cache {
         Ok(entry.map(|entry| self.told(&entry, true)))
     }
 
-    fn good(&self, resolved: &Resolved<'_>) -> Good<'_> {
-        let relations = &self.engine.domain().graph.relations_of;
-        let relations = relations.get(resolved.metric.index).map_or(&[][..], Vec::as_slice);
+    fn good<'a>(&'a self, resolved: &Resolved<'_>) -> Good<Ground<&'a Domain>> {
         let max_age = match resolved.as_of.or(resolved.known_at) {
             None => Some(resolved.metric.max_age),
             Some(_) => None,
         };
-        let epochs = self.epochs.of(resolved.tenant);
-        Good { mode: self.mode, epochs, relations, max_age }
+        let basis = self.moves.ground(&**self.engine.domain(), resolved);
+        Good { mode: self.mode, basis, max_age, staleness: resolved.max_staleness }
     }
 
-    fn told(&self, entry: &Entry<MetricAnswer>, cached: bool) -> MetricAnswer {
+    fn told(&self, entry: &Entry<MetricAnswer, Seen>, cached: bool) -> MetricAnswer {
         let answer = &*entry.answer;
         let age = if cached { (self.engine.now() - entry.computed_at).max(0) } else { 0 };
         MetricAnswer { proof: Proof { cached, age, ..answer.proof.clone() }, ..answer.clone() }
@@ -182,11 +227,12 @@ impl Cache {
         let relations = relations_below(self.engine.domain(), entity.index);
         let is_live = question.as_of.is_none() && question.known_at.is_none();
         let closes = is_live && entity.closes_after.is_some();
+        let epochs = self.epochs.of(&question.tenant);
         let good = Good {
             mode: self.mode,
-            epochs: self.epochs.of(&question.tenant),
-            relations: &relations,
+            basis: Standing { epochs, relations: &relations },
             max_age: closes.then_some(CLOSING_MAX_AGE),
+            staleness: None,
         };
         let fill = || {
             let now = self.engine.now();
@@ -199,7 +245,7 @@ impl Cache {
     /// Must be called after each commit, before it is told to anybody: answers that stand on what it
     /// touched are no longer good.
     pub fn committed(&self, committed: &Committed) {
-        let mut moved = 0;
+        let mut moved = self.moves.committed(committed);
         for (relation, tenants) in &committed.touched {
             for tenant in tenants {
                 self.epochs.of(tenant).advance(*relation);
@@ -207,6 +253,11 @@ impl Cache {
             }
         }
         self.counters.invalidations.fetch_add(moved, Ordering::Relaxed);
+    }
+
+    /// Says whom to tell when an answer first includes what a commit brought. The first one counts.
+    pub fn on_shown(&self, told: OnShown) {
+        let _ = self.on_shown.set(told);
     }
 
     /// Counts since the start.
@@ -221,15 +272,16 @@ impl Cache {
     }
 
     /// An entry for `key`, if there is a good one.
-    fn kept<K, A>(
+    fn kept<K, A, B>(
         &self,
-        entries: &moka::sync::Cache<K, Entry<A>>,
+        entries: &moka::sync::Cache<K, Entry<A, B::Mark>>,
         key: &K,
-        good: &Good<'_>,
-    ) -> Option<Entry<A>>
+        good: &Good<B>,
+    ) -> Option<Entry<A, B::Mark>>
     where
         K: std::hash::Hash + Eq + Send + Sync + 'static,
         A: Send + Sync + 'static,
+        B: Basis,
     {
         let entry = entries.get(key).filter(|entry| good.holds(entry, self.engine.now()))?;
         self.counters.hits.fetch_add(1, Ordering::Relaxed);
@@ -237,16 +289,17 @@ impl Cache {
     }
 
     /// A good entry for `key`, filled if there is none; and whether another one filled it.
-    fn find<K, A>(
+    fn find<K, A, B>(
         &self,
-        entries: &moka::sync::Cache<K, Entry<A>>,
+        entries: &moka::sync::Cache<K, Entry<A, B::Mark>>,
         key: K,
-        good: &Good<'_>,
+        good: &Good<B>,
         fill: impl FnOnce() -> Result<(i64, A), ReadError>,
-    ) -> Result<(Entry<A>, bool), ReadError>
+    ) -> Result<(Entry<A, B::Mark>, bool), ReadError>
     where
         K: std::hash::Hash + Eq + Send + Sync + 'static,
         A: Send + Sync + 'static,
+        B: Basis,
     {
         if let Some(entry) = self.kept(entries, &key, good) {
             return Ok((entry, true));
@@ -261,12 +314,12 @@ impl Cache {
             {
                 return Ok(Op::Nop);
             }
-            // Before the fill's snapshot: a commit in between leaves the entry with an old epoch.
-            let epoch = good.epochs.sum(good.relations);
+            // Before the fill's snapshot: a commit in between has moved the entry.
+            let mark = Arc::new(good.basis.mark());
             let (computed_at, answer) = fill()?;
             self.counters.fills.fetch_add(1, Ordering::Relaxed);
             filled = true;
-            Ok(Op::Put(Entry { answer: Arc::new(answer), epoch, computed_at }))
+            Ok(Op::Put(Entry { answer: Arc::new(answer), mark, computed_at }))
         })?;
         match result.into_entry() {
             Some(entry) => Ok((entry.into_value(), !filled)),
@@ -276,25 +329,52 @@ impl Cache {
 }
 
 /// When an entry may be used.
-struct Good<'a> {
+struct Good<B> {
     mode: CacheMode,
-    epochs: Arc<TenantEpochs>,
-    relations: &'a [Relation],
+    basis: B,
     /// Oldest answer allowed, µs; `None` when time does not change it.
     max_age: Option<i64>,
+    /// How old an answer may be whatever has touched it since, µs.
+    staleness: Option<i64>,
 }
 
-impl Good<'_> {
-    fn holds<A>(&self, entry: &Entry<A>, now: i64) -> bool {
+impl<B: Basis> Good<B> {
+    fn holds<A>(&self, entry: &Entry<A, B::Mark>, now: i64) -> bool {
         let age = now.saturating_sub(entry.computed_at);
         match self.mode {
             CacheMode::Off => false,
             CacheMode::TimeToLive(longest) => age <= longest,
             CacheMode::Invalidated => {
-                self.max_age.is_none_or(|max| age <= max)
-                    && entry.epoch == self.epochs.sum(self.relations)
+                let is_untouched = || !self.basis.has_moved(&entry.mark, entry.computed_at);
+                match self.staleness {
+                    None => self.max_age.is_none_or(|max| age <= max) && is_untouched(),
+                    Some(0) => false,
+                    Some(most) => {
+                        age <= most.min(self.max_age.unwrap_or(most))
+                            || (self.max_age.is_none() && is_untouched())
+                    }
+                }
             }
         }
+    }
+}
+
+/// What an entity stands on.
+struct Standing<'a> {
+    epochs: Arc<TenantEpochs>,
+    relations: &'a [Relation],
+}
+
+impl Basis for Standing<'_> {
+    /// Sum of the epochs. They only grow, so the sums are equal only if every epoch is.
+    type Mark = u64;
+
+    fn mark(&self) -> u64 {
+        self.epochs.sum(self.relations)
+    }
+
+    fn has_moved(&self, since: &u64, _: i64) -> bool {
+        self.epochs.sum(self.relations) != *since
     }
 }
 
@@ -362,7 +442,18 @@ fn weight_of_question(question: &MetricQuestion) -> usize {
     256 + question.metric.len()
         + question.tenant.len()
         + question.filters.weight()
+        + question
+            .named
+            .iter()
+            .flatten()
+            .flatten()
+            .map(|text| 32 + text_length(text))
+            .sum::<usize>()
         + group_by.sum::<usize>()
+}
+
+fn text_length(text: &Option<String>) -> usize {
+    text.as_ref().map_or(0, String::len)
 }
 
 fn weight_of_answer(answer: &MetricAnswer) -> usize {

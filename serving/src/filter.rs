@@ -294,6 +294,12 @@ impl FromIterator<(String, String)> for Filters {
     }
 }
 
+impl<const N: usize> From<[(String, String); N]> for Filters {
+    fn from(pairs: [(String, String); N]) -> Self {
+        pairs.into_iter().collect()
+    }
+}
+
 impl From<BTreeMap<String, String>> for Filters {
     fn from(pairs: BTreeMap<String, String>) -> Self {
         pairs.into_iter().collect()

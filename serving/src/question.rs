@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use contracts::model::ErrorBound;
 use serde::Serialize;
 use serde::ser::SerializeMap;
 
@@ -32,7 +33,37 @@ pub struct MetricQuestion {
     pub filters: Filters,
     /// Dimensions to group by, in the order asked.
     pub group_by: Vec<String>,
+    /// In which order groups come, and which come first where not all are named.
+    pub order_by: GroupOrder,
+    /// Most groups that are named.
+    pub limit: Option<usize>,
+    /// Put all other groups into one, in place of leaving them out.
+    pub other: bool,
+    /// The groups that are named, whatever their order; all others are one. Of no reader: where several
+    /// answers are laid side by side, they must agree.
+    pub named: Option<Vec<Vec<Option<String>>>>,
+    /// Compare with the window of the same length before this one.
+    pub compare: bool,
+    /// How old an answer may be, µs, even if commits have touched what it stands on since; never more than
+    /// the contract's `max_age`. `0`: computed anew. `None`: as old as the contract allows, and untouched.
+    pub max_staleness: Option<i64>,
 }
+
+/// An order of groups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum GroupOrder {
+    /// By the values of the dimensions, in the order asked; those that are not there last.
+    #[default]
+    Dimensions,
+    /// By the group's value, what has none last; equal ones by their dimensions.
+    Value {
+        /// The largest first?
+        down: bool,
+    },
+}
+
+/// What a group is called that is made of those that are not named.
+pub const OTHER: &str = "__other__";
 
 /// The answer to a [`MetricQuestion`], with its proof.
 #[derive(Debug, Clone)]
@@ -45,11 +76,15 @@ pub struct MetricAnswer {
     pub window: String,
     /// The value over all groups; `None` when the question grouped.
     pub value: Option<Value>,
-    /// One entry per group, ordered by value of the dimensions; `None` unless the question grouped.
+    /// One entry per group, in the order asked; `None` unless the question grouped.
     pub groups: Option<Vec<Group>>,
-    /// More groups exist than the dimension's `max_cardinality` lets out.
+    /// There are groups that are not named: beyond a dimension's `max_cardinality`, `limit`, or what one
+    /// answer has.
     pub groups_truncated: bool,
-    /// Values of the parts of a ratio or derived metric, by metric name (ungrouped only).
+    /// The window before, where that was asked for.
+    pub previous: Option<Previous>,
+    /// Values of the parts of a ratio or derived metric, by metric name; of a conversion how many
+    /// keys `entered` and `converted` (ungrouped only).
     pub components: Option<BTreeMap<String, Value>>,
     /// When it was computed, µs.
     pub computed_at: i64,
@@ -64,6 +99,21 @@ pub struct Group {
     pub dimensions: Vec<(String, Option<String>)>,
     /// The group's value.
     pub value: Value,
+    /// Is it made of groups that are not named? Its value in those dimensions is [`OTHER`].
+    pub is_other: bool,
+    /// The group's value in the window before, where that was asked for.
+    pub previous: Option<Value>,
+}
+
+/// The window before the one that was asked for, of the same length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Previous {
+    /// Its begin, µs.
+    pub from: i64,
+    /// Its end, µs, not included.
+    pub to: i64,
+    /// The value over all groups; `None` when the question grouped.
+    pub value: Option<Value>,
 }
 
 /// What shows that an answer is right and current.
@@ -81,8 +131,14 @@ pub struct Proof {
     pub data_through: Option<i64>,
     /// Highest journal sequence number that the answer includes.
     pub position: i64,
-    /// Exact, or approximate. All measures are exact so far.
+    /// Source partitions that have delivered something.
+    pub partitions: usize,
+    /// Partitions of Kafka of which records wait that are not in the answer.
+    pub partitions_behind: usize,
+    /// Exact, or approximate.
     pub exact: bool,
+    /// How far off those may be that are estimated, by metric: this one, or parts of it.
+    pub error_bounds: Vec<(String, ErrorBound)>,
     /// Dead letters whose event time (arrival time when unknown) lies in the window.
     pub rejected_in_window: i64,
     /// Accepted events of the metric's families that were late and lie in the window.
@@ -171,6 +227,14 @@ pub enum ReadError {
     #[error("{message}")]
     Backfilling {
         /// What is not whole, and how far it is.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// The value does not fit into its type.
+    #[error("{message}")]
+    Overflow {
+        /// Which one.
         message: String,
         /// What to do.
         hint: String,

@@ -27,6 +27,7 @@ pub struct Telemetry {
     registry: Registry,
     http_requests: IntCounterVec,
     http_seconds: HistogramVec,
+    shown_seconds: HistogramVec,
     freshness_seconds: HistogramVec,
 }
 
@@ -72,6 +73,19 @@ impl Telemetry {
                 )
                 .expect(VALID),
             ),
+            shown_seconds: register(
+                &registry,
+                HistogramVec::new(
+                    histogram_opts(
+                        "agentflow_metric_event_to_answer_seconds",
+                        "Seconds from the arrival of a record to the first answer that includes it, of the oldest \
+                         record that no answer had included: how often it is asked counts, too",
+                        (0.005, 2.0, 16),
+                    ),
+                    &["metric"],
+                )
+                .expect(VALID),
+            ),
             registry,
         }
     }
@@ -87,6 +101,12 @@ impl Telemetry {
                 self.freshness_seconds.with_label_values(&[&metric.name]).observe(age);
             }
         }
+    }
+
+    /// Notes how long (µs) the oldest record waited that an answer of the metric is the first to include.
+    pub fn shown(&self, metric: &str, waited: i64) {
+        let seconds = waited.max(0) as f64 / 1e6;
+        self.shown_seconds.with_label_values(&[metric]).observe(seconds);
     }
 
     /// Counts one answered request. `route` is the template, never the path.

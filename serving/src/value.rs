@@ -3,6 +3,7 @@
 //! Integers and decimals keep all their digits from the table to the JSON text; nothing passes
 //! through a double unless it is one. Times are RFC 3339 in UTC.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use chrono::{DateTime, NaiveDate};
@@ -11,6 +12,27 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 pub use pipeline::encode::text::{date_text, decimal_text, time_text};
+
+/// No decimal has so many digits: 10^38.
+const MOST_DIGITS: u128 = 10u128.pow(38);
+
+/// Values in order, null last: numbers by size, everything else as its text.
+pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {
+    match (left, right) {
+        (Value::Null, _) | (_, Value::Null) => left.is_null().cmp(&right.is_null()),
+        (Value::Int(left), Value::Int(right)) => left.cmp(right),
+        (
+            Value::Decimal { digits: left, scale: one },
+            Value::Decimal { digits: right, scale: other },
+        ) if one == other => left.cmp(right),
+        (Value::Timestamp(left), Value::Timestamp(right)) => left.cmp(right),
+        (Value::Date(left), Value::Date(right)) => left.cmp(right),
+        (left, right) => match (left.as_f64(), right.as_f64()) {
+            (Some(left), Some(right)) => left.total_cmp(&right),
+            _ => left.to_string().cmp(&right.to_string()),
+        },
+    }
+}
 
 /// A number as exact as it was stored. Serialises as a JSON number with all its digits.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +82,52 @@ impl Value {
     /// A double, or null when it is NaN or infinite.
     pub(crate) fn finite(value: f64) -> Self {
         if value.is_finite() { Self::Float(value) } else { Self::Null }
+    }
+
+    /// The exact sum of two numbers of one kind; `None` when it does not fit, or they are none.
+    pub(crate) fn plus(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Int(left), Self::Int(right)) => left.checked_add(*right).map(Self::Int),
+            (
+                Self::Decimal { digits: left, scale },
+                Self::Decimal { digits: right, scale: other },
+            ) if scale == other => {
+                let digits = left.checked_add(*right)?;
+                (digits.unsigned_abs() < MOST_DIGITS)
+                    .then_some(Self::Decimal { digits, scale: *scale })
+            }
+            (Self::Float(left), Self::Float(right)) => {
+                Some(left + right).filter(|sum| sum.is_finite()).map(Self::Float)
+            }
+            _ => None,
+        }
+    }
+
+    /// The number with the other sign.
+    fn negative(&self) -> Option<Self> {
+        match self {
+            Self::Int(value) => value.checked_neg().map(Self::Int),
+            Self::Decimal { digits, scale } => {
+                Some(Self::Decimal { digits: digits.checked_neg()?, scale: *scale })
+            }
+            Self::Float(value) => Some(Self::Float(-value)),
+            _ => None,
+        }
+    }
+
+    /// How much more this is than `before`, exact for whole numbers and decimals; null where either is no
+    /// number.
+    pub(crate) fn change(&self, before: &Self) -> Self {
+        before.negative().and_then(|before| self.plus(&before)).unwrap_or(Self::Null)
+    }
+
+    /// The change as a part of what was before, whose sign does not count: up is positive. Null where
+    /// there was nothing or zero before.
+    pub(crate) fn change_ratio(&self, before: &Self) -> Self {
+        match (self.change(before).as_f64(), before.as_f64()) {
+            (Some(change), Some(before)) if before != 0.0 => Self::finite(change / before.abs()),
+            _ => Self::Null,
+        }
     }
 
     /// Zero, as a value of `ty`.
@@ -188,6 +256,35 @@ mod tests {
         check(Value::Float(0.1), "0.1");
         check(Value::Text("a\"b".into()), r#""a\"b""#);
         check(Value::Bool(true), "true");
+    }
+
+    #[test]
+    fn changes_are_exact_and_ratios_say_the_direction() {
+        let cents = |digits| Value::Decimal { digits, scale: 2 };
+        for (now, before, change, ratio) in [
+            (Value::Int(7), Value::Int(5), Value::Int(2), Value::Float(0.4)),
+            (
+                cents(1_234_567_890_123_456_790),
+                cents(1_234_567_890_123_456_789),
+                cents(1),
+                Value::Float(0.01 / 12_345_678_901_234_567.89),
+            ),
+            (cents(-5), cents(-10), cents(5), Value::Float(0.5)),
+            (Value::Float(0.5), Value::Float(1.0), Value::Float(-0.5), Value::Float(-0.5)),
+            (Value::Int(7), Value::Int(0), Value::Int(7), Value::Null),
+            (Value::Int(7), Value::Null, Value::Null, Value::Null),
+            (Value::Null, Value::Int(7), Value::Null, Value::Null),
+            (Value::Text("b".into()), Value::Text("a".into()), Value::Null, Value::Null),
+            (Value::Int(i128::MAX), Value::Int(-1), Value::Null, Value::Null),
+            (Value::Int(0), Value::Int(i128::MIN), Value::Null, Value::Null),
+            (cents(10i128.pow(38) - 1), cents(-1), Value::Null, Value::Null),
+        ] {
+            assert_eq!(
+                (now.change(&before), now.change_ratio(&before)),
+                (change, ratio),
+                "{now} {before}"
+            );
+        }
     }
 
     #[test]

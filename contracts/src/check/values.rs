@@ -3,8 +3,10 @@
 use regex::Regex;
 use std::sync::LazyLock;
 
-use crate::diagnostic::Report;
-use crate::model::Window;
+use chrono_tz::Tz;
+
+use crate::diagnostic::{Report, closest};
+use crate::model::{Period, Window};
 use crate::raw::decode::{Text, shorten};
 
 /// Microseconds in each unit of a duration.
@@ -91,22 +93,80 @@ pub(crate) fn size(text: &Text, report: &mut Report) -> Option<u64> {
     parsed
 }
 
-/// `5m` or `now`.
-pub(crate) fn window(text: &Text, report: &mut Report) -> Option<Window> {
-    if text.value == "now" {
-        return Some(Window { text: text.value.clone(), length: None });
+/// Shortest trailing window, µs: windows are whole seconds.
+const SECOND: i64 = 1_000_000;
+
+/// `5m`, `day`, `all` or `now`; `zone` is where days begin.
+pub(crate) fn window(text: &Text, zone: Option<Tz>, report: &mut Report) -> Option<Window> {
+    let calendar: Option<fn(Tz) -> Period> = match text.value.as_str() {
+        "now" => return Some(Window::now()),
+        "all" => return Some(Window::to_date(Period::All)),
+        "day" => Some(Period::Day),
+        "week" => Some(Period::Week),
+        "month" => Some(Period::Month),
+        _ => None,
+    };
+    if let Some(period) = calendar {
+        // Without a zone, the metric says what is wrong.
+        return Some(Window::to_date(period(zone.unwrap_or(Tz::UTC))));
     }
     match parse_duration(&text.value) {
+        Some(length) if length > 0 && length % SECOND == 0 => {
+            Some(Window::trailing(text.value.clone(), length))
+        }
         Some(length) if length > 0 => {
-            Some(Window { text: text.value.clone(), length: Some(length) })
+            report.error(
+                text.at,
+                format!("the window `{}` is no whole number of seconds", text.value),
+                "write a window of 1s or more: nothing finer is kept apart",
+            );
+            None
         }
         _ => {
             report.error(
                 text.at,
                 format!("`{}` is not a window", shorten(&text.value)),
-                "write a whole number and a unit (30s, 5m, 1h, 7d), or `now`",
+                "write a whole number and a unit (30s, 5m, 1h, 7d), `day`, `week` or `month` to \
+                 date, `all`, or `now`",
             );
             None
+        }
+    }
+}
+
+/// Is it a window that begins where a calendar says?
+pub(crate) fn is_calendar_window(text: &str) -> bool {
+    matches!(text, "day" | "week" | "month")
+}
+
+/// `Europe/Moscow`.
+pub(crate) fn zone(text: &Text, report: &mut Report) -> Option<Tz> {
+    let found = text.value.parse::<Tz>().ok();
+    if found.is_none() {
+        report.error(
+            text.at,
+            format!("there is no zone `{}`", shorten(&text.value)),
+            nearest_zone(&text.value),
+        );
+    }
+    found
+}
+
+/// People write the city alone, other letters or blanks; only then is it a slip of the pen.
+fn nearest_zone(text: &str) -> String {
+    let plain = |name: &str| name.to_lowercase().replace([' ', '-'], "_");
+    let wanted = plain(text);
+    let same = chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name()).find(|name| {
+        let name = plain(name);
+        name == wanted || name.rsplit('/').next().is_some_and(|city| city == wanted)
+    });
+    if let Some(name) = same {
+        return format!("did you mean `{name}`?");
+    }
+    match closest(text, chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => {
+            "write a name of the IANA time zone database, such as `Europe/Moscow`, or `UTC`".into()
         }
     }
 }

@@ -112,6 +112,40 @@ pub enum AstKind {
     Call(String, Vec<Ast>),
 }
 
+impl AstKind {
+    /// The nodes right below, in the order of the text.
+    pub(super) fn children(&self) -> Vec<&Ast> {
+        match self {
+            Self::Null
+            | Self::Bool(_)
+            | Self::Number(_)
+            | Self::Text(_)
+            | Self::Timestamp(_)
+            | Self::Date(_)
+            | Self::Interval(_)
+            | Self::Name(_) => Vec::new(),
+            Self::Member(one, _) | Self::Negate(one) | Self::Not(one) | Self::Cast(one, _) => {
+                vec![one]
+            }
+            Self::Is { operand, .. } => vec![operand],
+            Self::Index(one, other)
+            | Self::Arithmetic(_, one, other)
+            | Self::Concat(one, other)
+            | Self::Compare(_, one, other) => vec![one, other],
+            Self::Like { operand, pattern, .. } => vec![operand, pattern],
+            Self::And(all) | Self::Or(all) | Self::Call(_, all) => all.iter().collect(),
+            Self::In { operand, list, .. } => {
+                std::iter::once(&**operand).chain(list.iter()).collect()
+            }
+            Self::Between { operand, low, high, .. } => vec![operand, low, high],
+            Self::Case { operand, branches, otherwise } => {
+                let branches = branches.iter().flat_map(|(when, then)| [when, then]);
+                operand.as_deref().into_iter().chain(branches).chain(otherwise.as_deref()).collect()
+            }
+        }
+    }
+}
+
 /// Operators on numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ArithmeticOp {

@@ -21,6 +21,7 @@ mod lexer;
 mod parser;
 mod physical;
 mod suggest;
+mod sums;
 
 #[cfg(test)]
 mod tests;
@@ -68,6 +69,7 @@ struct Compiled {
     ty: Type,
     canonical: String,
     is_column: bool,
+    sums: Vec<BTreeSet<String>>,
     tree: Ast,
     names: Vec<ScopeColumn>,
 }
@@ -100,6 +102,7 @@ impl Expr {
             reads,
             ty,
             canonical: ast.to_string(),
+            sums: sums::sums(&ast, scope),
             tree: ast,
         })))
     }
@@ -135,6 +138,11 @@ impl Expr {
             [column] if self.0.is_column => Some(column),
             _ => None,
         }
+    }
+
+    /// Of each addition in it, the columns that are terms of it as they are.
+    pub(crate) fn sums(&self) -> &[BTreeSet<String>] {
+        &self.0.sums
     }
 
     /// Its values, one per row of `batch`, which must have the columns of [`Self::columns`] by name

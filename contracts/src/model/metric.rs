@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{ColumnRef, Relation, Status};
+use super::{ColumnRef, Relation, Status, Window};
 use crate::expr::Expr;
 use crate::types::Type;
 
@@ -55,6 +55,13 @@ pub struct Metric {
     pub file: PathBuf,
 }
 
+impl Metric {
+    /// `orders@2`: its name among the parts of a derived metric.
+    pub fn versioned_name(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+}
+
 /// What a metric computes.
 #[derive(Debug, Clone)]
 pub enum Measure {
@@ -72,8 +79,26 @@ pub enum Measure {
     Latest,
     /// Number of distinct arguments, exact.
     CountDistinct,
+    /// Number of distinct arguments, estimated; see [`Self::error`].
+    ApproxCountDistinct,
+    /// Number of distinct keys (the argument) that were seen.
+    Active,
     /// Quantile `q` in 0..=1 of the argument, linear between ranks, exact.
     Quantile(f64),
+    /// Quantile `q` in 0..=1 of the argument, linear between ranks, estimated; see [`Self::error`].
+    ApproxQuantile(f64),
+    /// Share of the keys with a row of the first step in the window that had a row of the second
+    /// step after it, by (time, position), and at most `within` later. Null when there is none.
+    Conversion {
+        /// Longest time from the first step to the second, µs.
+        within: i64,
+    },
+    /// Mean of the argument over time: the argument of a row holds from its time until the next row
+    /// of its key, or until the window's end. Time at which it is null does not count.
+    TimeWeighted,
+    /// Seconds in which the argument (a boolean) was true, added up over keys; rows hold as for
+    /// [`Self::TimeWeighted`].
+    DurationInState,
     /// Quotient of two metrics (indices in [`super::Domain::metrics`]); null when the divisor is 0 or
     /// null.
     Ratio {
@@ -83,7 +108,7 @@ pub enum Measure {
         denominator: usize,
     },
     /// Expression over the values of other metrics, evaluated per group. The scope's column names
-    /// are the metrics' names, each a float64.
+    /// are the metrics' versioned names ([`Metric::versioned_name`]), each a float64.
     Derived {
         /// Indices in [`super::Domain::metrics`].
         parts: Vec<usize>,
@@ -109,14 +134,58 @@ impl Measure {
         let (time, dimension) = match self {
             // Each row lies at one time and has one value of each dimension.
             Self::Count | Self::Sum => (true, true),
+            // Spans of time cut the intervals of a state, and at each moment a key's state has one
+            // value of each dimension.
+            Self::DurationInState => (true, true),
             // A value that is seen in two parts counts once in the whole.
-            Self::CountDistinct => (false, false),
-            Self::Avg | Self::Min | Self::Max | Self::Latest | Self::Quantile(_) => (false, false),
+            Self::CountDistinct | Self::ApproxCountDistinct | Self::Active => (false, false),
+            // Means, extremes, ranks and shares.
+            Self::Avg
+            | Self::Min
+            | Self::Max
+            | Self::Latest
+            | Self::Quantile(_)
+            | Self::ApproxQuantile(_)
+            | Self::Conversion { .. }
+            | Self::TimeWeighted => (false, false),
             // Nothing is claimed of a quotient or an expression, also where it happens to be a sum.
             Self::Ratio { .. } | Self::Derived { .. } => (false, false),
         };
         Additivity { time, dimension }
     }
+
+    /// How far an estimate may be off; `None` for exact measures, and for those made of others, whose
+    /// error is that of their parts.
+    pub fn error(&self) -> Option<ErrorBound> {
+        match self {
+            // Twice the standard error, 1.04 / √16384, of 2¹⁴ registers.
+            Self::ApproxCountDistinct => Some(ErrorBound { relative: 0.016_25, confidence: 0.95 }),
+            // The widths of the classes guarantee it.
+            Self::ApproxQuantile(_) => Some(ErrorBound { relative: 0.01, confidence: 1.0 }),
+            _ => None,
+        }
+    }
+
+    /// Does it follow each key from row to row? Then a row has a say about values beside its own time
+    /// and its own dimensions: it ends the state before it, and completes an earlier first step.
+    pub fn follows_keys(&self) -> bool {
+        matches!(self, Self::Conversion { .. } | Self::TimeWeighted | Self::DurationInState)
+    }
+
+    /// Is it a number of things, zero where there is none?
+    pub fn is_count(&self) -> bool {
+        use Measure::{Active, ApproxCountDistinct, Count, CountDistinct};
+        matches!(self, Count | CountDistinct | ApproxCountDistinct | Active)
+    }
+}
+
+/// How far an estimate may be from the exact value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ErrorBound {
+    /// Difference to the exact value, as a share of the exact value.
+    pub relative: f64,
+    /// Share of the answers that keep to it: 1 is a guarantee.
+    pub confidence: f64,
 }
 
 /// Whether the values of the parts of a whole add up to the value of the whole.
@@ -143,6 +212,49 @@ pub struct MetricInput {
     pub arg: Option<ColumnRef>,
     /// One column per dimension, in order.
     pub dimensions: Vec<ColumnRef>,
+    /// What a measure that follows keys needs besides; `None` for the others.
+    pub followed: Option<Followed>,
+}
+
+impl MetricInput {
+    /// All columns that it reads.
+    pub fn columns(&self) -> impl Iterator<Item = &ColumnRef> {
+        let followed = self.followed.iter().flat_map(|followed| {
+            let steps = followed.steps.iter().flatten();
+            std::iter::once(&followed.key).chain(steps.filter_map(|step| match step {
+                Step::Where(column) => Some(column),
+                Step::EventType(_) => None,
+            }))
+        });
+        let own = [&self.time].into_iter().chain(&self.filter).chain(&self.arg);
+        own.chain(&self.dimensions).chain(followed)
+    }
+}
+
+/// How rows belong together.
+#[derive(Debug, Clone)]
+pub struct Followed {
+    /// The key; rows without one do not count.
+    pub key: ColumnRef,
+    /// The two steps of a conversion.
+    pub steps: Option<[Step; 2]>,
+}
+
+/// A step of a conversion.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Rows of this event type.
+    EventType(String),
+    /// Rows for which this boolean is true.
+    Where(ColumnRef),
+}
+
+impl MetricInput {
+    /// Do its columns change with events only, and not with time?
+    pub fn is_steady(&self) -> bool {
+        let columns = [&self.time].into_iter().chain(&self.filter).chain(&self.arg);
+        columns.chain(&self.dimensions).all(|column| !column.depends_on_closed)
+    }
 }
 
 /// A dimension of a metric.
@@ -156,15 +268,6 @@ pub struct Dimension {
     pub max_cardinality: Option<usize>,
     /// Other words for it in plain questions.
     pub synonyms: Vec<String>,
-}
-
-/// A trailing window.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// As written in the contract: `5m`, `24h`, `7d`, or `now`.
-    pub text: String,
-    /// Length in µs; `None` for `now`: all rows that hold at the moment of reading.
-    pub length: Option<i64>,
 }
 
 /// Value of an empty window.

@@ -15,7 +15,9 @@ mod event;
 pub mod ingest;
 mod lake;
 mod metric;
+mod period;
 mod topic;
+mod window;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -34,10 +36,12 @@ pub use self::event::{
 pub use self::ingest::Ingest;
 pub use self::lake::{LakeLayout, PartitionField, PartitionTransform};
 pub use self::metric::{
-    Additivity, Dimension, Example, Expectation, GivenEvent, Measure, Metric, MetricInput, OnEmpty,
-    Window,
+    Additivity, Dimension, ErrorBound, Example, Expectation, Followed, GivenEvent, Measure, Metric,
+    MetricInput, OnEmpty, Step,
 };
+pub use self::period::Period;
 pub use self::topic::Topic;
+pub use self::window::Window;
 
 /// A whole folder of contracts, checked.
 #[derive(Debug)]

@@ -73,14 +73,24 @@ record! {
         /// Only rows for which this is true count.
         filter as "where": Option<Text>,
         /// `count`, `count(x)`, `sum(x)`, `avg(x)`, `min(x)`, `max(x)`, `latest(x)`,
-        /// `count_distinct(x)`, `quantile(x, 0.9)`, `ratio(a, b)` or `derived(a / b)`.
+        /// `count_distinct(x)`, `count_distinct(x, approx)`, `quantile(x, 0.9)`,
+        /// `quantile(x, 0.9, approx)`, `active(x)`, `conversion(a, b, within 30m)`,
+        /// `time_weighted(x)`, `duration_in_state(condition)`, `ratio(a, b)` or `derived(a / b)`;
+        /// `a@2` is version 2 of a metric.
         measure: Text,
+        /// Whose rows belong together, for `conversion`, `time_weighted` and `duration_in_state`.
+        key: Option<Text>,
+        /// May the parts of a ratio or derived metric be over different times? Default `false`.
+        mixed_time: Option<bool>,
         /// Value of an empty window; default 0 for counts and sums, else null.
         on_empty: Option<OnEmpty>,
         /// What it can be filtered and grouped by.
         dimensions: Option<Dimensions>,
-        /// Windows that may be asked for: `5m`, `1h`, `7d`, or `now`.
+        /// Windows that may be asked for: `5m`, `1h`, `7d`, to date since `all` time or the start of
+        /// the `day`, `week` or `month`, or `now`.
         windows: OneOrMany<Text>,
+        /// Where `day`, `week` and `month` begin: a name such as `Europe/Moscow`, or `UTC`.
+        zone: Option<Text>,
         /// Event types that move it, or `ingest`; must equal the derived graph.
         moved_by: OneOrMany<Text>,
         /// How old an answer may be.

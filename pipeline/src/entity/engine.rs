@@ -24,8 +24,9 @@ const CACHED_STATES: usize = 65_536;
 pub struct Engine {
     pub(super) domain: Arc<Domain>,
     pub(super) layouts: Vec<Layout>,
-    /// Is another entity folded from this one?
-    has_dependents: Vec<bool>,
+    /// Does somebody need the rows as they were: another entity that is folded from this one, or those who
+    /// tell which answers hold?
+    keeps_before: Vec<bool>,
     /// Does an enriched column look this one up?
     looked_up: Vec<bool>,
     caches: Vec<StateCache>,
@@ -48,7 +49,7 @@ pub(super) struct EntityBatch {
     pub(super) touched: Touched,
     pub(super) folded: bool,
     pub(super) versions: Option<Versions>,
-    /// Rows before and after, where another entity is folded from this one.
+    /// Rows before and after, where somebody needs them.
     before: Option<RecordBatch>,
     after: Option<RecordBatch>,
 }
@@ -64,7 +65,12 @@ impl Engine {
                 .flat_map(|entity| &entity.inputs)
                 .any(|input| input.relation == Relation::Entity(index))
         };
-        let has_dependents = (0..domain.entities.len()).map(source_of).collect();
+        let is_read = |index: usize| {
+            let mut inputs = domain.metrics.iter().flat_map(|metric| &metric.inputs);
+            inputs.any(|input| input.relation == Relation::Entity(index) && input.is_steady())
+        };
+        let needed = |index| source_of(index) || is_read(index);
+        let keeps_before = (0..domain.entities.len()).map(needed).collect();
         let looked_up = super::lookup::looked_up(&domain);
         let caches = domain.entities.iter().map(|_| StateCache::new(CACHED_STATES)).collect();
         let known = (0..domain.entities.len()).map(|entity| known_keys(entity, store));
@@ -73,7 +79,7 @@ impl Engine {
         for (entity, rows) in store.unfolded() {
             unfolded[entity] = rows;
         }
-        Ok(Self { domain, layouts, has_dependents, looked_up, caches, known, unfolded })
+        Ok(Self { domain, layouts, keeps_before, looked_up, caches, known, unfolded })
     }
 
     /// May the store have a row for this key? `false` is certain.
@@ -361,7 +367,7 @@ impl Engine {
         keys: impl Iterator<Item = Option<KeyRef<'k>>>,
         store: &mut dyn ServingStore,
     ) -> Result<Vec<Option<u32>>, FoldError> {
-        let keep_before = self.has_dependents[entity];
+        let keep_before = self.keeps_before[entity];
         let mut missing = Vec::new();
         let slots = keys
             .map(|key| {
@@ -415,7 +421,7 @@ impl Engine {
         let states: Vec<_> =
             own.touched.entries.iter().filter(stays).map(|e| (&e.key, &e.state)).collect();
         let rows = rows::build(entity, layout, &states)?;
-        if self.has_dependents[entity.index] {
+        if self.keeps_before[entity.index] {
             let before: Vec<_> = own
                 .touched
                 .entries
@@ -426,7 +432,8 @@ impl Engine {
             own.after = Some(rows.clone());
         }
         let replaced = own.touched.entries.iter().filter(|e| e.stored).map(|e| e.key.clone());
-        Ok(Some(EntityRows { entity: entity.index, rows, replaced: replaced.collect() }))
+        let (replaced, before) = (replaced.collect(), own.before.clone());
+        Ok(Some(EntityRows { entity: entity.index, rows, replaced, before }))
     }
 }
 

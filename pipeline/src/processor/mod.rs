@@ -37,6 +37,7 @@ use crate::store::{
     Backfill, Committed, DeadLetter, Effects, EventId, IdHash, PartitionEffects, PartitionState,
     ServingStore, StoreError,
 };
+use crate::touch::Touches;
 
 mod admission;
 mod tally;
@@ -120,6 +121,7 @@ pub struct Processor {
     family_order: Vec<usize>,
     horizon: i64,
     commits_since_cleaning: u32,
+    touches: Touches,
     /// Time spent per stage since the start.
     pub times: StageTimes,
 }
@@ -143,6 +145,7 @@ impl Processor {
         let last_seq = store.last_seq()?;
         let family_order = entity::family_order(&domain);
         let engine = entity::Engine::new(domain.clone(), &mut *store)?;
+        let touches = Touches::new(Arc::clone(&domain));
         Ok(Self {
             domain,
             store,
@@ -153,6 +156,7 @@ impl Processor {
             family_order,
             horizon,
             commits_since_cleaning: 0,
+            touches,
             times: StageTimes::default(),
         })
     }
@@ -327,10 +331,15 @@ impl Processor {
         ];
 
         let touched = touched(&effects);
+        let touches = Some(self.touches.of(&effects));
+        let arrived_at = batches.iter().flat_map(|batch| &batch.raw.records).map(|r| r.arrived_at);
+        let arrived_at = arrived_at.min().unwrap_or(0);
         let newest = newest(batches, &effects);
         let partitions = effects.partitions;
         self.engine.absorb(entities);
         self.last_seq = last_seq;
+        let offsets = partitions.iter().map(|PartitionEffects { state, .. }| state);
+        let offsets = offsets.map(|state| (state.name.clone(), state.next_offset)).collect();
         for PartitionEffects { state, .. } in partitions {
             metrics::show_partition(&state);
             self.positions.committed(state);
@@ -350,7 +359,7 @@ impl Processor {
         metrics::count_transaction(&spent, start.elapsed());
         Ok(Processed {
             outcomes,
-            committed: Committed { last_seq, touched, newest },
+            committed: Committed { last_seq, touched, newest, touches, arrived_at, offsets },
             counts,
             rejected_by_reason,
         })

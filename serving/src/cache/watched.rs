@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use contracts::model::Relation;
+use contracts::model::Domain;
 
-use super::{Cache, TenantEpochs};
+use super::Cache;
+use super::moves::{Ground, Seen};
 use crate::question::{MetricQuestion, ReadError};
 
 /// What an answer stands on, as of the moment it was asked for.
 #[derive(Debug)]
 pub struct Watched {
     canonical: MetricQuestion,
-    relations: Box<[Relation]>,
-    epochs: Arc<TenantEpochs>,
-    epoch: u64,
+    ground: Ground<Arc<Domain>>,
+    seen: Seen,
+    asked_at: i64,
     max_age: u64,
 }
 
@@ -21,23 +22,21 @@ impl Cache {
     /// To be asked before the answer is read: what a commit touches in between has then moved.
     pub fn watch(&self, question: &MetricQuestion) -> Result<Watched, ReadError> {
         let resolved = self.engine.resolve(question)?;
-        let relations = self.engine.domain().graph.relations_of.get(resolved.metric.index);
-        let relations: Box<[Relation]> = relations.cloned().unwrap_or_default().into();
-        let epochs = self.epochs.of(resolved.tenant);
+        let ground = self.moves.ground(Arc::clone(self.engine.domain()), &resolved);
         Ok(Watched {
             canonical: resolved.canonical(),
-            epoch: epochs.sum(&relations),
-            relations,
-            epochs,
+            seen: ground.seen(),
+            asked_at: resolved.reference,
+            ground,
             max_age: u64::try_from(resolved.metric.max_age).unwrap_or(0),
         })
     }
 }
 
 impl Watched {
-    /// Has a commit touched it?
+    /// May a commit have moved it?
     pub fn has_moved(&self) -> bool {
-        self.epochs.sum(&self.relations) != self.epoch
+        self.ground.has_moved(&self.seen, self.asked_at)
     }
 
     /// Oldest answer that the contract allows, µs.

@@ -216,15 +216,13 @@ impl World {
 
     fn ask(&self, metric: &Metric, expectation: &Expectation) -> Result<Value, ReadError> {
         let answer = self.engine.read(&MetricQuestion {
-            span: None,
             metric: metric.name.clone(),
             version: Some(metric.version),
             tenant: TENANT.to_owned(),
             window: Some(expectation.window.clone()),
-            known_at: None,
             as_of: Some(expectation.as_of),
             filters: expectation.filters.clone().into(),
-            group_by: Vec::new(),
+            ..Default::default()
         })?;
         Ok(answer.value.unwrap_or(Value::Null))
     }

@@ -83,3 +83,17 @@ examples:
     let findings = run(&Arc::new(domain.unwrap_or_else(|found| panic!("{found:?}")))).unwrap();
     assert!(findings.iter().all(|finding| finding.passed), "{findings:?}");
 }
+
+#[test]
+fn the_examples_of_the_page_on_kinds_hold() {
+    let page = include_str!("../../../docs/metrics.md");
+    let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let text = blocks.collect::<Vec<_>>().join("---\n");
+    let domain = contracts::load(&[(PathBuf::from("metrics.yaml"), text)]);
+    let domain = domain.unwrap_or_else(|found| panic!("{found:#?}"));
+    let findings = run(&Arc::new(domain)).unwrap();
+    assert!(findings.len() > 30, "{findings:#?}");
+    let failed: Vec<String> =
+        findings.iter().filter(|finding| !finding.passed).map(ToString::to_string).collect();
+    assert_eq!(failed, Vec::<String>::new());
+}

@@ -12,7 +12,9 @@ use utoipa::ToSchema;
 
 use super::time::{Time, seconds_between};
 use crate::query::{Column, Row};
-use crate::question::{EntityAnswer, Group, MetricAnswer, Proof, Value, serialize_entries};
+use crate::question::{
+    EntityAnswer, Group, MetricAnswer, Previous, Proof, Value, serialize_entries,
+};
 
 /// The value of a metric.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,15 +31,28 @@ pub struct MetricBody {
     pub window: String,
     /// When the value was computed.
     pub computed_at: Time,
-    /// Values of the parts of a ratio or derived metric.
+    /// Values of the parts of a ratio or derived metric; of a conversion how many keys `entered` and
+    /// `converted`.
     #[schema(value_type = Option<BTreeMap<String, f64>>)]
     pub components: Option<BTreeMap<String, Value>>,
     /// One entry per group, when the question is grouped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups: Option<Vec<GroupBody>>,
-    /// More groups exist than the contract's `max_cardinality` lets out.
+    /// There are groups that are not shown by name: beyond the contract's `max_cardinality`, or beyond
+    /// `limit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub groups_truncated: Option<bool>,
+    /// The window before, when `compare` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousBody>,
+    /// How much more it is than in the window before, with all digits; null where either is no number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub change: Option<Value>,
+    /// The change as a part of what was before; null where that was zero or nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub change_ratio: Option<Value>,
     /// Time of the answer.
     pub meta: Meta,
     /// What shows that the value is right and current.
@@ -54,6 +69,32 @@ pub struct GroupBody {
     /// The group's value.
     #[schema(value_type = Option<f64>)]
     pub value: Value,
+    /// Is it made of all groups that are not shown by name?
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub other: bool,
+    /// The group in the window before, when `compare` asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousBody>,
+    /// How much more it is than in the window before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub change: Option<Value>,
+    /// The change as a part of what was before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<f64>)]
+    pub change_ratio: Option<Value>,
+}
+
+/// A value in the window before.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PreviousBody {
+    /// The value; null when the question is grouped, or where an empty window has none.
+    #[schema(value_type = Option<f64>)]
+    pub value: Option<Value>,
+    /// Begin of that window.
+    pub from: Time,
+    /// Its end, which is not in it.
+    pub to: Time,
 }
 
 /// Time of an answer.
@@ -82,10 +123,17 @@ pub struct ProofBody {
     pub data_through: Option<Time>,
     /// Last journal sequence number that the value includes.
     pub position: i64,
+    /// Source partitions that have delivered something so far.
+    pub partitions: usize,
+    /// Partitions of Kafka of which records waited that are not in the value.
+    pub partitions_behind: usize,
     /// Milliseconds since the value was computed.
     pub age_ms: f64,
     /// Exact, or approximate?
     pub exact: bool,
+    /// How far off the metrics may be that are estimated: this one, or parts of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_bounds: Vec<ErrorBoundBody>,
     /// Dead letters that fall in the window.
     pub rejected_in_window: i64,
     /// Accepted events in the window that came late.
@@ -94,6 +142,17 @@ pub struct ProofBody {
     pub cached: bool,
     /// Where the value comes from.
     pub lineage: String,
+}
+
+/// How far an estimate may be from the exact value.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBoundBody {
+    /// The metric that is estimated.
+    pub metric: String,
+    /// Difference to the exact value, as a share of it.
+    pub relative: f64,
+    /// Share of the answers that keep to it: 1 is a guarantee.
+    pub confidence: f64,
 }
 
 /// Names a contract version.
@@ -144,20 +203,42 @@ pub struct EntityProof {
 impl MetricBody {
     /// The body for an answer.
     pub fn new(answer: MetricAnswer) -> Self {
-        let MetricAnswer { metric, unit, window, value, groups, components, proof, .. } = answer;
-        let answered_at = answer.computed_at.saturating_add(proof.age);
+        let MetricAnswer {
+            metric,
+            unit,
+            window,
+            value,
+            groups,
+            groups_truncated,
+            previous,
+            components,
+            computed_at,
+            proof,
+        } = answer;
+        let answered_at = computed_at.saturating_add(proof.age);
         let freshness = match (proof.as_of.or(proof.known_at), proof.data_through) {
             (None, Some(through)) => Some(seconds_between(through, answered_at).max(0.0)),
             _ => None,
         };
+        let span = previous.as_ref().map(|previous| (previous.from, previous.to));
+        let before = previous.as_ref().and_then(|previous| previous.value.as_ref());
+        let (change, change_ratio) = changes(value.as_ref(), before);
+        let group = |group| GroupBody::new(group, span);
         Self {
+            change,
+            change_ratio,
+            previous: previous.map(|Previous { from, to, value }| PreviousBody {
+                value,
+                from: Time(from),
+                to: Time(to),
+            }),
             value,
             unit,
             window,
-            computed_at: Time(answer.computed_at),
+            computed_at: Time(computed_at),
             components,
-            groups_truncated: groups.is_some().then_some(answer.groups_truncated),
-            groups: groups.map(|groups| groups.into_iter().map(GroupBody::from).collect()),
+            groups_truncated: groups.is_some().then_some(groups_truncated),
+            groups: groups.map(|groups| groups.into_iter().map(group).collect()),
             meta: Meta::new(proof.as_of, proof.known_at, freshness),
             proof: ProofBody::new(&metric, proof),
             metric_name: metric,
@@ -165,9 +246,26 @@ impl MetricBody {
     }
 }
 
-impl From<Group> for GroupBody {
-    fn from(group: Group) -> Self {
-        Self { dimensions: group.dimensions, value: group.value }
+/// The change from `before`, and its part of it, where both are there.
+fn changes(value: Option<&Value>, before: Option<&Value>) -> (Option<Value>, Option<Value>) {
+    let both = value.zip(before);
+    (
+        both.map(|(value, before)| value.change(before)),
+        both.map(|(value, before)| value.change_ratio(before)),
+    )
+}
+
+impl GroupBody {
+    /// `span`: the window before.
+    fn new(group: Group, span: Option<(i64, i64)>) -> Self {
+        let Group { dimensions, value, is_other, previous } = group;
+        let (change, change_ratio) = changes(Some(&value), previous.as_ref());
+        let previous = previous.zip(span).map(|(value, (from, to))| PreviousBody {
+            value: Some(value),
+            from: Time(from),
+            to: Time(to),
+        });
+        Self { dimensions, value, other: is_other, previous, change, change_ratio }
     }
 }
 
@@ -193,8 +291,19 @@ impl ProofBody {
             as_of: proof.as_of.map(Time),
             data_through: proof.data_through.map(Time),
             position: proof.position,
+            partitions: proof.partitions,
+            partitions_behind: proof.partitions_behind,
             age_ms: proof.age as f64 / 1_000.0,
             exact: proof.exact,
+            error_bounds: proof
+                .error_bounds
+                .into_iter()
+                .map(|(metric, bound)| ErrorBoundBody {
+                    metric,
+                    relative: bound.relative,
+                    confidence: bound.confidence,
+                })
+                .collect(),
             rejected_in_window: proof.rejected_in_window,
             late_in_window: proof.late_in_window,
             cached: proof.cached,

@@ -61,6 +61,8 @@ pub enum Code {
     Conflict,
     /// The route has no such method.
     MethodNotAllowed,
+    /// What the read was to come after is not applied yet; try again after `Retry-After`.
+    NotCaughtUp,
     /// The body is larger than the limit, or holds too many events.
     BodyTooLarge,
     /// Path and query are longer than the limit.
@@ -102,7 +104,7 @@ impl Code {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Gone => StatusCode::GONE,
-            Self::Conflict => StatusCode::CONFLICT,
+            Self::Conflict | Self::NotCaughtUp => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownParameter
@@ -202,7 +204,8 @@ impl From<ReadError> for ApiError {
             ReadError::NotFound { message, hint } => Self { hint, ..Self::not_found(message) },
             ReadError::Invalid { message, hint, .. } => Self { hint, ..Self::invalid(message) },
             // Too much was asked for: trying again does not help.
-            ReadError::Beyond { message, cause: None, hint } => Self::invalid(message).hint(hint),
+            ReadError::Beyond { message, cause: None, hint }
+            | ReadError::Overflow { message, hint } => Self::invalid(message).hint(hint),
             ReadError::Beyond { message, cause, hint } => Self {
                 cause,
                 retry_after: Some(5),

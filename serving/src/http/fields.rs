@@ -2,11 +2,13 @@
 //! that is not known is left alone, because clients send more than servers know.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
 use serde_json::{Map, Value};
 
+use super::after::duration;
 use super::error::{ApiError, Code};
 use super::routes::events;
 use super::time;
@@ -126,6 +128,33 @@ impl Fields {
             None => Err(unfit(&self.name(name), "a time", value)
                 .hint("write it as 2026-01-31T10:00:00Z, or as seconds since 1970")),
         }
+    }
+
+    /// A duration such as `2s`.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value {
+            Value::String(text) => duration(&self.name(name), text).map(Some),
+            Value::Number(number) if number.as_u64() == Some(0) => Ok(Some(Duration::ZERO)),
+            other => Err(unfit(&self.name(name), "a duration such as \"2s\"", other)),
+        }
+    }
+
+    /// The same in µs.
+    pub(super) fn micros(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        Ok(self.duration(name)?.map(|length| i64::try_from(length.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// Texts or numbers, as they are: one, a list of them, or several joined by commas.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        let Some(value) = self.get(name) else { return Ok(Vec::new()) };
+        let of = |value: &Value| scalar(value).filter(|_| !value.is_boolean());
+        let texts: Option<Vec<String>> = match value {
+            Value::String(text) => Some(text.split(',').map(str::to_owned).collect()),
+            Value::Array(items) => items.iter().map(of).collect(),
+            other => of(other).map(|text| vec![text]),
+        };
+        texts.ok_or_else(|| unfit(&self.name(name), "a text, a number or a list of them", value))
     }
 
     /// A list of texts; one text is a list of one, or of several joined by commas.

@@ -9,13 +9,17 @@
 //! and come back as outcomes. Start at [`router`]; [`serve`] runs it on a socket until it is told to
 //! end.
 
+mod after;
 mod ask;
+mod asked;
 pub mod body;
+mod connection;
 pub mod error;
 mod etag;
 mod fields;
 mod freshness;
 mod graph;
+mod handover;
 mod layers;
 mod ledger;
 mod monitor;

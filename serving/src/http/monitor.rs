@@ -1,13 +1,16 @@
 //! What the pipeline tells the API about itself, for `/v1/health`, `/health/ready` and `/metrics`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use contracts::model::Relation;
-use pipeline::store::Committed;
+use pipeline::store::{Committed, PartitionState};
+use tokio::sync::watch;
 
 use super::time;
+use crate::stream::TooMany;
+use crate::stream::slots::{Slot, Slots};
 
 /// How the pipeline is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,27 @@ pub struct PipelineMonitor {
     /// Was the last batch refused?
     refused: AtomicBool,
     touches: Mutex<BTreeMap<Relation, Touch>>,
+    /// Moves with each commit.
+    commits: watch::Sender<()>,
+    offsets: Mutex<Offsets>,
+    /// Reads that wait for a commit.
+    waiters: Slots,
 }
+
+/// How far source partitions are applied.
+#[derive(Debug, Default)]
+struct Offsets {
+    /// Partition → offset of the first record that is not applied.
+    next: HashMap<String, u64>,
+    /// Are those among them that no commit of this process has told?
+    is_whole: bool,
+}
+
+/// Most reads of one tenant that wait at once.
+const WAITERS_PER_TENANT: usize = 128;
+
+/// Most reads that wait at once.
+const WAITERS: usize = 1_024;
 
 /// What commits did to a relation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,6 +73,9 @@ impl Default for PipelineMonitor {
             last_commit_at: AtomicI64::new(0),
             refused: AtomicBool::new(false),
             touches: Mutex::default(),
+            commits: watch::Sender::new(()),
+            offsets: Mutex::default(),
+            waiters: Slots::new(WAITERS_PER_TENANT, WAITERS),
         }
     }
 }
@@ -85,7 +111,51 @@ impl PipelineMonitor {
                 touch.newest = touch.newest.max(Some(*newest));
             }
         }
+        self.told(committed.offsets.iter().cloned());
+        self.commits.send_replace(());
         self.ready();
+    }
+
+    /// Changes with each commit from now on.
+    pub(super) fn commits(&self) -> watch::Receiver<()> {
+        self.commits.subscribe()
+    }
+
+    /// A place among the reads that wait.
+    pub(super) fn waiter(&self, tenant: &Arc<str>) -> Result<Slot, TooMany> {
+        self.waiters.take(tenant)
+    }
+
+    /// Reads that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiters.open()
+    }
+
+    /// Were the offsets told that the store had when this process began?
+    pub(super) fn knows_offsets(&self) -> bool {
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).is_whole
+    }
+
+    /// What the store has of all partitions.
+    pub(super) fn found_offsets(&self, partitions: Vec<PartitionState>) {
+        self.told(partitions.into_iter().map(|state| (state.name, state.next_offset)));
+        self.offsets.lock().unwrap_or_else(PoisonError::into_inner).is_whole = true;
+    }
+
+    /// Offset of the first record of a partition that is not applied; `None` before its first commit.
+    pub(super) fn offset(&self, partition: &str) -> Option<u64> {
+        let offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        offsets.next.get(partition).copied()
+    }
+
+    /// What was read before a commit may be told after it: offsets only grow.
+    fn told(&self, told: impl Iterator<Item = (String, u64)>) {
+        let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
+        for (partition, next) in told {
+            let known = offsets.next.entry(partition).or_insert(next);
+            *known = next.max(*known);
+        }
     }
 
     /// The store takes batches, again if it did not before.

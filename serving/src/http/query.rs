@@ -1,10 +1,13 @@
 //! Query strings, read strictly: a parameter that a route does not have is an error that names the
 //! nearest one, so a typo never answers another question than the one asked.
 
+use std::time::Duration;
+
 use axum::extract::FromRequestParts;
 use axum::extract::Query;
 use axum::http::request::Parts;
 
+use super::after::duration;
 use super::error::{ApiError, Code};
 use super::time;
 use crate::metric::hint;
@@ -44,7 +47,7 @@ impl Parameters {
     }
 
     /// All values of a parameter.
-    fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
@@ -66,6 +69,27 @@ impl Parameters {
             None => Err(ApiError::invalid(format!("`{name}` is not a time: `{text}`"))
                 .hint("write it as 2026-01-31T10:00:00Z, or as seconds since 1970")),
         }
+    }
+
+    /// `true` or `false`; false when it is not there.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.one(name)? {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(text) => {
+                Err(ApiError::invalid(format!("`{name}` must be `true` or `false`, not `{text}`")))
+            }
+        }
+    }
+
+    /// A duration.
+    pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
+        self.one(name)?.map(|text| duration(name, text)).transpose()
+    }
+
+    /// A duration in µs.
+    pub(super) fn micros(&self, name: &str) -> Result<Option<i64>, ApiError> {
+        Ok(self.duration(name)?.map(|length| i64::try_from(length.as_micros()).unwrap_or(i64::MAX)))
     }
 
     /// A whole number within bounds.

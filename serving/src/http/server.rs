@@ -1,6 +1,5 @@
 //! The socket: connections in, with or without TLS, until somebody says that it ends.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,23 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use hyper::server::conn::{http1, http2};
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
+use super::connection::Connection;
 use super::router;
 use super::state::AppState;
 use super::tls::Tls;
 use crate::access::gate::Gate;
-
-/// How long a client may take for the head of a request, and a connection may be idle between two.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long a client may take to agree on TLS.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -33,12 +23,6 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// what is in the system's buffers by then has to go, too, before the connection can.
 #[cfg(target_os = "linux")]
 const UNREAD_WITHIN: Duration = Duration::from_secs(30);
-
-/// Bytes that a connection buffers at most: the longest head, and a part of a body.
-const BUFFER_BYTES: usize = 64 << 10;
-
-/// Most headers of a request.
-const MAX_HEADERS: usize = 512;
 
 /// How often files of keys and certificates are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -84,7 +68,7 @@ pub async fn serve(
         router: router(state.clone()),
         tls,
         slots: Arc::new(Semaphore::new(state.options.max_connections)),
-        open: GracefulShutdown::new(),
+        ending: watch::Sender::new(()),
     };
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
@@ -100,8 +84,10 @@ pub async fn serve(
     // They would not end by themselves.
     streams.close();
     let drain = state.options.drain_timeout;
+    // Those that are open hear it, and are gone when nobody listens any more.
+    let _ = connections.ending.send(());
     tokio::select! {
-        () = connections.open.shutdown() => {}
+        () = connections.ending.closed() => {}
         () = tokio::time::sleep(drain) => {
             tracing::warn!(seconds = drain.as_secs(), "open requests were cut off at shutdown");
         }
@@ -113,7 +99,8 @@ struct Connections {
     router: Router,
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
-    open: GracefulShutdown,
+    /// Whoever listens is an open connection.
+    ending: watch::Sender<()>,
 }
 
 impl Connections {
@@ -133,74 +120,32 @@ impl Connections {
             }
         };
         prepare(&stream);
-        let (router, watcher) = (self.router.clone(), self.open.watcher());
-        let tls = self.tls.clone();
+        let connection = Connection::new(peer, self.router.clone(), self.ending.subscribe());
+        let (tls, listens) = (self.tls.clone(), self.ending.subscribe());
         tokio::spawn(async move {
             let served = match tls {
-                None => answer(stream, peer, router, Protocol::Http1, watcher).await,
+                None => connection.plain(stream).await,
                 Some(tls) => match handshake(stream, &tls).await {
-                    Ok(stream) => {
-                        let agreed = stream.get_ref().1.alpn_protocol();
-                        let protocol = match agreed {
-                            Some(b"h2") => Protocol::Http2,
-                            _ => Protocol::Http1,
-                        };
-                        answer(stream, peer, router, protocol, watcher).await
-                    }
+                    Ok(stream) => connection.tls(stream).await.map(|()| None),
                     Err(error) => {
                         tracing::debug!(%peer, %error, "handshake");
-                        Ok(())
+                        Ok(None)
                     }
                 },
             };
-            if let Err(error) = served {
+            match served {
+                Ok(None) => {}
+                Ok(Some(stream)) => {
+                    // On a task of its own, which is small: this one has grown by all of HTTP.
+                    tokio::spawn(async move {
+                        stream.await;
+                        drop((slot, listens));
+                    });
+                }
                 // The client's doing: it went away or speaks something else.
-                tracing::debug!(%peer, %error, "connection");
+                Err(error) => tracing::debug!(%peer, %error, "connection"),
             }
-            drop(slot);
         });
-    }
-}
-
-/// What is spoken on a connection. Without TLS that is HTTP/1.1: looking for the other first would cost each
-/// of ten thousand silent connections a buffer, and no browser speaks it there.
-#[derive(Debug, Clone, Copy)]
-enum Protocol {
-    Http1,
-    Http2,
-}
-
-async fn answer(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: SocketAddr,
-    router: Router,
-    protocol: Protocol,
-    watcher: Watcher,
-) -> Result<(), hyper::Error> {
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let answer = router.call(request.map(axum::body::Body::new));
-        async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
-    });
-    let stream = TokioIo::new(stream);
-    match protocol {
-        Protocol::Http1 => {
-            let mut http = http1::Builder::new();
-            http.timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_headers(MAX_HEADERS)
-                .max_buf_size(BUFFER_BYTES);
-            watcher.watch(http.serve_connection(stream, service)).await
-        }
-        Protocol::Http2 => {
-            let mut http = http2::Builder::new(TokioExecutor::new());
-            http.timer(TokioTimer::new())
-                .keep_alive_interval(HEAD_WITHIN)
-                .max_concurrent_streams(100)
-                .max_header_list_size(BUFFER_BYTES as u32);
-            watcher.watch(http.serve_connection(stream, service)).await
-        }
     }
 }
 

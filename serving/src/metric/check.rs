@@ -10,8 +10,9 @@ use contracts::model::{Dimension, Metric, Window};
 use contracts::types::Type;
 use duckdb::types::{TimeUnit, Value as SqlValue};
 
+use super::groups::Member;
 use super::nearest;
-use crate::question::{Condition, Filters, MetricQuestion, ReadError};
+use crate::question::{Condition, Filters, GroupOrder, MetricQuestion, ReadError};
 use crate::value::{date_text, parse_date, parse_moment, time_text};
 
 /// How far `as_of` may lie ahead of the clock: clocks differ a little between machines.
@@ -22,7 +23,7 @@ const DEFAULT_WINDOW: &str = "1h";
 
 /// Bounds of DuckDB's TIMESTAMP type, µs.
 const EARLIEST: i64 = -9_223_372_022_400_000_000;
-const LATEST: i64 = 9_223_372_036_854_775_806;
+pub(super) const LATEST: i64 = 9_223_372_036_854_775_806;
 
 /// A question that fits its contract.
 #[derive(Debug, Clone)]
@@ -39,12 +40,29 @@ pub(crate) struct Resolved<'a> {
     pub(crate) as_of: Option<i64>,
     /// What was applied after this time does not count, µs.
     pub(crate) known_at: Option<i64>,
+    /// How old a cached answer may be, µs; `None`: as the contract says.
+    pub(crate) max_staleness: Option<i64>,
     /// Reference time: `as_of`, else `known_at`, else now, µs.
     pub(crate) reference: i64,
     /// What must hold of dimensions.
     pub(crate) filters: Vec<Filter<'a>>,
     /// Dimensions to group by, in the order asked.
     pub(crate) group_by: Vec<&'a Dimension>,
+    /// The order of groups.
+    pub(crate) order_by: GroupOrder,
+    /// Most groups that are named.
+    pub(crate) limit: Option<usize>,
+    /// Are all others one group?
+    pub(crate) other: bool,
+    /// The groups that are named, if that is said.
+    pub(crate) named: Option<Vec<Vec<Member>>>,
+    /// Is the window before wanted, too?
+    pub(crate) compare: bool,
+    /// Dimensions whose values in a row must together be none of `without_groups`. Never asked: this is how
+    /// the rest of an answer's groups is measured.
+    pub(crate) without: Vec<&'a Dimension>,
+    /// See `without`.
+    pub(crate) without_groups: Vec<Vec<Member>>,
 }
 
 /// A dimension and what must hold of its value.
@@ -120,12 +138,39 @@ impl FilterValue {
 }
 
 impl Resolved<'_> {
-    /// Start of the window, µs; `None` for `now`.
+    /// Start of the window, µs; `None` for `now` and `all`.
     pub(crate) fn start(&self) -> Option<i64> {
         if let Some((from, _)) = self.span {
             return Some(from);
         }
-        Some(self.reference.saturating_sub(self.window.length?).max(EARLIEST))
+        Some(self.window.start(self.reference)?.max(EARLIEST))
+    }
+
+    /// The same question to the window of the same length before this one. Of a window to date the same
+    /// part of the period before: of a day until noon the day before until noon.
+    pub(crate) fn previous(&self) -> Option<Self> {
+        let (from, to) = match self.span {
+            Some((from, to)) if to == LATEST => (from, self.reference.max(from)),
+            Some(span) => span,
+            None => (self.start()?, self.reference),
+        };
+        let length = to.saturating_sub(from);
+        let period = self.window.period.filter(|_| self.span.is_none());
+        let span = match period.and_then(|period| period.start(from.saturating_sub(1))) {
+            Some(before) => (before, before.saturating_add(length).min(from)),
+            None => (from.saturating_sub(length).max(EARLIEST), from),
+        };
+        let span = Some(span);
+        // All of its groups are needed: which of them are shown depends on this window.
+        let named = self.named.clone().or(Some(Vec::new()));
+        self.compare.then(|| Self { span, named, compare: false, ..self.clone() })
+    }
+
+    /// A question over all the time that an answer is about: with the window before, where that is wanted.
+    pub(crate) fn widest(&self) -> Self {
+        let start = self.previous().and_then(|previous| previous.start());
+        let span = start.map(|start| (start, LATEST)).or(self.span);
+        Self { span, ..self.clone() }
     }
 
     /// The question with one spelling for all questions that mean the same.
@@ -144,6 +189,15 @@ impl Resolved<'_> {
             known_at: self.known_at,
             filters: filters.sorted(),
             group_by: self.group_by.iter().map(|dimension| dimension.name.clone()).collect(),
+            order_by: self.order_by,
+            limit: self.limit,
+            other: self.other,
+            named: self.named.as_ref().map(|named| {
+                named.iter().map(|key| key.iter().map(Member::text).collect()).collect()
+            }),
+            compare: self.compare,
+            // The same answer, whatever it may be taken for.
+            max_staleness: None,
         }
     }
 }
@@ -194,7 +248,87 @@ pub(crate) fn resolve<'a>(
         group_by.push(dimension);
     }
     let (tenant, span) = (question.tenant.as_str(), question.span);
-    Ok(Resolved { metric, tenant, window, span, as_of, known_at, reference, filters, group_by })
+    let has_length = question.span.is_some() || window.start(reference).is_some();
+    shape(question, &window, has_length)?;
+    let named = question.named.as_ref().map(|named| {
+        let key = |key: &Vec<Option<String>>| members(&group_by, key);
+        named.iter().map(key).collect::<Result<Vec<_>, _>>()
+    });
+    let named = named.transpose()?;
+    let max_staleness = question.max_staleness;
+    Ok(Resolved {
+        metric,
+        tenant,
+        window,
+        span,
+        as_of,
+        known_at,
+        max_staleness,
+        reference,
+        filters,
+        group_by,
+        order_by: question.order_by,
+        limit: question.limit,
+        other: question.other,
+        named,
+        compare: question.compare,
+        without: Vec::new(),
+        without_groups: Vec::new(),
+    })
+}
+
+/// Most groups that may be named beside all others.
+const MAX_NAMED: usize = 1_000;
+
+/// Does what is asked of groups and windows go together?
+fn shape(question: &MetricQuestion, window: &Window, has_length: bool) -> Result<(), ReadError> {
+    let invalid = |parameter, message: String, hint: &str| ReadError::Invalid {
+        message,
+        hint: Some(hint.to_owned()),
+        parameter,
+    };
+    if question.group_by.is_empty() {
+        let asked = [
+            ("limit", question.limit.is_some()),
+            ("other", question.other),
+            ("order_by", question.order_by != GroupOrder::Dimensions),
+        ];
+        if let Some((parameter, _)) = asked.into_iter().find(|(_, is_asked)| *is_asked) {
+            let message = format!("`{parameter}` is about groups, but nothing is grouped");
+            return Err(invalid(parameter, message, "name dimensions in `group_by`"));
+        }
+    }
+    match question.limit {
+        None if question.other => {
+            let message = "`other` gathers what `limit` leaves, but there is no `limit`".to_owned();
+            return Err(invalid("other", message, "say with `limit` how many groups are named"));
+        }
+        Some(limit) if question.other && !(1..=MAX_NAMED).contains(&limit) => {
+            let message =
+                format!("with `other`, `limit` must be from 1 to {MAX_NAMED}, not {limit}");
+            return Err(invalid("limit", message, "name fewer groups"));
+        }
+        _ => {}
+    }
+    if question.compare && !has_length {
+        let message = format!("window `{}` has no length: there is none before it", window.text);
+        return Err(invalid("compare", message, "compare another window"));
+    }
+    Ok(())
+}
+
+/// Texts as values of dimensions.
+fn members(dimensions: &[&Dimension], key: &[Option<String>]) -> Result<Vec<Member>, ReadError> {
+    let member = |(dimension, text): (&&Dimension, &Option<String>)| match text {
+        None => Ok(Member::None),
+        Some(text) => filter_value(dimension, text).map(|value| match value {
+            FilterValue::Text(text) => Member::Text(text),
+            FilterValue::Bool(value) => Member::Bool(value),
+            FilterValue::Int(value) => Member::Int(value),
+            FilterValue::Date(days) => Member::Date(days),
+        }),
+    };
+    dimensions.iter().zip(key).map(member).collect()
 }
 
 /// Passes `as_of` or `known_at` on unless it lies further in the future than clocks differ, or outside
@@ -236,7 +370,7 @@ fn spanned((from, to): (i64, i64)) -> Result<Window, ReadError> {
     // ISO 8601 writes an open end as two points.
     let end = if to == LATEST { "..".to_owned() } else { time_text(to) };
     let text = format!("{}/{end}", time_text(from));
-    Ok(Window { text, length: Some(to.saturating_sub(from)) })
+    Ok(Window::trailing(text, to.saturating_sub(from)))
 }
 
 fn window<'a>(metric: &'a Metric, asked: Option<&str>) -> Result<&'a Window, ReadError> {

@@ -7,11 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use contracts::expr::Expr;
-use contracts::model::{Dimension, Domain, Measure, Metric, OnEmpty};
+use contracts::model::{Domain, Measure, Metric, OnEmpty};
 
+use crate::question::OTHER;
 use crate::value::{Value, date_text};
 
-/// The value of a dimension in a group. Rows without one come last, as in the statements.
+/// The value of a dimension in a group. Rows without one come last, as in the statements, and then what
+/// is not named.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Member {
     Bool(bool),
@@ -19,6 +21,8 @@ pub(crate) enum Member {
     Date(i32),
     Text(String),
     None,
+    /// Values that are not named.
+    Other,
 }
 
 impl Member {
@@ -30,6 +34,7 @@ impl Member {
             Self::Date(days) => Some(date_text(*days)),
             Self::Text(text) => Some(text.clone()),
             Self::None => None,
+            Self::Other => Some(OTHER.to_owned()),
         }
     }
 }
@@ -48,7 +53,7 @@ pub(crate) fn empty_value(metric: &Metric) -> Value {
 /// Puts the declared value of an empty window where nothing was measured: no value at all, or a
 /// count of nothing.
 pub(crate) fn settle(metric: &Metric, value: Value) -> Value {
-    let counts = matches!(metric.measure, Measure::Count | Measure::CountDistinct);
+    let counts = metric.measure.is_count();
     match value {
         Value::Null => empty_value(metric),
         Value::Int(0) if counts => empty_value(metric),
@@ -70,8 +75,8 @@ pub(crate) fn combine(domain: &Domain, metric: &Metric, read: &BTreeMap<usize, G
         }
         Measure::Derived { parts, expr } => {
             let columns = join(domain, parts, read);
-            let names: Vec<&str> =
-                parts.iter().map(|part| domain.metrics[*part].name.as_str()).collect();
+            let names: Vec<String> =
+                parts.iter().map(|part| domain.metrics[*part].versioned_name()).collect();
             let rows: Vec<&[Value]> = columns.values().map(Vec::as_slice).collect();
             let values = evaluate(expr, &names, &rows);
             columns.keys().cloned().zip(values).collect()
@@ -113,11 +118,11 @@ fn quotient(numerator: &Value, denominator: &Value) -> Value {
 }
 
 /// `expr` over rows of values, each column a double under its name.
-fn evaluate(expr: &Expr, names: &[&str], rows: &[&[Value]]) -> Vec<Value> {
+fn evaluate(expr: &Expr, names: &[String], rows: &[&[Value]]) -> Vec<Value> {
     let mut fields = Vec::with_capacity(names.len());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(names.len());
     for (i, name) in names.iter().enumerate() {
-        fields.push(Field::new(*name, DataType::Float64, true));
+        fields.push(Field::new(name, DataType::Float64, true));
         columns.push(Arc::new(rows.iter().map(|row| row[i].as_f64()).collect::<Float64Array>()));
     }
     let nothing = || vec![Value::Null; rows.len()];
@@ -135,23 +140,4 @@ fn evaluate(expr: &Expr, names: &[&str], rows: &[&[Value]]) -> Vec<Value> {
         }
         Err(_) => nothing(),
     }
-}
-
-/// Keeps the first values of each dimension that its `max_cardinality` lets out, and at most
-/// `most` groups. Says whether groups were left out.
-pub(crate) fn truncate(groups: &mut Groups, dimensions: &[&Dimension], most: usize) -> bool {
-    let before = groups.len();
-    for (i, dimension) in dimensions.iter().enumerate() {
-        let Some(max) = dimension.max_cardinality else { continue };
-        let members: BTreeSet<&Member> = groups.keys().map(|key| &key[i]).collect();
-        let first_out = members.into_iter().nth(max).cloned();
-        if let Some(first_out) = first_out {
-            groups.retain(|key, _| key[i] < first_out);
-        }
-    }
-    let first_out = groups.keys().nth(most).cloned();
-    if let Some(first_out) = first_out {
-        groups.split_off(&first_out);
-    }
-    groups.len() < before
 }

@@ -17,14 +17,20 @@
 //! Start at [`MetricEngine::read`].
 
 mod across;
+mod aggregates;
 mod beyond;
 mod built;
 mod check;
+mod fetch;
+mod followed;
 mod groups;
 mod known;
+mod layout;
 mod nearest;
 mod past;
 mod proof;
+mod rank;
+mod sketch;
 mod sql;
 mod version;
 
@@ -33,31 +39,29 @@ pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use contracts::model::{Domain, Measure, Metric, Relation};
-use duckdb::types::ValueRef;
-use duckdb::{Connection, params_from_iter};
+use contracts::model::{Domain, ErrorBound, Metric, Relation};
+use duckdb::Connection;
 
 pub(crate) use beyond::{Beyond, Plan, Timed};
 pub(crate) use built::{Built, BuiltOf};
 pub use check::parse_at;
-pub(crate) use check::{Resolved, check_time};
+pub(crate) use check::{FilterValue, Resolved, Test, check_time};
+use fetch::fetch;
+use groups::Groups;
 pub(crate) use groups::empty_value;
-use groups::{Groups, Member};
 pub(crate) use known::{Known, known};
+use layout::{Layout, lay_out};
 pub(crate) use nearest::hint;
 pub(crate) use past::{Keys, Scope, columns_to_fold, fold, keys_for_one, lowest, rows_to_fold};
 use proof::Counted;
 pub(crate) use proof::progress;
 pub(crate) use sql::quote;
 
-use crate::question::{Group, MetricAnswer, MetricQuestion, ReadError};
+use crate::question::{Group, MetricAnswer, MetricQuestion, Proof, ReadError};
 use crate::store::{Backfilling, Readers, Trimmed};
 use crate::value::Value;
-
-/// Most groups of one answer, whatever the contract allows.
-const MAX_GROUPS: usize = 10_000;
 
 /// Tells the time, µs UTC.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -67,7 +71,11 @@ pub struct MetricEngine {
     domain: Arc<Domain>,
     readers: Readers,
     clock: Clock,
+    behind: OnceLock<Behind>,
 }
+
+/// Tells how many source partitions have records that are not applied yet. Asked for each answer: quick.
+pub type Behind = Box<dyn Fn() -> usize + Send + Sync>;
 
 impl fmt::Debug for MetricEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,7 +91,12 @@ impl MetricEngine {
 
     /// An engine that is told the time.
     pub fn with_clock(domain: Arc<Domain>, readers: Readers, clock: Clock) -> Self {
-        Self { domain, readers, clock }
+        Self { domain, readers, clock, behind: OnceLock::new() }
+    }
+
+    /// Says who knows of records that wait before the pipeline. The first one counts.
+    pub fn on_behind(&self, behind: Behind) {
+        let _ = self.behind.set(behind);
     }
 
     /// The contracts that it answers by.
@@ -127,83 +140,118 @@ impl MetricEngine {
         self.settle(question.known_at)?;
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
-        let all_time = question.window.length.is_none();
+        let all_time = question.start().is_none();
+        let widest = question.widest();
         let concerns = |trimmed: &Trimmed| {
             all_time
                 || question.known_at.is_some()
-                || !Plan::of(&self.domain, question, &leaves, trimmed).is_empty()
+                || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
-        let (read, proof) = self.across("read a metric", concerns, |conn, beyond| {
-            let Some(beyond) = beyond else {
-                let known = known(conn, question.known_at)?;
-                let counted = Counted::in_store(conn);
-                return Ok((
-                    self.measure(conn, question, &leaves, known, None)?,
+        let (layout, components, proof) =
+            self.across("read a metric", concerns, |conn, beyond| {
+                let Some(beyond) = beyond else {
+                    let known = known(conn, question.known_at)?;
+                    let counted = Counted::in_store(conn);
+                    let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                        Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                    };
+                    let Measured { groups, components } =
+                        self.measure(conn, question, &leaves, known, None)?;
+                    return Ok((
+                        lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                        components,
+                        proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                    ));
+                };
+                let known = beyond.known(conn, question.known_at)?;
+                let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
+                let database = match plan.is_empty() {
+                    true => None,
+                    false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
+                };
+                let both = database.as_ref().map(|database| (&plan, &**database));
+                let place = |is_beyond: bool| match &database {
+                    Some(database) if is_beyond => &**database,
+                    _ => conn,
+                };
+                // Of all time up to now it is kept how many there were.
+                let is_live = question.as_of.is_none() && known.is_none();
+                let before = |count: i64| if all_time && is_live { count } else { 0 };
+                let counted = Counted {
+                    late: place(plan.late),
+                    late_before: before(self.late_before(question, &beyond.trimmed)),
+                    rejected: place(plan.letters),
+                    rejected_before: before(across::count_of(
+                        &beyond.trimmed.letters,
+                        question.tenant,
+                    )),
+                };
+                let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+                    Ok(self.measure(conn, question, leaves, known, both)?.groups)
+                };
+                let Measured { groups, components } =
+                    self.measure(conn, question, &leaves, known, both)?;
+                Ok((
+                    lay_out(&self.domain, question, &leaves, groups, &measure)?,
+                    components,
                     proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-                ));
-            };
-            let known = beyond.known(conn, question.known_at)?;
-            let plan = Plan::of(&self.domain, question, &leaves, &beyond.trimmed);
-            let database = match plan.is_empty() {
-                true => None,
-                false => Some(beyond.database(conn, &plan, question.tenant, question.as_of)?),
-            };
-            let both = database.as_ref().map(|database| (&plan, &**database));
-            let place = |is_beyond: bool| match &database {
-                Some(database) if is_beyond => &**database,
-                _ => conn,
-            };
-            // Of all time up to now it is kept how many there were.
-            let is_live = question.as_of.is_none() && known.is_none();
-            let before = |count: i64| if all_time && is_live { count } else { 0 };
-            let counted = Counted {
-                late: place(plan.late),
-                late_before: before(self.late_before(question, &beyond.trimmed)),
-                rejected: place(plan.letters),
-                rejected_before: before(across::count_of(&beyond.trimmed.letters, question.tenant)),
-            };
-            Ok((
-                self.measure(conn, question, &leaves, known, both)?,
-                proof::read(conn, &self.domain, question, known, counted, computed_at)?,
-            ))
-        })?;
+                ))
+            })?;
 
-        let mut groups = groups::combine(&self.domain, metric, &read);
-        let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
-        let grouped = !question.group_by.is_empty();
-        let value = (!grouped).then(|| groups.pop_first().map_or(Value::Null, |(_, value)| value));
-        let components = (!grouped).then(|| self.components(metric, &read)).flatten();
-        Ok(MetricAnswer {
-            metric: metric.name.clone(),
-            unit: metric.unit.clone(),
-            window: question.window.text.clone(),
-            value,
-            groups: grouped.then(|| groups.into_iter().map(|g| shown(question, g)).collect()),
-            groups_truncated: truncated,
-            components,
-            computed_at,
-            proof,
-        })
+        Ok(self.shaped(question, &leaves, layout, components, computed_at, proof))
     }
 
     /// The values that answer a question, without their proof, in the caller's snapshot as of the time `now`
-    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Without
-    /// dimensions to group by there is one group of none. Says whether groups were left out.
+    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Gives the
+    /// value over all groups or the groups, and whether there are groups that are not named.
     pub(crate) fn values_in(
         &self,
         conn: &Connection,
         question: &MetricQuestion,
         now: i64,
-    ) -> Result<(Vec<Group>, bool), ReadError> {
+    ) -> Result<(Option<Value>, Vec<Group>, bool), ReadError> {
         let metric = self.find_metric(&question.metric, question.version)?;
         let question = check::resolve(metric, question, now)?;
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
         let known = known(conn, question.known_at)?;
-        let read = self.measure(conn, &question, &leaves, known, None)?;
-        let mut groups = groups::combine(&self.domain, metric, &read);
-        let truncated = groups::truncate(&mut groups, &question.group_by, MAX_GROUPS);
-        Ok((groups.into_iter().map(|group| shown(&question, group)).collect(), truncated))
+        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+        };
+        let measured = measure(&question, &leaves)?;
+        let layout = lay_out(&self.domain, &question, &leaves, measured, &measure)?;
+        Ok((layout.value, layout.groups.unwrap_or_default(), layout.is_short))
+    }
+
+    /// The answer of the values that were read.
+    fn shaped(
+        &self,
+        question: &Resolved<'_>,
+        leaves: &BTreeSet<usize>,
+        layout: Layout,
+        components: Option<BTreeMap<String, Value>>,
+        computed_at: i64,
+        mut proof: Proof,
+    ) -> MetricAnswer {
+        let metric = question.metric;
+        let Layout { value, groups, is_short, previous, read } = layout;
+        let parts = groups.is_none().then(|| self.components(metric, &read)).flatten();
+        let components = parts.or(components);
+        proof.error_bounds = error_bounds(&self.domain, leaves);
+        proof.exact = proof.error_bounds.is_empty();
+        proof.partitions_behind = self.behind.get().map_or(0, |behind| behind());
+        MetricAnswer {
+            metric: metric.name.clone(),
+            unit: metric.unit.clone(),
+            window: question.window.text.clone(),
+            value,
+            groups,
+            groups_truncated: is_short,
+            previous,
+            components,
+            computed_at,
+            proof,
+        }
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the
@@ -215,12 +263,17 @@ impl MetricEngine {
         let resolved = self.resolve(question)?;
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, resolved.metric.index, &mut leaves);
-        let text = |leaf: usize| {
-            let metric = &self.domain.metrics[leaf];
-            let query = sql::aggregate(&self.domain, metric, &resolved, None, MAX_GROUPS);
-            (metric.name.clone(), query.inlined())
-        };
-        Ok(leaves.into_iter().map(text).collect())
+        let questions = [Some(resolved.clone()), resolved.previous()];
+        let mut statements = Vec::new();
+        for question in questions.into_iter().flatten() {
+            for &leaf in &leaves {
+                let metric = &self.domain.metrics[leaf];
+                let limit = rank::most_read(&question) + 1;
+                let query = sql::aggregate(&self.domain, metric, &question, None, limit);
+                statements.push((metric.name.clone(), query.inlined()));
+            }
+        }
+        Ok(statements)
     }
 
     /// Up to which event time every active source partition has delivered, µs.
@@ -254,16 +307,13 @@ impl MetricEngine {
         leaves: &BTreeSet<usize>,
         known: Option<Known>,
         both: Option<(&Plan, &Connection)>,
-    ) -> Result<BTreeMap<usize, Groups>, ReadError> {
+    ) -> Result<Measured, ReadError> {
         let past = match question.as_of.is_some() || known.is_some() {
             true => self.entities_then(conn, both, question, leaves, known)?,
             false => None,
         };
-        let limit = match question.group_by.as_slice() {
-            [only] => only.max_cardinality.unwrap_or(MAX_GROUPS).min(MAX_GROUPS),
-            _ => MAX_GROUPS,
-        };
-        let mut values = BTreeMap::new();
+        let limit = rank::most_read(question);
+        let mut measured = Measured::default();
         for &leaf in leaves {
             let metric = &self.domain.metrics[leaf];
             // One more than is shown, to see that there are more.
@@ -275,9 +325,13 @@ impl MetricEngine {
                     _ => conn,
                 },
             };
-            values.insert(leaf, fetch(conn, metric, query, question.group_by.len())?);
+            let fetched = fetch(conn, metric, query, question.group_by.len())?;
+            measured.groups.insert(leaf, fetched.groups);
+            if leaf == question.metric.index {
+                measured.components = fetched.components;
+            }
         }
-        Ok(values)
+        Ok(measured)
     }
 
     /// A database with the entities that `leaves` read, folded from the events before `as_of` that were
@@ -319,18 +373,37 @@ impl MetricEngine {
         metric: &Metric,
         read: &BTreeMap<usize, Groups>,
     ) -> Option<BTreeMap<String, Value>> {
-        let parts = parts_of(metric);
+        let parts: Vec<&Metric> =
+            parts_of(metric).into_iter().map(|part| &self.domain.metrics[part]).collect();
+        let of_same_name = |name: &str| parts.iter().filter(|part| part.name == name).count() > 1;
         (!parts.is_empty()).then(|| {
-            let parts = parts.into_iter().map(|part| &self.domain.metrics[part]);
-            parts
-                .map(|part| {
-                    let mut groups = groups::combine(&self.domain, part, read);
-                    let value = groups.pop_first().map_or(Value::Null, |(_, value)| value);
-                    (part.name.clone(), value)
-                })
-                .collect()
+            let value = |part: &&Metric| {
+                let mut groups = groups::combine(&self.domain, part, read);
+                let value = groups.pop_first().map_or(Value::Null, |(_, value)| value);
+                let name = match of_same_name(&part.name) {
+                    true => part.versioned_name(),
+                    false => part.name.clone(),
+                };
+                (name, value)
+            };
+            parts.iter().map(value).collect()
         })
     }
+}
+
+/// What the statements of an answer gave.
+#[derive(Default)]
+struct Measured {
+    /// Metrics that read rows, by index.
+    groups: BTreeMap<usize, Groups>,
+    /// What the value of the metric itself is made of, where it reads rows and is made of something.
+    components: Option<BTreeMap<String, Value>>,
+}
+
+/// How far off those of `leaves` may be that are estimated.
+fn error_bounds(domain: &Domain, leaves: &BTreeSet<usize>) -> Vec<(String, ErrorBound)> {
+    let metrics = leaves.iter().map(|leaf| &domain.metrics[*leaf]);
+    metrics.filter_map(|m| Some((m.name.clone(), m.measure.error()?))).collect()
 }
 
 /// A function that makes a [`ReadError::Unavailable`] of any error.
@@ -339,11 +412,7 @@ pub(crate) fn unavailable<E: fmt::Display>(context: &str) -> impl Fn(E) -> ReadE
 }
 
 fn parts_of(metric: &Metric) -> Vec<usize> {
-    match &metric.measure {
-        Measure::Ratio { numerator, denominator } => vec![*numerator, *denominator],
-        Measure::Derived { parts, .. } => parts.clone(),
-        _ => Vec::new(),
-    }
+    metric.measure.parts()
 }
 
 fn collect_leaves(domain: &Domain, metric: usize, leaves: &mut BTreeSet<usize>) {
@@ -361,78 +430,4 @@ fn entities_of(metric: &Metric) -> impl Iterator<Item = usize> + '_ {
         Relation::Entity(entity) => Some(entity),
         _ => None,
     })
-}
-
-/// Runs a statement of [`sql::aggregate`].
-fn fetch(
-    conn: &Connection,
-    metric: &Metric,
-    query: sql::Query,
-    dimensions: usize,
-) -> Result<Groups, ReadError> {
-    let context = format!("read metric `{}`", metric.name);
-    let mut groups = Groups::new();
-    let mut run = || -> Result<(), duckdb::Error> {
-        let mut statement = conn.prepare_cached(&query.text)?;
-        let mut rows = statement.query(params_from_iter(&query.values))?;
-        while let Some(row) = rows.next()? {
-            let key = (0..dimensions)
-                .map(|i| Ok(member(row.get_ref(i)?)))
-                .collect::<Result<Vec<_>, duckdb::Error>>()?;
-            let value = match metric.measure {
-                Measure::Avg => {
-                    mean(scalar(row.get_ref(dimensions)?), scalar(row.get_ref(dimensions + 1)?))
-                }
-                _ => scalar(row.get_ref(dimensions)?),
-            };
-            groups.insert(key, groups::settle(metric, value));
-        }
-        Ok(())
-    };
-    run().map_err(unavailable(&context))?;
-    Ok(groups)
-}
-
-/// The sum is exact, so the mean is off by no more than the division.
-fn mean(sum: Value, count: Value) -> Value {
-    match (sum.as_f64(), count.as_f64()) {
-        (Some(sum), Some(count)) if count > 0.0 => Value::finite(sum / count),
-        _ => Value::Null,
-    }
-}
-
-fn scalar(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Boolean(value) => Value::Bool(value),
-        ValueRef::TinyInt(value) => Value::Int(value.into()),
-        ValueRef::SmallInt(value) => Value::Int(value.into()),
-        ValueRef::Int(value) => Value::Int(value.into()),
-        ValueRef::BigInt(value) => Value::Int(value.into()),
-        ValueRef::HugeInt(value) => Value::Int(value),
-        ValueRef::Double(value) => Value::finite(value),
-        ValueRef::Decimal(value) => match i8::try_from(value.scale()) {
-            Ok(scale) => Value::Decimal { digits: value.value(), scale },
-            Err(_) => Value::Null,
-        },
-        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
-        ValueRef::Timestamp(_, micros) => Value::Timestamp(micros),
-        ValueRef::Date32(days) => Value::Date(days),
-        // No measure has another type.
-        _ => Value::Null,
-    }
-}
-
-fn member(value: ValueRef<'_>) -> Member {
-    match scalar(value) {
-        Value::Bool(value) => Member::Bool(value),
-        Value::Int(value) => i64::try_from(value).map_or(Member::None, Member::Int),
-        Value::Date(days) => Member::Date(days),
-        Value::Text(text) => Member::Text(text),
-        _ => Member::None,
-    }
-}
-
-fn shown(question: &Resolved<'_>, (key, value): (Vec<Member>, Value)) -> Group {
-    let names = question.group_by.iter().map(|dimension| dimension.name.clone());
-    Group { dimensions: names.zip(key.iter().map(Member::text)).collect(), value }
 }

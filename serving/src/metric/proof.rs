@@ -63,7 +63,12 @@ pub(crate) fn read(
         // Where the watermarks were then is not kept.
         data_through: if known.is_some() { None } else { progress.data_through },
         position: known.map_or(progress.position, |known| known.position.min(progress.position)),
+        // The engine says so where a part of it is estimated.
+        partitions: progress.partitions,
+        // Only the sources know.
+        partitions_behind: 0,
         exact: true,
+        error_bounds: Vec::new(),
         rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
         late_in_window: late(counted.late, domain, &families, question, known)?
             + counted.late_before,
@@ -79,6 +84,8 @@ pub(crate) struct Progress {
     pub(crate) position: i64,
     /// See [`data_through`].
     pub(crate) data_through: Option<i64>,
+    /// Number of source partitions.
+    pub(crate) partitions: usize,
 }
 
 /// How far the store has come.
@@ -92,6 +99,7 @@ pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadErro
         })
         .map_err(unavailable("read source positions"))?;
     Ok(Progress {
+        partitions: rows.len(),
         position: rows.iter().map(|(last_seq, ..)| *last_seq).max().unwrap_or(0),
         data_through: data_through(rows.iter().map(|(_, mark, at)| (*mark, *at)), now),
     })

@@ -13,8 +13,11 @@ use contracts::types::Type;
 use duckdb::types::Value as SqlValue;
 use pipeline::store::INGEST_APPLIED_AT;
 
+use super::aggregates::{Aggregate, weighted_quantile};
 use super::check::{FilterValue, Resolved, Test, timestamp};
+use super::groups::Member;
 use super::known::Known;
+use super::{followed, sketch};
 use crate::value::{date_text, time_text};
 
 /// A statement with its bound values.
@@ -50,6 +53,7 @@ impl Query {
 
 fn literal(value: &SqlValue) -> String {
     match value {
+        SqlValue::Null => "null".to_owned(),
         SqlValue::Boolean(value) => value.to_string(),
         SqlValue::BigInt(value) => value.to_string(),
         SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
@@ -105,28 +109,11 @@ pub(crate) fn aggregate(
     limit: usize,
 ) -> Query {
     let mut query = Query::default();
-    let weighted = metric.inputs.iter().any(|input| input.relation == Relation::Ingest);
-    let needs = Needs { weight: weighted, order: matches!(metric.measure, Measure::Latest) };
-    let rows: Vec<String> = metric
-        .inputs
-        .iter()
-        .map(|input| project(&mut query, domain, metric, input, question, known, &needs))
-        .collect();
-    let rows = rows.join(" union all ");
-    let has_argument = metric.inputs.iter().any(|input| input.arg.is_some());
-    let measure =
-        Aggregate { measure: &metric.measure, argument: argument_type(metric), has_argument };
-
     let groups: Vec<String> = (0..question.group_by.len()).map(|i| format!("d{i}")).collect();
-    let text = match (&metric.measure, weighted) {
-        (Measure::Quantile(q), true) => weighted_quantile(*q, &rows, &groups),
-        (_, weighted) => {
-            let mut columns = groups.clone();
-            columns.extend(if weighted { measure.weighted() } else { measure.plain() });
-            format!("select {} from ({rows}) r", columns.join(", "))
-        }
+    query.text = match metric.measure.follows_keys() {
+        true => followed::statement(&mut query, domain, metric, question, known, &groups),
+        false => over_rows(&mut query, domain, metric, question, known, &groups),
     };
-    query.text = text;
     if !groups.is_empty() {
         let order: Vec<String> = groups.iter().map(|group| format!("{group} nulls last")).collect();
         // Writing to a `String` cannot fail.
@@ -140,8 +127,35 @@ pub(crate) fn aggregate(
     query
 }
 
-fn argument_type(metric: &Metric) -> Option<&Type> {
-    metric.inputs.iter().find_map(|input| input.arg.as_ref()).map(|arg| &arg.ty)
+/// A measure to which each row counts by itself; ends where a `group by` over `groups` may follow.
+fn over_rows(
+    query: &mut Query,
+    domain: &Domain,
+    metric: &Metric,
+    question: &Resolved<'_>,
+    known: Option<Known>,
+    groups: &[String],
+) -> String {
+    let weighted = metric.inputs.iter().any(|input| input.relation == Relation::Ingest);
+    let needs = Needs { weight: weighted, order: matches!(metric.measure, Measure::Latest) };
+    let rows: Vec<String> = metric
+        .inputs
+        .iter()
+        .map(|input| project(query, domain, metric, input, question, known, &needs))
+        .collect();
+    let rows = rows.join(" union all ");
+    let measure = Aggregate::of(metric);
+
+    match (&metric.measure, weighted) {
+        (Measure::Quantile(q), true) => weighted_quantile(*q, &rows, groups),
+        (Measure::ApproxQuantile(_), weighted) => sketch::classes(&rows, groups, weighted),
+        (Measure::ApproxCountDistinct, _) => sketch::distinct(&rows, groups),
+        (_, weighted) => {
+            let mut columns = groups.to_vec();
+            columns.extend(if weighted { measure.weighted() } else { measure.plain() });
+            format!("select {} from ({rows}) r", columns.join(", "))
+        }
+    }
 }
 
 /// What the aggregate needs of a row besides dimensions and argument.
@@ -163,7 +177,7 @@ fn project(
     known: Option<Known>,
     needs: &Needs,
 ) -> String {
-    let source = Source { relation: input.relation, reference: question.reference };
+    let source = Source::of(input, question);
     let mut columns = Vec::new();
     for (i, dimension) in question.group_by.iter().enumerate() {
         let value = source.dimension(query, metric, input, &dimension.name);
@@ -183,7 +197,36 @@ fn project(
     if columns.is_empty() {
         columns.push("1 as one".to_owned());
     }
+    let is_bounded = !question.window.is_now();
+    let ends = question.span.map(|(_, to)| to).into_iter();
+    let ends = ends.chain(question.as_of.filter(|_| is_bounded)).collect();
+    let bounds = Bounds { start: question.start(), ends };
+    let mut text = rows(query, domain, input, question, known, (&columns, &bounds));
+    for test in tests(query, &source, metric, input, question) {
+        text.push_str(&format!(" and {test}"));
+    }
+    text
+}
 
+/// Between which times rows are read.
+pub(super) struct Bounds {
+    /// From, µs.
+    pub(super) start: Option<i64>,
+    /// Before each of them, µs.
+    pub(super) ends: Vec<i64>,
+}
+
+/// `columns` of the rows of one input that lie within bounds, were known, and of which the contract's
+/// condition is true.
+pub(super) fn rows(
+    query: &mut Query,
+    domain: &Domain,
+    input: &MetricInput,
+    question: &Resolved<'_>,
+    known: Option<Known>,
+    (columns, bounds): (&[String], &Bounds),
+) -> String {
+    let source = Source::of(input, question);
     let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
     let mut text = format!(
         "select {} from {} where {} = {tenant}",
@@ -194,31 +237,19 @@ fn project(
     if source.is_family() {
         text.push_str(&of_types(query, &input.event_types));
     }
-    if let Some(start) = question.start() {
+    let ends = bounds.ends.iter().map(|end| ("<", *end));
+    for (compare, bound) in bounds.start.map(|start| (">=", start)).into_iter().chain(ends) {
         let time = source.column(query, &input.time);
-        let start = query.bind(timestamp(start));
-        text.push_str(&format!(" and {time} >= {start}"));
+        let bound = query.bind(timestamp(bound));
+        text.push_str(&format!(" and {time} {compare} {bound}"));
     }
-    if let Some((_, end)) = question.span {
-        let time = source.column(query, &input.time);
+    // What happened at or after `as_of` is not known then, whatever other time it speaks of. An
+    // entity holds this already: it was folded from the events before.
+    if let (Some(end), Some(happened)) = (question.as_of, source.happened_at())
+        && (!bounds.ends.contains(&end) || input.time.name != happened)
+    {
         let end = query.bind(timestamp(end));
-        text.push_str(&format!(" and {time} < {end}"));
-    }
-    if let Some(end) = question.as_of {
-        if question.window.length.is_some() {
-            let time = source.column(query, &input.time);
-            let end = query.bind(timestamp(end));
-            text.push_str(&format!(" and {time} < {end}"));
-        }
-        // What happened at or after `as_of` is not known then, whatever other time it speaks of.
-        // An entity holds this already: it was folded from the events before.
-        let happened = source.happened_at();
-        if let Some(happened) = happened
-            && (question.window.length.is_none() || input.time.name != happened)
-        {
-            let end = query.bind(timestamp(end));
-            text.push_str(&format!(" and {} < {end}", quote(happened)));
-        }
+        text.push_str(&format!(" and {} < {end}", quote(happened)));
     }
     if let Some(known) = known {
         match input.relation {
@@ -237,14 +268,54 @@ fn project(
     if let Some(filter) = &input.filter {
         text.push_str(&format!(" and {}", source.column(query, filter)));
     }
-    for filter in &question.filters {
-        let value = source.dimension(query, metric, input, &filter.dimension.name);
-        text.push_str(&format!(" and {}", tested(query, &value, &filter.test)));
-    }
     text
 }
 
-/// Whether `value` passes the test: never null.
+/// The conditions that the question's filters put on rows of one input.
+pub(super) fn tests(
+    query: &mut Query,
+    source: &Source,
+    metric: &Metric,
+    input: &MetricInput,
+    question: &Resolved<'_>,
+) -> Vec<String> {
+    let mut tests = Vec::with_capacity(question.filters.len());
+    for filter in &question.filters {
+        let value = source.dimension(query, metric, input, &filter.dimension.name);
+        tests.push(tested(query, &value, &filter.test));
+    }
+    if !question.without.is_empty() {
+        let dimensions = question.without.iter();
+        let columns: Vec<String> = dimensions
+            .map(|dimension| source.dimension(query, metric, input, &dimension.name))
+            .collect();
+        let groups: Vec<String> = question
+            .without_groups
+            .iter()
+            .map(|key| {
+                let typed = key.iter().zip(&question.without).map(|(member, dimension)| {
+                    format!("{}::{}", query.bind(member_sql(member)), sql_type(&dimension.ty))
+                });
+                format!("row({})", typed.collect::<Vec<_>>().join(", "))
+            })
+            .collect();
+        // Within rows nothing is equal to nothing.
+        tests.push(format!("row({}) not in ({})", columns.join(", "), groups.join(", ")));
+    }
+    tests
+}
+
+fn member_sql(member: &Member) -> SqlValue {
+    match member {
+        Member::Bool(value) => SqlValue::Boolean(*value),
+        Member::Int(value) => SqlValue::BigInt(*value),
+        Member::Date(days) => SqlValue::Date32(*days),
+        Member::Text(text) => SqlValue::Text(text.clone()),
+        Member::None | Member::Other => SqlValue::Null,
+    }
+}
+
+/// Whether `value` passes the test; null means no.
 fn tested(query: &mut Query, value: &str, test: &Test) -> String {
     let listed = |query: &mut Query, values: &[FilterValue]| {
         let values: Vec<String> = values.iter().map(|value| query.bind(value.to_sql())).collect();
@@ -276,12 +347,17 @@ fn tested(query: &mut Query, value: &str, test: &Test) -> String {
 }
 
 /// A relation as a question at `reference` sees it.
-struct Source {
+pub(super) struct Source {
     relation: Relation,
     reference: i64,
 }
 
 impl Source {
+    /// What an input reads.
+    pub(super) fn of(input: &MetricInput, question: &Resolved<'_>) -> Self {
+        Self { relation: input.relation, reference: question.reference }
+    }
+
     fn table(&self, domain: &Domain) -> String {
         match self.relation {
             Relation::Family(family) => domain.families[family].table(),
@@ -304,7 +380,7 @@ impl Source {
     }
 
     /// A column's value; where it depends on `closed`, the value at the reference time.
-    fn column(&self, query: &mut Query, column: &ColumnRef) -> String {
+    pub(super) fn column(&self, query: &mut Query, column: &ColumnRef) -> String {
         let open = quote(&column.name);
         if !column.depends_on_closed {
             return open;
@@ -317,7 +393,7 @@ impl Source {
 
     /// The value of the dimension `name` of `metric`. Dimensions are looked up by name because the
     /// parts of a ratio may declare them in another order than the ratio.
-    fn dimension(
+    pub(super) fn dimension(
         &self,
         query: &mut Query,
         metric: &Metric,
@@ -333,7 +409,7 @@ impl Source {
     }
 
     /// A value that orders rows by (time, position).
-    fn order(&self, domain: &Domain, time: &str, arg: Option<&str>) -> String {
+    pub(super) fn order(&self, domain: &Domain, time: &str, arg: Option<&str>) -> String {
         let position = match self.relation {
             Relation::Family(_) | Relation::Ingest => column::SEQ,
             Relation::Entity(_) => column::UPDATED_SEQ,
@@ -357,83 +433,4 @@ impl Source {
             (false, Some(arg)) => format!("row({time}, {position}, {arg})"),
         }
     }
-}
-
-/// The aggregate of a measure over the projected rows.
-struct Aggregate<'a> {
-    measure: &'a Measure,
-    argument: Option<&'a Type>,
-    has_argument: bool,
-}
-
-impl Aggregate<'_> {
-    /// Over rows that count once.
-    fn plain(&self) -> Vec<String> {
-        let sum = match self.argument {
-            // Compensated summation: the order of rows shows only in the last bit.
-            Some(Type::Float64) => "fsum(a)",
-            // Of integers HUGEINT, of decimals DECIMAL(38, s): exact, an overflow is an error.
-            _ => "sum(a)",
-        };
-        match self.measure {
-            Measure::Count if self.has_argument => vec!["count(a)".to_owned()],
-            Measure::Count => vec!["count(*)".to_owned()],
-            Measure::Sum => vec![sum.to_owned()],
-            Measure::Avg => vec![sum.to_owned(), "count(a)".to_owned()],
-            Measure::Quantile(q) => vec![format!("quantile_cont(a::double, {q:?})")],
-            _ => self.indifferent_to_weight(),
-        }
-    }
-
-    /// Over rows that count `n` times.
-    fn weighted(&self) -> Vec<String> {
-        let sum = match self.argument {
-            Some(Type::Float64) => "fsum(a * n)".to_owned(),
-            Some(Type::Decimal { scale, .. }) => {
-                format!("sum((a::decimal(38, {scale}) * n::decimal(38, 0))::decimal(38, {scale}))")
-            }
-            _ => "sum(a::hugeint * n)".to_owned(),
-        };
-        let count = "coalesce(sum(n) filter (where a is not null), 0)".to_owned();
-        match self.measure {
-            Measure::Count if self.has_argument => vec![count],
-            Measure::Count => vec!["coalesce(sum(n), 0)".to_owned()],
-            Measure::Sum => vec![sum],
-            Measure::Avg => vec![sum, count],
-            _ => self.indifferent_to_weight(),
-        }
-    }
-
-    fn indifferent_to_weight(&self) -> Vec<String> {
-        vec![match self.measure {
-            Measure::Min => "min(a)".to_owned(),
-            Measure::Max => "max(a)".to_owned(),
-            Measure::Latest => "arg_max(a, k)".to_owned(),
-            Measure::CountDistinct => "count(distinct a)".to_owned(),
-            // The other measures have no rows, or are written out above.
-            _ => "null".to_owned(),
-        }]
-    }
-}
-
-/// An exact quantile over rows that count `n` times: the values at the two ranks around the
-/// position are found by running totals, and interpolated as `quantile_cont` does.
-fn weighted_quantile(q: f64, rows: &str, groups: &[String]) -> String {
-    let partition = if groups.is_empty() {
-        String::new()
-    } else {
-        format!("partition by {}", groups.join(", "))
-    };
-    let prefix: String = groups.iter().map(|group| format!("{group}, ")).collect();
-    let position = format!("({q:?} * (max(total) - 1))");
-    let at = |rank: &str| format!("min(a) filter (where upto > {rank}({q:?} * (total - 1)))");
-    let (low, high) = (at("floor"), at("ceil"));
-    format!(
-        "select {prefix}{low} + ({high} - {low}) * ({position} - floor({position})) from (\
-         select {prefix}a, \
-         sum(w) over ({partition} order by a nulls last rows unbounded preceding) as upto, \
-         sum(w) over ({partition}) as total from (\
-         select {prefix}a::double as a, case when a is null then 0 else n end as w from ({rows}) r\
-         ) w) ranked",
-    )
 }

@@ -147,9 +147,10 @@ impl Stream for EventStream {
                     Poll::Ready(Ok(Read { chunk, reached })) => {
                         this.phase = Phase::Behind(reached);
                         if chunk.frames > 0 {
-                            this.outbox().has_sent();
-                            this.open.sent(chunk.frames);
-                            return Poll::Ready(Some(chunk.bytes));
+                            return match this.outbox().sends(chunk.frames) {
+                                Ok(()) => Poll::Ready(Some(chunk.bytes)),
+                                Err(end) => this.last(end),
+                            };
                         }
                     }
                     Poll::Ready(Err(end)) => {
@@ -164,10 +165,7 @@ impl Stream for EventStream {
                 },
                 Phase::Live => match this.outbox().poll(cx, true) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Item::Chunk(chunk)) => {
-                        this.open.sent(chunk.frames);
-                        return Poll::Ready(Some(chunk.bytes));
-                    }
+                    Poll::Ready(Item::Chunk(chunk)) => return Poll::Ready(Some(chunk.bytes)),
                     Poll::Ready(Item::Beat) => return beat(),
                     Poll::Ready(Item::End(end)) => return this.last(end),
                 },

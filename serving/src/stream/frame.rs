@@ -182,6 +182,7 @@ pub(crate) fn last(end: End) -> String {
             "the store could not answer; connect again with the id of the last event that was read as \
              `Last-Event-ID`",
         ),
+        End::Revoked => ("error", "unauthorized", "the key of this stream opens it no more"),
         End::Shutdown => (
             "end",
             "shutdown",

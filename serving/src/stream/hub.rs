@@ -32,6 +32,12 @@ const PACE: Duration = Duration::from_millis(5);
 /// all of them together take no more than a part of a core, however often commits come.
 const PACE_EACH: Duration = Duration::from_micros(100);
 
+/// And so many times as long as reading took: it takes a tenth of a core at the most...
+const PACE_READING: u32 = 10;
+
+/// ...unless that would take longer than this.
+const LONGEST_PACE_READING: Duration = Duration::from_millis(50);
+
 /// How long to wait before a store that could not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -143,14 +149,17 @@ impl Hub {
             let started = Instant::now();
             match self.read(after, until, &families) {
                 Ok(page) => {
+                    let reading = started.elapsed();
                     let given = self.deliver(&page);
                     let mut live = self.lock();
                     live.delivered = live.delivered.max(page.reached);
                     drop(live);
                     if page.reached >= until {
-                        let pace =
+                        let each =
                             PACE_EACH.saturating_mul(u32::try_from(given).unwrap_or(u32::MAX));
-                        std::thread::sleep(pace.max(PACE).saturating_sub(started.elapsed()));
+                        let reading = (reading * PACE_READING).min(LONGEST_PACE_READING);
+                        let pace = PACE.max(each).max(reading);
+                        std::thread::sleep(pace.saturating_sub(started.elapsed()));
                     }
                 }
                 Err(PageError::Gone { until: gone }) => {

@@ -212,6 +212,7 @@ mod tests {
 
     use super::*;
     use crate::stream::outbox::Item;
+    use crate::stream::stats::Account;
 
     const CONTRACTS: &str = "
 kind: event
@@ -255,7 +256,7 @@ fields:
         let mut index = Index::new(1);
         let tenants: [Arc<str>; 2] = ["t".into(), "u".into()];
         let mut join = |connection, tenant: usize, start, filter: &EventFilter| {
-            let outbox = Arc::new(Outbox::new(Arc::default()));
+            let outbox = Arc::new(Outbox::new(Arc::default(), Account::default()));
             let id = index.join(&tenants[tenant], filter, (connection, start), Arc::clone(&outbox));
             (id, outbox)
         };
@@ -297,7 +298,7 @@ fields:
     #[test]
     fn who_is_too_slow_is_a_member_no_more() {
         let mut index = Index::new(1);
-        let outbox = Arc::new(Outbox::new(Arc::default()));
+        let outbox = Arc::new(Outbox::new(Arc::default(), Account::default()));
         let id = index.join(&"t".into(), &filter(&[], None), (1, 0), Arc::clone(&outbox));
         let long = "x".repeat(3 << 20);
         assert_eq!(index.push(id, &[0], &written(&[(1, &long)])), Pushed { given: 1, slow: 0 });

@@ -65,7 +65,7 @@ struct State {
 pub(crate) struct MetricStream {
     feed: Arc<Feed>,
     connection: Connection,
-    open: OpenStream,
+    _open: OpenStream,
     is_ended: bool,
     _slot: Slot,
 }
@@ -142,7 +142,7 @@ impl Feeds {
         state.members.insert(connection.id(), Arc::clone(connection.outbox()));
         drop(state);
         feed.moved.notify_one();
-        Ok(MetricStream { feed, connection, open, is_ended: false, _slot: slot })
+        Ok(MetricStream { feed, connection, _open: open, is_ended: false, _slot: slot })
     }
 
     /// Wakes the feeds that a commit concerns, until there is none left.
@@ -248,10 +248,7 @@ impl Stream for MetricStream {
         }
         match self.connection.outbox().poll(cx, true) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Item::Chunk(chunk)) => {
-                self.open.sent(chunk.frames);
-                Poll::Ready(Some(chunk.bytes))
-            }
+            Poll::Ready(Item::Chunk(chunk)) => Poll::Ready(Some(chunk.bytes)),
             Poll::Ready(Item::Beat) => beat(),
             Poll::Ready(Item::End(end)) => {
                 self.is_ended = true;

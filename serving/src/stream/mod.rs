@@ -18,13 +18,16 @@ mod index;
 mod metric;
 mod outbox;
 mod pulse;
-mod slots;
+pub(crate) mod slots;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod unsent;
+mod wire;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -42,9 +45,12 @@ pub use self::stats::StreamStats;
 use self::events::EventStream;
 use self::hub::Hub;
 use self::metric::Feeds;
+use self::outbox::Outbox;
 use self::pulse::{Connection, Pulse};
 use self::slots::{Slot, Slots};
-use self::stats::{Kind, OpenStream, Stats};
+use self::stats::{Account, Kind, OpenStream, Stats};
+pub(crate) use self::wire::Wire;
+use crate::access::Pass;
 use crate::cache::Cache;
 use crate::question::{MetricQuestion, ReadError};
 use crate::store::Readers;
@@ -86,7 +92,24 @@ struct Inner {
 }
 
 /// Frames, until the stream ends.
-pub type Frames = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+pub struct Frames {
+    frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    outbox: Arc<Outbox>,
+}
+
+impl Frames {
+    fn new(outbox: &Arc<Outbox>, frames: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self { frames: Box::pin(frames), outbox: Arc::clone(outbox) }
+    }
+}
+
+impl Stream for Frames {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.frames.as_mut().poll_next(cx)
+    }
+}
 
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
@@ -161,10 +184,16 @@ impl Streams {
         self.0.feeds.committed();
     }
 
-    /// Events of a tenant. Reads nothing yet, so it does not block. Needs a tokio runtime to be read.
+    /// Everything up to here is committed, and the cache knows of it.
+    pub(crate) fn position(&self) -> i64 {
+        self.0.hub.position()
+    }
+
+    /// Events of a tenant, for as long as `pass` is good. Reads nothing yet, so it does not block. Needs
+    /// a tokio runtime to be read.
     pub fn events(
         &self,
-        tenant: &Arc<str>,
+        (tenant, pass): (&Arc<str>, Pass),
         filter: EventFilter,
         begin: Begin,
     ) -> Result<Frames, StreamError> {
@@ -178,20 +207,23 @@ impl Streams {
                 return Err(StreamError::Gone { after, until });
             }
         }
-        let held = self.open(tenant, Kind::Events)?;
-        let tenant = Arc::clone(tenant);
-        Ok(Box::pin(EventStream::new((hub, readers), tenant, filter, begin, held)))
+        let held = self.open(tenant, Kind::Events, pass)?;
+        let (tenant, outbox) = (Arc::clone(tenant), Arc::clone(held.0.outbox()));
+        let stream = EventStream::new((hub, readers), tenant, filter, begin, held);
+        Ok(Frames::new(&outbox, stream))
     }
 
-    /// A live question's answer, and again whenever it moves. Blocks as a read does; within a runtime.
+    /// A live question's answer, and again whenever it moves, for as long as `pass` is good. Blocks as a
+    /// read does; within a runtime.
     pub fn metric(
         &self,
-        tenant: &Arc<str>,
+        (tenant, pass): (&Arc<str>, Pass),
         question: MetricQuestion,
     ) -> Result<Frames, StreamError> {
-        let held = self.open(tenant, Kind::Metric)?;
+        let held = self.open(tenant, Kind::Metric, pass)?;
+        let outbox = Arc::clone(held.0.outbox());
         let runtime = tokio::runtime::Handle::current();
-        Ok(Box::pin(self.0.feeds.subscribe(question, held, &runtime)?))
+        Ok(Frames::new(&outbox, self.0.feeds.subscribe(question, held, &runtime)?))
     }
 
     /// The contracts.
@@ -213,9 +245,11 @@ impl Streams {
         &self,
         tenant: &Arc<str>,
         kind: Kind,
+        pass: Pass,
     ) -> Result<(Connection, OpenStream, Slot), StreamError> {
         let slot = self.0.slots.take(tenant)?;
-        let connection = self.0.pulse.connect().ok_or(StreamError::Ending)?;
+        let account = Account::new(&self.0.stats, kind, pass);
+        let connection = self.0.pulse.connect(account).ok_or(StreamError::Ending)?;
         Ok((connection, self.0.stats.open(kind), slot))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::outbox::{End, Outbox, TICKS};
+use super::stats::Account;
 
 /// Time from one tick of a connection to the next: [`TICKS`] of them are a little less than the second
 /// in which clients expect something.
@@ -41,14 +42,14 @@ pub(crate) struct Connection {
 
 impl Pulse {
     /// A new connection; `None` once the server ends.
-    pub(crate) fn connect(self: &Arc<Self>) -> Option<Connection> {
+    pub(crate) fn connect(self: &Arc<Self>, account: Account) -> Option<Connection> {
         let mut state = self.lock();
         if state.closed {
             return None;
         }
         let id = state.next;
         state.next += 1;
-        let outbox = Arc::new(Outbox::new(Arc::clone(&self.in_all)));
+        let outbox = Arc::new(Outbox::new(Arc::clone(&self.in_all), account));
         state.moments[moment(id)].insert(id, Arc::clone(&outbox));
         drop(state);
         self.changed.notify_one();
@@ -69,6 +70,7 @@ impl Pulse {
     /// Runs until closed; sleeps for as long as there is no connection.
     pub(crate) fn run(&self) {
         let mut due = Instant::now();
+        let mut due_now: Vec<Arc<Outbox>> = Vec::new();
         for now in (0..MOMENTS as usize).cycle() {
             let is_empty =
                 |state: &mut State| !state.closed && state.moments.iter().all(HashMap::is_empty);
@@ -77,10 +79,10 @@ impl Pulse {
             if state.closed {
                 return;
             }
-            for outbox in state.moments[now].values() {
-                outbox.tick();
-            }
+            // Ticks write to sockets, which takes some microseconds each: nobody shall wait for all of them.
+            due_now.extend(state.moments[now].values().cloned());
             drop(state);
+            due_now.drain(..).for_each(|outbox| outbox.tick());
             due = (due + PERIOD / MOMENTS).max(Instant::now());
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }

@@ -1,9 +1,9 @@
-//! How many streams are open at once: by tenant, and in all.
+//! How many streams are open, or reads wait, at once: by tenant, and in all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Counts open streams. Clones share the count.
+/// Counts open streams, or whatever else there may be only so many of. Clones share the count.
 #[derive(Debug, Clone)]
 pub(crate) struct Slots(Arc<Inner>);
 
@@ -55,6 +55,12 @@ impl Slots {
         open.in_all += 1;
         *open.tenants.entry(Arc::clone(tenant)).or_insert(0) += 1;
         Ok(Slot { slots: self.clone(), tenant: Arc::clone(tenant) })
+    }
+
+    /// How many places are taken.
+    #[cfg(test)]
+    pub(crate) fn open(&self) -> usize {
+        self.lock().in_all
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::outbox::End;
+use crate::access::Pass;
+use crate::http::time;
 
 /// What a stream carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
+    #[default]
     Events,
     Metric,
 }
@@ -17,7 +20,7 @@ pub(crate) enum Kind {
 pub(crate) struct Stats {
     open: [AtomicI64; 2],
     frames: [AtomicU64; 2],
-    ended: [AtomicU64; 4],
+    ended: [AtomicU64; 5],
 }
 
 /// Streams as `/metrics` shows them.
@@ -56,6 +59,29 @@ impl Stats {
     }
 }
 
+/// On whose account frames are sent.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Account {
+    stats: Arc<Stats>,
+    kind: Kind,
+    pass: Pass,
+}
+
+impl Account {
+    pub(crate) fn new(stats: &Arc<Stats>, kind: Kind, pass: Pass) -> Self {
+        Self { stats: Arc::clone(stats), kind, pass }
+    }
+
+    pub(crate) fn sent(&self, frames: u32) {
+        self.stats.frames[self.kind as usize].fetch_add(u64::from(frames), Ordering::Relaxed);
+    }
+
+    /// May anything be sent, now?
+    pub(crate) fn is_good(&self) -> bool {
+        self.pass.is_good(time::now())
+    }
+}
+
 /// Counted as open until it is dropped.
 #[derive(Debug)]
 pub(crate) struct OpenStream {
@@ -64,10 +90,6 @@ pub(crate) struct OpenStream {
 }
 
 impl OpenStream {
-    pub(crate) fn sent(&self, frames: u32) {
-        self.stats.frames[self.kind as usize].fetch_add(u64::from(frames), Ordering::Relaxed);
-    }
-
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }

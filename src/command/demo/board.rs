@@ -132,15 +132,9 @@ impl Board {
     /// The window that a read without one gets, and the value.
     fn value(&self, metric: &Metric) -> (String, String) {
         let answer = self.cache.read(&MetricQuestion {
-            span: None,
             metric: metric.name.clone(),
-            version: None,
             tenant: TENANT.to_owned(),
-            window: None,
-            known_at: None,
-            as_of: None,
-            filters: Default::default(),
-            group_by: Vec::new(),
+            ..Default::default()
         });
         match answer {
             Ok(answer) => {

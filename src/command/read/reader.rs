@@ -53,7 +53,7 @@ impl From<ReadError> for Refusal {
             ReadError::NotFound { hint, .. } | ReadError::Invalid { hint, .. } => {
                 Self::Question { message, hint }
             }
-            ReadError::Beyond { hint, cause: None, .. } => {
+            ReadError::Beyond { hint, cause: None, .. } | ReadError::Overflow { hint, .. } => {
                 Self::Question { message, hint: Some(hint) }
             }
             ReadError::Beyond { hint, .. } | ReadError::Backfilling { hint, .. } => {
@@ -108,15 +108,14 @@ impl Reader {
                     text.as_deref().map(|text| parse_at(name, text)).transpose()
                 };
                 let answer = engine.read(&MetricQuestion {
-                    span: None,
                     metric: question.metric.clone(),
-                    version: None,
                     tenant: TENANT.to_owned(),
                     window: question.window.clone(),
                     as_of: time("as_of", &question.as_of)?,
                     known_at: time("known_at", &question.known_at)?,
                     filters: question.filters.clone(),
                     group_by: question.group_by.clone(),
+                    ..Default::default()
                 })?;
                 serde_json::to_string(&MetricBody::new(answer)).map_err(|error| {
                     Refusal::Ours(Failure::ours(format!("write the answer as JSON: {error}")))

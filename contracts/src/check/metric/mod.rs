@@ -3,18 +3,23 @@
 //! Start at [`order`] for who must come before whom, and at [`check`] for one metric.
 
 mod dimensions;
+mod followed;
 mod parts;
 mod rows;
+mod sums;
+mod times;
+mod windows;
 
 use std::collections::BTreeMap;
 
 use crate::check::hash::Facts;
-use crate::check::measure::{self, MeasureText};
+use crate::check::measure::{self, MeasureText, Part};
 use crate::check::names::{Item, Names, newest};
 use crate::check::relations::Relations;
-use crate::check::values::{duration, phrases, window};
+use crate::check::values::{duration, phrases};
 use crate::diagnostic::Report;
-use crate::model::{Dimension, Measure, Metric, MetricInput, OnEmpty, Status, Window};
+use crate::model::{Dimension, Measure, Metric, MetricInput, OnEmpty, Status};
+use crate::raw::decode::Text;
 use crate::raw::metric as raw;
 use crate::types::Type;
 
@@ -28,15 +33,18 @@ pub(crate) fn order(items: &[Item<raw::Metric>], report: &mut Report) -> Vec<usi
     for (i, item) in items.iter().enumerate() {
         by_name.entry(&item.name).or_default().push(i);
     }
-    let newest_of = |name: &str| -> Option<usize> {
-        let versions = by_name.get(name)?;
-        let wanted = newest(versions.iter().map(|i| (items[*i].status, items[*i].version)))?;
-        versions.iter().copied().find(|i| (items[*i].status, items[*i].version) == wanted)
+    let found = |part: &Part| -> Option<usize> {
+        let versions = by_name.get(part.name.as_str())?;
+        let wanted = match part.version {
+            Some(version) => version,
+            None => newest(versions.iter().map(|i| (items[*i].status, items[*i].version)))?.1,
+        };
+        versions.iter().copied().find(|i| items[*i].version == wanted)
     };
     let parts = |i: usize| -> Vec<usize> {
         measure::parts(&items[i].raw.measure, |name| by_name.contains_key(name))
             .iter()
-            .filter_map(|name| newest_of(name))
+            .filter_map(found)
             .collect()
     };
     crate::check::order::dependencies_first(items.len(), parts, |cycle| {
@@ -60,10 +68,13 @@ pub(crate) struct Metrics<'a> {
 }
 
 impl Metrics<'_> {
-    /// The newest stable version of `name` if it is compiled.
-    fn part(&self, name: &str) -> Option<usize> {
-        let wanted = newest(self.all.get(name)?.iter().copied());
-        self.compiled.iter().position(|m| m.name == name && Some((m.status, m.version)) == wanted)
+    /// The version that is named, else the newest stable one, if it is compiled.
+    fn part(&self, part: &Part) -> Option<usize> {
+        let wanted = match part.version {
+            Some(version) => version,
+            None => newest(self.all.get(part.name.as_str())?.iter().copied())?.1,
+        };
+        self.compiled.iter().position(|m| m.name == part.name && m.version == wanted)
     }
 }
 
@@ -87,20 +98,27 @@ pub(crate) fn check(
 ) -> Option<Metric> {
     let before = report.count();
     let raw = &item.raw;
-    let windows = windows(raw, report);
+    let windows = windows::windows(raw, report);
     let max_age = match &raw.freshness {
         None => MAX_AGE,
         Some(freshness) => duration(&freshness.max_age, true, report).unwrap_or(MAX_AGE),
     };
     let measured = measure::read(&raw.measure, report);
     let mut facts = Facts::default();
+    let mut over_rows = |measure: Measure, arg: Option<Text>, steps: Option<[Text; 2]>| {
+        followed::check(raw, &measure, &windows, report)?;
+        let (arg, steps) = (arg.as_ref(), steps.as_ref());
+        let what = rows::What { measure, arg, steps, metrics };
+        rows::measure(raw, what, names, relations, &mut facts, report)
+    };
     let measured = match measured? {
-        MeasureText::Rows(measure, arg) => {
-            rows::measure(raw, measure, arg.as_ref(), names, relations, &mut facts, report)
+        MeasureText::Rows(measure, arg) => over_rows(measure, arg, None),
+        MeasureText::Steps(measure, steps) => over_rows(measure, None, Some(steps)),
+        MeasureText::Ratio(a, b) => {
+            parts::ratio(raw, (&a, &b), names, relations, metrics, &mut facts, report)
         }
-        MeasureText::Ratio(a, b) => parts::ratio(raw, &a, &b, names, metrics, &mut facts, report),
         MeasureText::Derived(text) => {
-            parts::derived(raw, &text, names, metrics, &mut facts, report)
+            parts::derived(raw, &text, names, relations, metrics, &mut facts, report)
         }
     }?;
     let on_empty = match raw.on_empty {
@@ -124,6 +142,9 @@ pub(crate) fn check(
     facts.add(&["on_empty", &format!("{on_empty:?}")]);
     facts.add(&["unit", &unit]);
     facts.add(&["type", &measured.value_type.to_string()]);
+    for period in windows.iter().filter_map(|window| window.period) {
+        facts.add(&["period", &format!("{period:?}")]);
+    }
     Some(Metric {
         index: metrics.compiled.len(),
         name: item.name.clone(),
@@ -146,23 +167,4 @@ pub(crate) fn check(
         hash: facts.hash_unordered(),
         file: item.source.file.clone(),
     })
-}
-
-fn windows(raw: &raw::Metric, report: &mut Report) -> Vec<Window> {
-    let mut windows: Vec<Window> = Vec::new();
-    for text in &raw.windows.0 {
-        let Some(window) = window(text, report) else { continue };
-        if windows.iter().any(|w| w.length == window.length) {
-            report.error(
-                text.at,
-                format!("the window `{}` stands here twice", window.text),
-                "remove one of them",
-            );
-        }
-        windows.push(window);
-    }
-    if raw.windows.0.is_empty() {
-        report.error(raw.at, "`windows` is empty", "name at least one, such as `1h` or `now`");
-    }
-    windows
 }

@@ -3,8 +3,8 @@
 use crate::check::entity::{entity_source, event_sources};
 use crate::check::hash::{self, Facts};
 use crate::check::measure;
-use crate::check::metric::Measured;
 use crate::check::metric::dimensions::dimension_columns;
+use crate::check::metric::{Measured, Metrics, followed};
 use crate::check::money;
 use crate::check::names::Names;
 use crate::check::relations::Relations;
@@ -54,11 +54,18 @@ fn sources(
     }
 }
 
+/// The measure to compile.
+pub(super) struct What<'a> {
+    pub(super) measure: Measure,
+    pub(super) arg: Option<&'a Text>,
+    pub(super) steps: Option<&'a [Text; 2]>,
+    pub(super) metrics: &'a Metrics<'a>,
+}
+
 /// A measure over rows of events, an entity or `ingest`.
 pub(super) fn measure(
     raw: &raw::Metric,
-    measure: Measure,
-    arg: Option<&Text>,
+    What { measure, arg, steps, metrics }: What<'_>,
     names: &Names,
     relations: &mut Relations,
     facts: &mut Facts,
@@ -93,6 +100,15 @@ pub(super) fn measure(
         let value = match arg {
             None => None,
             Some(text) => {
+                if is_metric(text, relation, relations, metrics) {
+                    report.error(
+                        text.inside(1, 1),
+                        format!("`{}` is a metric, not a field of these rows", text.value),
+                        "values of a metric are not aggregated again: write the measure over rows, \
+                         or combine metrics with `derived(…)`",
+                    );
+                    continue;
+                }
                 let Some(value) = relations.compile(relation, text, arg_type.as_ref(), report)
                 else {
                     continue;
@@ -117,6 +133,18 @@ pub(super) fn measure(
         };
         let columns =
             dimension_columns(raw, relation, n == 0, &mut dimensions, relations, facts, report);
+        let followed = match measure.follows_keys() {
+            false => None,
+            true => {
+                let types = types_of(raw);
+                let found =
+                    followed::columns(raw, relation, types, steps, relations, facts, report);
+                if found.is_none() {
+                    continue;
+                }
+                found
+            }
+        };
         let Some((time, _)) = time else { continue };
         inputs.push(MetricInput {
             relation,
@@ -125,6 +153,7 @@ pub(super) fn measure(
             filter: filter.map(|f| f.column),
             arg: value.map(|v| v.column),
             dimensions: columns,
+            followed,
         });
     }
     if report.count() != before {
@@ -153,14 +182,20 @@ pub(super) fn measure(
             return None;
         }
     };
-    let counts = matches!(measure, Measure::Count | Measure::CountDistinct);
-    let zero = counts || matches!(measure, Measure::Sum);
+    let counts = measure.is_count();
+    let zero = counts || matches!(measure, Measure::Sum | Measure::DurationInState);
+    let unit = match measure {
+        _ if counts => "count",
+        Measure::Conversion { .. } => "ratio",
+        Measure::DurationInState => "s",
+        _ => "1",
+    };
     Some(Measured {
         measure,
         inputs,
         dimensions,
         value_type,
-        unit: if counts { "count" } else { "1" },
+        unit,
         on_empty: if zero { OnEmpty::Zero } else { OnEmpty::Null },
     })
 }
@@ -168,8 +203,35 @@ pub(super) fn measure(
 fn needs_one_currency(measure: &Measure) -> bool {
     matches!(
         measure,
-        Measure::Sum | Measure::Avg | Measure::Min | Measure::Max | Measure::Quantile(_)
+        Measure::Sum
+            | Measure::Avg
+            | Measure::Min
+            | Measure::Max
+            | Measure::Quantile(_)
+            | Measure::ApproxQuantile(_)
+            | Measure::TimeWeighted
     )
+}
+
+/// Is the text the name of a metric, and not of a field?
+fn is_metric(
+    text: &Text,
+    relation: Relation,
+    relations: &Relations,
+    metrics: &Metrics<'_>,
+) -> bool {
+    metrics.all.contains_key(text.value.as_str())
+        && relations.scope(relation).columns.iter().all(|column| column.name != text.value)
+}
+
+/// The event types under `from`.
+fn types_of(raw: &raw::Metric) -> &[Text] {
+    match &raw.from {
+        Some(raw::MetricSource::Details(details)) => {
+            details.event.as_ref().map_or(&[], |types| types.0.as_slice())
+        }
+        _ => &[],
+    }
 }
 
 fn of_one_currency(

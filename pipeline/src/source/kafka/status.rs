@@ -172,6 +172,11 @@ impl Known {
 }
 
 impl KafkaProbe {
+    /// How many partitions have records that are not applied yet, as far as brokers told.
+    pub fn partitions_behind(&self) -> usize {
+        self.status().partitions.iter().filter(|partition| partition.lag > Some(0)).count()
+    }
+
     pub(super) fn new(brokers: &str, group: &str) -> Self {
         let probe = Self::default();
         let mut state = probe.lock();

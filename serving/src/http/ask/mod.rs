@@ -47,6 +47,17 @@ pub(super) fn metric(
     Ok(state.cache.read(question)?)
 }
 
+/// Refuses what has no answer. Never blocks.
+pub(super) fn check_metric(
+    state: &AppState,
+    caller: &Caller,
+    question: &MetricQuestion,
+) -> Result<(), ApiError> {
+    may_read(state, caller, &question.metric, question.version)?;
+    state.cache.engine().resolve(question)?;
+    Ok(())
+}
+
 /// The same, if the cache has it; `None` if the store has to be asked. Never blocks.
 pub(super) fn kept_metric(
     state: &AppState,
@@ -135,6 +146,7 @@ impl Query {
                 grain: fields.text("grain")?,
                 as_of: fields.time("as_of")?,
                 known_at: fields.time("known_at")?,
+                max_staleness: fields.micros("max_staleness")?,
                 order_by: fields.order("order_by")?,
             })),
             [] => {

@@ -3,14 +3,16 @@
 //! What watches the server (`/health`, `/v1/health`, `/metrics`) has places of its own: a server that is
 //! busy must still be able to say so, and who needs no key must not keep out those who have one.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::Method;
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::error::{ApiError, Code};
 use super::super::state::HttpOptions;
@@ -40,9 +42,10 @@ impl Limits {
 /// Refuses what is too much at once, and ends what takes too long.
 pub(in super::super) async fn limit(
     State(limits): State<Limits>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    let mut held = None;
     let path = request.uri().path();
     let slots = match path {
         // Asks nobody.
@@ -50,16 +53,19 @@ pub(in super::super) async fn limit(
         "/health/ready" | "/v1/health" | "/metrics" => Some(&limits.watchers),
         _ => Some(&limits.slots),
     };
-    let _slot = match slots.map(|slots| slots.try_acquire()) {
-        Some(Err(_)) => {
-            return ApiError::busy("too many requests are under way")
-                .hint("try again after `Retry-After` seconds")
-                .into_response();
+    if let Some(slots) = slots {
+        match Arc::clone(slots).try_acquire_owned() {
+            Ok(slot) => {
+                let place = Place(Arc::new((Mutex::new(Some(slot)), Arc::clone(slots))));
+                // It is held until the request, which has it, and this function end.
+                request.extensions_mut().insert(place.clone());
+                held = Some(place);
+            }
+            Err(_) => return too_many().into_response(),
         }
-        slot => slot,
-    };
+    }
     let writes = request.method() == Method::POST;
-    match tokio::time::timeout(limits.timeout, next.run(request)).await {
+    let answer = match tokio::time::timeout(limits.timeout, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
             let seconds = limits.timeout.as_secs_f64();
@@ -74,5 +80,52 @@ pub(in super::super) async fn limit(
             }
             error.into_response()
         }
+    };
+    // What is sent from here on, a stream for one, takes no place.
+    if let Some(place) = held {
+        place.give_back();
+    }
+    answer
+}
+
+fn too_many() -> ApiError {
+    ApiError::busy("too many requests are under way").hint("try again after `Retry-After` seconds")
+}
+
+/// A request's place among those under way. Who waits for something else to happen gives it back meanwhile.
+#[derive(Clone)]
+pub(in super::super) struct Place(Arc<(Mutex<Option<OwnedSemaphorePermit>>, Arc<Semaphore>)>);
+
+impl Place {
+    /// Lets another request have it.
+    pub(in super::super) fn give_back(&self) {
+        drop(self.lock().take());
+    }
+
+    /// Takes one again, unless it is there; waits a moment for it, because the request has come far.
+    pub(in super::super) async fn take_again(&self) -> Result<(), ApiError> {
+        /// After this time the server has other troubles.
+        const PATIENCE: Duration = Duration::from_secs(1);
+
+        if self.lock().is_some() {
+            return Ok(());
+        }
+        let taken = tokio::time::timeout(PATIENCE, Arc::clone(&self.0.1).acquire_owned()).await;
+        let Ok(Ok(place)) = taken else { return Err(too_many()) };
+        *self.lock() = Some(place);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<OwnedSemaphorePermit>> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Place {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let free = || Self(Arc::new((Mutex::default(), Arc::new(Semaphore::new(1)))));
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(free))
     }
 }

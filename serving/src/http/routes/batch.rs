@@ -13,15 +13,18 @@ use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use crate::access::rate::Budget;
+use crate::http::after::After;
 use crate::http::ask::{self, Query};
+use crate::http::asked;
 use crate::http::body::{EntityBody, MetricBody};
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::fields::Fields;
 use crate::http::layers::auth;
+use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
-use crate::question::{EntityQuestion, MetricQuestion};
+use crate::question::EntityQuestion;
 
 /// Most items of a batch.
 const MAX_ITEMS: usize = 20;
@@ -98,6 +101,7 @@ pub(in super::super) async fn post(
     State(state): State<AppState>,
     caller: Caller,
     budget: Budget,
+    place: Place,
     parameters: Parameters,
     headers: HeaderMap,
     body: Body,
@@ -129,10 +133,12 @@ pub(in super::super) async fn post(
         Ok(left) => left,
         Err(verdict) => return Ok(auth::too_many(verdict)),
     };
+    let ready = reached(&state, &caller, &place, &items, begun).await?;
     let results = state
         .blocking(move |state| {
-            let answers = items.iter().map(|item| match begun.elapsed() > MAX_TIME {
-                false => answer(state, &caller, item),
+            let items = items.iter().zip(ready);
+            let answers = items.map(|(item, ready)| match begun.elapsed() > MAX_TIME {
+                false => ready.and_then(|()| answer(state, &caller, item)),
                 true => Err(ApiError::new(Code::Timeout, "the items before it took too long")
                     .hint("ask for it in a request of its own")),
             });
@@ -146,6 +152,31 @@ pub(in super::super) async fn post(
         auth::tell(response.headers_mut(), left);
     }
     Ok(response)
+}
+
+/// Of each item whether what it was to come after is applied. They wait at the same time; those that did not
+/// see it come fail alone.
+async fn reached(
+    state: &AppState,
+    caller: &Caller,
+    place: &Place,
+    items: &[Fields],
+    begun: Instant,
+) -> Result<Vec<Result<(), ApiError>>, ApiError> {
+    let mut ready = Vec::with_capacity(items.len());
+    for item in items {
+        let after = item.object("params").and_then(|params| After::of_fields(&params));
+        ready.push(match after {
+            Ok(None) => Ok(()),
+            Ok(Some(after)) => after.reached(state, caller, place, begun).await,
+            Err(error) => Err(error),
+        });
+    }
+    // Whoever waited in vain has given its place back.
+    if ready.iter().any(Result::is_err) {
+        place.take_again().await?;
+    }
+    Ok(ready)
 }
 
 fn answer(state: &AppState, caller: &Caller, item: &Fields) -> Result<Box<RawValue>, ApiError> {
@@ -165,18 +196,7 @@ fn answer(state: &AppState, caller: &Caller, item: &Fields) -> Result<Box<RawVal
             json(&body.row())
         }
         "metric" => {
-            let filters = if params.has("filter") { "filter" } else { "filters" };
-            let question = MetricQuestion {
-                metric: params.required("name")?,
-                version: params.version("version")?,
-                tenant,
-                window: params.text("window")?,
-                span: None,
-                as_of: params.time("as_of")?,
-                known_at: params.time("known_at")?,
-                filters: params.filters(filters)?,
-                group_by: params.names("group_by")?,
-            };
+            let question = asked::of_fields(caller, &params)?;
             json(&MetricBody::new(ask::metric(state, caller, &question)?))
         }
         _ => {

@@ -109,8 +109,21 @@ struct CatalogMetric {
     source_table: String,
     /// Dimensions for `filter` and `group_by`.
     dimensions: Vec<String>,
+    /// May its values be added up?
+    additive: CatalogAdditive,
+    /// Is its value exact, or an estimate?
+    exact: bool,
     /// Where to read it.
     path: String,
+}
+
+/// Whether the values of the parts of a whole add up to the value of the whole.
+#[derive(Debug, Serialize, ToSchema)]
+struct CatalogAdditive {
+    /// Parts are windows that do not overlap.
+    time: bool,
+    /// Parts are the values of a dimension.
+    dimension: bool,
 }
 
 /// A place to read from.
@@ -260,8 +273,15 @@ impl From<&Stages> for CatalogStages {
     }
 }
 
+/// Is nothing of it estimated?
+fn is_exact(domain: &Domain, metric: &Metric) -> bool {
+    let parts = metric.measure.parts();
+    metric.measure.error().is_none() && parts.iter().all(|p| is_exact(domain, &domain.metrics[*p]))
+}
+
 impl CatalogMetric {
     fn new(domain: &Domain, metric: &Metric) -> Self {
+        let additivity = metric.measure.additivity();
         Self {
             description: metric.description.clone().unwrap_or_default(),
             unit: metric.unit.clone(),
@@ -270,6 +290,8 @@ impl CatalogMetric {
             source_events: metric.moved_by.clone(),
             source_table: tables(domain, metric).join(","),
             dimensions: metric.dimensions.iter().map(|d| d.name.clone()).collect(),
+            additive: CatalogAdditive { time: additivity.time, dimension: additivity.dimension },
+            exact: is_exact(domain, metric),
             path: format!("/v1/metrics/{}", metric.name),
         }
     }

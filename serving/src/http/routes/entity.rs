@@ -1,14 +1,18 @@
 //! `GET /v1/entity/{type}/{id}`: the state of one thing, now or as of a time.
 
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::response::Response;
 
 use super::Segments;
 use super::metrics::{CACHE, hit_or_miss};
+use crate::http::after::After;
 use crate::http::ask;
 use crate::http::body::EntityBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
+use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
@@ -30,6 +34,12 @@ use crate::question::EntityQuestion;
         ("known_at" = Option<String>, Query,
             description = "Leave out what was applied after this time: the answer that was true to \
                            what was known then."),
+        ("after" = Option<String>, Query,
+            description = "Answer only once this is applied: `position` of the answer to \
+                           `POST /v1/events`, or `topic:partition:offset` of a record; several are \
+                           joined by commas."),
+        ("wait" = Option<String>, Query,
+            description = "For how long to wait for `after`: `250ms`, `2s`, at most `20s`. Default: `1s`."),
     ),
     responses(
         (status = 200, description = "The state.", body = EntityBody),
@@ -37,6 +47,9 @@ use crate::question::EntityQuestion;
         (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such entity type or version, or no such entity.",
             body = ErrorBody),
+        (status = 409, description = "What `after` names is not applied yet; `detail` says how far the \
+                                      store is.", body = ErrorBody,
+            headers(("Retry-After" = u64, description = "Seconds to wait"))),
         (status = 422, description = "A parameter does not fit.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now, or the version is being backfilled.",
             body = ErrorBody),
@@ -46,10 +59,13 @@ pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
     conditional: Conditional,
+    place: Place,
     Segments((entity, id)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["version", "as_of", "known_at"])?;
+    let begun = Instant::now();
+    let parameters = parameters.only(&["version", "as_of", "known_at", "after", "wait"])?;
+    let after = After::of_parameters(&parameters)?;
     let question = EntityQuestion {
         entity,
         version: parameters.version("version")?,
@@ -58,6 +74,10 @@ pub(in super::super) async fn read(
         as_of: parameters.time("as_of")?,
         known_at: parameters.time("known_at")?,
     };
+    caller.entity(&question.entity)?;
+    if let Some(after) = after {
+        after.reached(&state, &caller, &place, begun).await?;
+    }
     let answer = state.blocking(move |state| ask::entity(state, &caller, &question)).await?;
     let cached = answer.cached;
     let body = EntityBody::new(answer, time::now());

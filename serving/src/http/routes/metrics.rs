@@ -1,5 +1,7 @@
 //! `GET /v1/metrics/{name}`: a metric's value. `GET /v1/metrics`: which metrics there are.
 
+use std::time::Instant;
+
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -8,13 +10,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Segments;
-use crate::http::ask;
+use crate::http::after::After;
 use crate::http::body::{MetricBody, ProofBody};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
+use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
-use crate::question::MetricQuestion;
+use crate::http::{ask, asked};
 use crate::store::BackfillProgress;
 
 /// `HIT` or `MISS`.
@@ -46,6 +49,23 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
                            `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
+        ("order_by" = Option<String>, Query,
+            description = "Order of the groups: `dimension` (default), `value`, or `-value` for the \
+                           largest first."),
+        ("limit" = Option<u64>, Query, description = "Most groups to show by name, 1 to 10000."),
+        ("other" = Option<bool>, Query,
+            description = "All other groups as one, `__other__`, in place of leaving them out."),
+        ("compare" = Option<String>, Query,
+            description = "`previous`: beside it the window of the same length before."),
+        ("max_staleness" = Option<String>, Query,
+            description = "Oldest answer to take from the cache, even if events have moved it since: \
+                           `250ms`, `1s`, never more than the contract allows. `0`: compute it anew."),
+        ("after" = Option<String>, Query,
+            description = "Answer only once this is applied: `position` of the answer to \
+                           `POST /v1/events`, or `topic:partition:offset` of a record; several are \
+                           joined by commas."),
+        ("wait" = Option<String>, Query,
+            description = "For how long to wait for `after`: `250ms`, `2s`, at most `20s`. Default: `1s`."),
     ),
     responses(
         (status = 200, description = "The value.", body = MetricBody,
@@ -56,6 +76,9 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
         (status = 304, description = "As `If-None-Match` says, the caller has it."),
         (status = 403, description = "The key may not read it.", body = ErrorBody),
         (status = 404, description = "No such metric or version.", body = ErrorBody),
+        (status = 409, description = "What `after` names is not applied yet; `detail` says how far the \
+                                      store is.", body = ErrorBody,
+            headers(("Retry-After" = u64, description = "Seconds to wait"))),
         (status = 422, description = "A parameter does not fit the contract.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now, or the version is being backfilled.",
             body = ErrorBody),
@@ -65,22 +88,19 @@ pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
     conditional: Conditional,
+    place: Place,
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters =
-        parameters.only(&["version", "window", "as_of", "known_at", "filter", "group_by"])?;
-    let question = MetricQuestion {
-        span: None,
-        metric,
-        version: parameters.version("version")?,
-        tenant: caller.tenant.to_string(),
-        window: parameters.one("window")?.map(str::to_owned),
-        as_of: parameters.time("as_of")?,
-        known_at: parameters.time("known_at")?,
-        filters: parameters.filters("filter")?,
-        group_by: parameters.names("group_by")?,
-    };
+    let begun = Instant::now();
+    let parameters = parameters.only(&asked::PARAMETERS)?;
+    let question = asked::of_parameters(metric, &caller, &parameters)?;
+    let after = After::of_parameters(&parameters)?;
+    if let Some(after) = after {
+        // Nobody waits for an answer that there will not be.
+        ask::check_metric(&state, &caller, &question)?;
+        after.reached(&state, &caller, &place, begun).await?;
+    }
     let answer = match ask::kept_metric(&state, &caller, &question)? {
         Some(answer) => answer,
         None => state.blocking(move |state| ask::metric(state, &caller, &question)).await?,
@@ -97,7 +117,7 @@ fn tag(body: &MetricBody) -> Tag {
     let ProofBody { contract, data_through, position, .. } = &body.proof;
     Tag::of(&(
         (&body.metric_name, &body.window, &body.meta.as_of, &body.meta.known_at),
-        (&body.value, &body.components, &body.groups, body.groups_truncated),
+        (&body.value, &body.components, &body.groups, body.groups_truncated, &body.previous),
         (&contract.hash, data_through, position),
         (body.proof.rejected_in_window, body.proof.late_in_window),
     ))

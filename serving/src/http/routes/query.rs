@@ -1,6 +1,8 @@
 //! `POST /v1/query`: several metrics at once, SQL, or a plain question. `POST /v1/query/explain`: how it would be
 //! answered.
 
+use std::time::Instant;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -8,10 +10,12 @@ use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::http::after::After;
 use crate::http::ask::{self, Query};
 use crate::http::body::QueryBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::fields::Fields;
+use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 
@@ -46,6 +50,15 @@ pub(in super::super) struct QueryRequest {
     as_of: Option<String>,
     /// Only what was applied by this time is known.
     known_at: Option<String>,
+    /// Oldest answer of a metric to take from the cache, even if events have moved it since: `250ms`, never
+    /// more than its contract allows. `0`: computed anew.
+    max_staleness: Option<String>,
+    /// Answer only once this is applied: a position of the journal, or `topic:partition:offset`; one or a
+    /// list of them.
+    #[schema(value_type = Option<serde_json::Value>)]
+    after: Option<serde_json::Value>,
+    /// For how long to wait for `after`: `250ms`, `2s`, at most `20s`. Default: `1s`.
+    wait: Option<String>,
     /// Columns to order by: `name`, `-name` or `name desc`.
     order_by: Option<Vec<String>>,
     /// Most rows of a page, 1 to 1000. Default 100.
@@ -68,6 +81,9 @@ pub(in super::super) struct QueryRequest {
         (status = 403, description = "The key may not read it, or the statement is not let through.",
             body = ErrorBody),
         (status = 404, description = "No such metric.", body = ErrorBody),
+        (status = 409, description = "What `after` names is not applied yet; `detail` says how far the \
+                                      store is.", body = ErrorBody,
+            headers(("Retry-After" = u64, description = "Seconds to wait"))),
         (status = 422, description = "A member does not fit, or the statement was stopped at its time \
                                       limit.", body = ErrorBody),
         (status = 503, description = "Enough statements are under way, or the store cannot answer \
@@ -77,13 +93,18 @@ pub(in super::super) struct QueryRequest {
 pub(in super::super) async fn post(
     State(state): State<AppState>,
     caller: Caller,
+    place: Place,
     parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<QueryBody>, ApiError> {
+    let begun = Instant::now();
     parameters.only(&[])?;
     let fields = Fields::read(body, &headers, state.options.max_body_bytes).await?;
     let query = Query::of(&fields, &caller)?;
+    if let Some(after) = After::of_fields(&fields)? {
+        after.reached(&state, &caller, &place, begun).await?;
+    }
     Ok(Json(state.blocking(move |state| ask::query(state, &caller, &query)).await?))
 }
 

@@ -116,15 +116,11 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
 fn values(state: &AppState, caller: &Caller, metric: &Metric, gauges: &Gauges) {
     for window in &metric.windows {
         let question = MetricQuestion {
-            span: None,
             metric: metric.name.clone(),
             version: Some(metric.version),
             tenant: caller.tenant.to_string(),
             window: Some(window.text.clone()),
-            as_of: None,
-            known_at: None,
-            filters: Default::default(),
-            group_by: Vec::new(),
+            ..Default::default()
         };
         match state.cache.read(&question) {
             Ok(answer) => {

@@ -1,23 +1,18 @@
 //! `GET /v1/stream/events`: events as they are committed. `GET /v1/metrics/{name}/stream`: a metric
 //! whenever it moves. Both are server-sent events.
 
-use std::convert::Infallible;
-
-use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
-use futures::StreamExt;
 
 use super::Segments;
 use crate::access::Pass;
-use crate::http::ask;
 use crate::http::body::MetricBody;
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::handover::Handover;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
-use crate::http::time;
-use crate::question::MetricQuestion;
+use crate::http::{ask, asked};
 use crate::stream::{Begin, EventFilter, Frames, StreamError, TooMany};
 
 /// How many events a stream that does not resume begins with.
@@ -27,10 +22,6 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Parameter for clients that cannot set the header.
 const LAST_EVENT_ID_PARAMETER: &str = "last_event_id";
-
-/// The last frame of a stream whose key opens nothing any more.
-const REVOKED: &str = "event: error\ndata: {\"detail\":\"the key of this stream opens it no more\",\
-                       \"code\":\"unauthorized\"}\n\n";
 
 /// Tells proxies not to hold frames back.
 const BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -83,8 +74,8 @@ pub(in super::super) async fn events(
         (None, Some(text)) => Begin::After(position(LAST_EVENT_ID_PARAMETER, text)?),
         (None, None) => Begin::Newest(NEWEST),
     };
-    let frames = state.streams.events(&caller.tenant, filter, begin)?;
-    Ok(streamed(frames, pass))
+    let frames = state.streams.events((&caller.tenant, pass), filter, begin)?;
+    Ok(streamed(frames))
 }
 
 /// A metric's value at once and then whenever it moves, as server-sent events.
@@ -106,6 +97,12 @@ pub(in super::super) async fn events(
                            `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
+        ("order_by" = Option<String>, Query,
+            description = "Order of the groups: `dimension` (default), `value`, or `-value` for the \
+                           largest first."),
+        ("limit" = Option<u64>, Query, description = "Most groups to show by name, 1 to 10000."),
+        ("other" = Option<bool>, Query,
+            description = "All other groups as one, `__other__`, in place of leaving them out."),
     ),
     responses(
         (status = 200, description = "Frames, until either side ends it.", body = MetricBody,
@@ -125,23 +122,12 @@ pub(in super::super) async fn metric(
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let parameters = parameters.only(&["version", "window", "filter", "group_by"])?;
-    let version = parameters.version("version")?;
-    ask::may_read(&state, &caller, &metric, version)?;
-    let question = MetricQuestion {
-        metric,
-        version,
-        tenant: caller.tenant.to_string(),
-        window: parameters.one("window")?.map(str::to_owned),
-        span: None,
-        as_of: None,
-        known_at: None,
-        filters: parameters.filters("filter")?,
-        group_by: parameters.names("group_by")?,
-    };
+    let parameters = parameters.only(&asked::STREAM_PARAMETERS)?;
+    let question = asked::of_parameters(metric, &caller, &parameters)?;
+    ask::may_read(&state, &caller, &question.metric, question.version)?;
     let tenant = caller.tenant.clone();
-    let frames = state.blocking(move |state| state.streams.metric(&tenant, question)).await?;
-    Ok(streamed(frames, pass))
+    let open = move |state: &AppState| state.streams.metric((&tenant, pass), question);
+    Ok(streamed(state.blocking(open).await?))
 }
 
 /// The header; browsers send it when they connect again.
@@ -167,19 +153,11 @@ fn position(name: &str, text: &str) -> Result<i64, ApiError> {
     }
 }
 
-/// Frames for as long as the key is good: there is one each second at least.
-fn streamed(frames: Frames, pass: Pass) -> Response {
-    let frames = frames.scan(false, move |is_over, frame| {
-        let is_good = pass.is_good(time::now());
-        let next = match (*is_over, is_good) {
-            (true, _) => None,
-            (false, true) => Some(frame),
-            (false, false) => Some(Bytes::from_static(REVOKED.as_bytes())),
-        };
-        *is_over = !is_good;
-        std::future::ready(next)
-    });
-    let mut response = Response::new(Body::from_stream(frames.map(Ok::<_, Infallible>)));
+/// An answer whose body are frames.
+fn streamed(frames: Frames) -> Response {
+    let handover = Handover::new(frames);
+    let mut response = Response::new(handover.body());
+    response.extensions_mut().insert(handover);
     for (name, value) in [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache"),

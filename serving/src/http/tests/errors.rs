@@ -67,7 +67,7 @@ async fn a_parameter_that_a_route_does_not_have_is_422() {
         (
             "/v1/entity/order/1?window=1h",
             "unknown query parameter `window`",
-            "known: `as_of`, `known_at`, `version`",
+            "known: `after`, `as_of`, `known_at`, `version`, `wait`",
         ),
         (
             "/v1/metrics?window=1h",

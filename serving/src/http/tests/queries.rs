@@ -168,7 +168,7 @@ async fn what_does_not_fit_is_named() {
             json!({"metrics": ["takings"], "window": "now", "grain": "1h"}),
             422,
             "invalid_parameter",
-            "length",
+            "could be cut",
         ),
         (
             json!({"metrics": ["sales"], "order_by": ["town"]}),

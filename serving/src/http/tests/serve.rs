@@ -114,6 +114,80 @@ async fn streams_end_at_once() {
     assert!(answer.ends_with("\n\n\r\n0\r\n\r\n"), "{answer}");
 }
 
+/// Sends bytes, waits a while, and then reads until `enough`.
+async fn read_late(addr: SocketAddr, request: String, enough: fn(&str) -> bool) -> String {
+    let blocking = move || {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let (mut answer, mut some) = (Vec::new(), [0; 65_536]);
+        while !enough(&String::from_utf8_lossy(&answer)) {
+            match stream.read(&mut some).unwrap() {
+                0 => panic!("it ended: {}", String::from_utf8_lossy(&answer)),
+                count => answer.extend_from_slice(&some[..count]),
+            }
+        }
+        String::from_utf8(answer).unwrap()
+    };
+    tokio::task::spawn_blocking(blocking).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_comes_after_what_was_asked_for_before_it() {
+    let (world, _source) = World::empty();
+    let served = start(&world).await;
+    // More than the system's buffers hold, asked for at once and read late.
+    let before = "GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(60);
+    let stream = "GET /v1/stream/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let more = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let enough = |answer: &str| answer.matches("\r\nd\r\n: keepalive\n\n\r\n").count() == 2;
+    let mut rest = &*read_late(served.addr, format!("{before}{stream}{more}"), enough).await;
+    for _ in 0..60 {
+        let (head, body) = rest.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let length = head.split_once("content-length: ").unwrap().1.lines().next().unwrap();
+        let (body, after) = body.split_at(length.parse().unwrap());
+        assert!(body.starts_with('{') && body.trim_end().ends_with('}'));
+        rest = after;
+    }
+    let (head, body) = rest.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    for line in [
+        "content-type: text/event-stream",
+        "transfer-encoding: chunked",
+        "connection: close",
+        "x-content-type-options: nosniff",
+    ] {
+        assert!(head.lines().any(|other| other == line), "{line} in {head}");
+    }
+    let date = head.lines().find_map(|line| line.strip_prefix("date: ")).unwrap();
+    assert!(date.ends_with(" GMT") && chrono::DateTime::parse_from_rfc2822(date).is_ok(), "{date}");
+    assert_eq!(body.replace("d\r\n: keepalive\n\n\r\n", ""), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_ways_to_ask_for_a_stream_are_answered_by_http() {
+    let (world, _source) = World::empty();
+    let served = start(&world).await;
+    let old = "GET /v1/stream/events HTTP/1.0\r\nhost: localhost\r\n\r\n";
+    let answer =
+        read_late(served.addr, old.to_owned(), |answer| answer.contains(": keepalive")).await;
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+    assert!(!answer.contains("chunked") && answer.ends_with("\r\n\r\n: keepalive\n\n"), "{answer}");
+
+    let head = "HEAD /v1/stream/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let next = "GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answer = read_late(served.addr, format!("{head}{next}"), |answer| {
+        answer.ends_with("{\"status\":\"alive\"}")
+    });
+    assert_eq!(answer.await.matches("HTTP/1.1 200 OK\r\n").count(), 2);
+    // No places are taken: all connections are gone.
+    while world.state.streams.stats().kinds[0].1 > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn it_does_not_listen_beyond_loopback() {
     let (world, _source) = World::empty();

@@ -115,7 +115,7 @@ async fn what_does_not_fit_is_said_with_what_would() {
             "/v1/metrics/takings/stream?as_of=2026-01-01",
             "unknown_parameter",
             "unknown query parameter `as_of`",
-            "known: `filter`, `group_by`, `version`, `window`",
+            "known: `filter`, `group_by`, `limit`, `order_by`, `other`, `version`, `window`",
         ),
         (
             "/v1/metrics/takings/stream?filter=twn:Riga",

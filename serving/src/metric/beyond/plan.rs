@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::model::{Domain, Metric, Relation, column, ingest};
+use contracts::model::{Domain, Measure, Metric, Relation, column, ingest};
 
 use crate::metric::check::Resolved;
 use crate::metric::past;
@@ -51,6 +51,8 @@ impl Plan {
         let start = question.start();
         for leaf in leaves {
             let metric = &domain.metrics[*leaf];
+            // What a state was when the window began may stand at any time before it.
+            let start = start.filter(|_| !carries(&metric.measure));
             if needs(domain, metric, start, trimmed) {
                 plan.leaves.insert(*leaf);
                 plan.add_metric(metric, start);
@@ -108,8 +110,7 @@ impl Plan {
     fn add_metric(&mut self, metric: &Metric, start: Option<i64>) {
         let start = start.unwrap_or(i64::MIN);
         for input in &metric.inputs {
-            let columns = [&input.time].into_iter().chain(&input.filter).chain(&input.arg);
-            let columns = columns.chain(&input.dimensions).map(|column| column.name.as_str());
+            let columns = input.columns().map(|column| column.name.as_str());
             match input.relation {
                 Relation::Family(family) => {
                     let is_by_time = input.time.name == column::TIME;
@@ -144,6 +145,10 @@ impl Plan {
         rows.columns.extend(always.into_iter().chain(columns).map(str::to_owned));
         rows.from = rows.from.min(from);
     }
+}
+
+fn carries(measure: &Measure) -> bool {
+    matches!(measure, Measure::TimeWeighted | Measure::DurationInState)
 }
 
 /// Does a live statement of the metric concern rows that were given up?

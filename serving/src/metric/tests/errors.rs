@@ -5,7 +5,7 @@ use crate::metric::parse_at;
 use crate::question::{Filters, MetricQuestion, ReadError};
 
 #[track_caller]
-fn check(error: ReadError, expected: &str) {
+pub(super) fn check(error: ReadError, expected: &str) {
     let shown = match error {
         ReadError::NotFound { message, hint } => {
             format!("not found: {message}; {}", hint.unwrap_or_default())
@@ -15,6 +15,7 @@ fn check(error: ReadError, expected: &str) {
         }
         ReadError::Beyond { message, hint, .. } => format!("beyond: {message}; {hint}"),
         ReadError::Backfilling { message, hint } => format!("backfilling: {message}; {hint}"),
+        ReadError::Overflow { message, hint } => format!("overflow: {message}; {hint}"),
         ReadError::Unavailable { message } => format!("unavailable: {message}"),
     };
     assert_eq!(shown, expected);

@@ -16,7 +16,7 @@ use contracts::types::Type;
 use crate::metric::MetricEngine;
 use crate::metric::past::{Keys, Scope, fold};
 use crate::metric::sql::{quote, sql_type};
-use crate::question::{EntityQuestion, Filters, MetricQuestion};
+use crate::question::{EntityQuestion, MetricQuestion};
 use crate::store::{Readers, Store, StoreOptions};
 use crate::value::{Value, date_text, time_text};
 
@@ -59,7 +59,7 @@ pub(crate) fn column(name: &str, ty: Type) -> ColumnRef {
     ColumnRef { name: name.to_owned(), ty, depends_on_closed: false }
 }
 
-fn family_column(name: &str) -> ColumnRef {
+pub(crate) fn family_column(name: &str) -> ColumnRef {
     let (_, ty) = family_columns().into_iter().find(|(n, _)| *n == name).expect("a known column");
     column(name, ty)
 }
@@ -80,13 +80,13 @@ pub(crate) fn dimensions() -> Vec<Dimension> {
 }
 
 pub(crate) fn windows() -> Vec<Window> {
-    let window = |text: &str, length| Window { text: text.into(), length };
-    vec![window("10s", Some(10 * SECOND)), window("1h", Some(3600 * SECOND)), window("now", None)]
+    let window = |text, length| Window::trailing(text, length);
+    vec![window("10s", 10 * SECOND), window("1h", 3600 * SECOND), Window::now()]
 }
 
 /// A metric over nothing yet.
 pub(crate) fn metric(name: &str, measure: Measure, value_type: Type) -> Metric {
-    let counts = matches!(measure, Measure::Count | Measure::Sum | Measure::CountDistinct);
+    let counts = measure.is_count() || matches!(measure, Measure::Sum | Measure::DurationInState);
     Metric {
         index: 0,
         name: name.to_owned(),
@@ -120,12 +120,13 @@ pub(crate) fn over(relation: Relation, arg: Option<&str>) -> MetricInput {
         filter: None,
         arg: arg.map(family_column),
         dimensions: dimensions().iter().map(|d| family_column(&d.name)).collect(),
+        followed: None,
     }
 }
 
 /// Every measure over every type it takes, over one family, over two, filtered and not.
 fn family_metrics() -> Vec<Metric> {
-    use Measure::{Avg, Count, CountDistinct, Latest, Max, Min, Quantile, Sum};
+    use Measure::{Active, Avg, Count, CountDistinct, Latest, Max, Min, Quantile, Sum};
     let sum_type = |scale| Type::Decimal { precision: 38, scale };
     let mut metrics = Vec::new();
     let mut add = |name: &str, measure, value_type, inputs: Vec<MetricInput>| {
@@ -167,6 +168,8 @@ fn family_metrics() -> Vec<Metric> {
     let mut other_time = over(TRIPS, None);
     other_time.time = family_column("at");
     add("by_other_time", Count, Type::Int64, vec![other_time]);
+    add("active_riders", Active, Type::Int64, trips("rider_id"));
+    metrics.extend(super::followed::metrics());
     metrics
 }
 
@@ -179,6 +182,7 @@ fn ride_metrics() -> Vec<Metric> {
         filter: None,
         arg,
         dimensions: dimensions().iter().map(|d| column(&d.name, d.ty.clone())).collect(),
+        followed: None,
     };
     let mut rides = metric("rides", Measure::Count, Type::Int64);
     rides.inputs = vec![ride(None)];
@@ -202,6 +206,7 @@ fn ride_metrics() -> Vec<Metric> {
         filter: None,
         arg: Some(column("amount", Type::Decimal { precision: 38, scale: 2 })),
         dimensions: Vec::new(),
+        followed: None,
     }];
     vec![rides, fares, newest, by_other, finished, riders]
 }
@@ -486,15 +491,10 @@ fn literal(value: &Value, ty: &Type) -> String {
 
 pub(crate) fn ask(metric: &str, window: &str) -> MetricQuestion {
     MetricQuestion {
-        span: None,
         metric: metric.to_owned(),
-        version: None,
         tenant: TENANT.to_owned(),
         window: Some(window.to_owned()),
-        as_of: None,
-        known_at: None,
-        filters: Filters::default(),
-        group_by: Vec::new(),
+        ..MetricQuestion::default()
     }
 }
 

@@ -2,8 +2,12 @@
 
 mod beyond;
 mod errors;
+mod estimates;
 mod filters;
 pub(crate) mod fixture;
+mod followed;
+mod groups;
+mod limits;
 mod oracle;
 mod properties;
 mod reads;

@@ -19,6 +19,20 @@ pub(crate) fn answer(
     question: &MetricQuestion,
     now: i64,
 ) -> Groups {
+    answer_by(metric, world, question, now, |key| key)
+}
+
+/// The same, with each row put into the group that `place` says.
+pub(crate) fn answer_by(
+    metric: &Metric,
+    world: &World,
+    question: &MetricQuestion,
+    now: i64,
+    place: impl Fn(Vec<Member>) -> Vec<Member>,
+) -> Groups {
+    if metric.measure.follows_keys() {
+        return super::followed::answer(metric, world, question, now);
+    }
     let window = metric
         .windows
         .iter()
@@ -43,7 +57,7 @@ pub(crate) fn answer(
                 continue;
             }
             let time = micros(&get(&input.time.name));
-            if let Some(length) = window.length {
+            if let (Some(length), None) = (window.length, question.span) {
                 let start = question.as_of.unwrap_or(now) - length;
                 if time.is_none_or(|time| time < start) {
                     continue;
@@ -51,6 +65,9 @@ pub(crate) fn answer(
                 if question.as_of.is_some_and(|end| time >= Some(end)) {
                     continue;
                 }
+            }
+            if question.span.is_some_and(|(from, to)| time.is_none_or(|t| t < from || t >= to)) {
+                continue;
             }
             let happened = match input.relation {
                 Relation::Family(_) => micros(&get(column::TIME)),
@@ -73,6 +90,7 @@ pub(crate) fn answer(
                 continue;
             }
             let key = question.group_by.iter().map(|name| member(dimension(name))).collect();
+            let key = place(key);
             let weight = match get(ingest::N) {
                 Value::Int(n) => n,
                 _ => 1,
@@ -91,7 +109,7 @@ pub(crate) fn answer(
 }
 
 /// Does the condition hold of the value?
-fn holds(condition: &Condition, value: &Value) -> bool {
+pub(super) fn holds(condition: &Condition, value: &Value) -> bool {
     let text = shown(value);
     let compare = |bound: &String| {
         let text = text.as_ref()?;
@@ -142,7 +160,7 @@ fn measure(measure: &Measure, rows: Vec<Measured>) -> Value {
             .max_by_key(|row| (row.time, row.seq))
             .and_then(|row| row.arg.clone())
             .unwrap_or(Value::Null),
-        Measure::CountDistinct => {
+        Measure::CountDistinct | Measure::Active => {
             let distinct: BTreeSet<String> = args.iter().map(ToString::to_string).collect();
             Value::Int(distinct.len() as i128)
         }
@@ -200,7 +218,7 @@ fn order(a: &Value, b: &Value) -> std::cmp::Ordering {
     }
 }
 
-fn micros(value: &Value) -> Option<i64> {
+pub(super) fn micros(value: &Value) -> Option<i64> {
     match value {
         Value::Timestamp(micros) => Some(*micros),
         _ => None,
@@ -214,7 +232,7 @@ fn whole(value: &Value) -> i128 {
     }
 }
 
-fn member(value: Value) -> Member {
+pub(super) fn member(value: Value) -> Member {
     match value {
         Value::Bool(value) => Member::Bool(value),
         Value::Int(value) => Member::Int(value as i64),

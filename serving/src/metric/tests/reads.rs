@@ -75,14 +75,19 @@ fn groups_come_in_order_with_the_nameless_one_last() {
         &["Bonn=0.00", "Ulm=2.50", "-=0.05"],
         false,
     );
-    check_groups(&bench, &grouped("trips", &["city", "level"]), &["Bonn,2=1", "Ulm,1=1"], true);
+    check_groups(
+        &bench,
+        &grouped("trips", &["city", "level"]),
+        &["Bonn,2=1", "Ulm,1=1", "-,__other__=1"],
+        true,
+    );
 }
 
 #[test]
 fn max_cardinality_lets_out_the_first_values() {
     let bench = Bench::new(Vec::new());
     three_trips(&bench);
-    check_groups(&bench, &grouped("trips", &["level"]), &["1=1", "2=1"], true);
+    check_groups(&bench, &grouped("trips", &["level"]), &["1=1", "2=1", "__other__=1"], true);
 }
 
 #[test]
@@ -140,8 +145,9 @@ fn a_derived_metric_is_evaluated_per_group() {
     let domain = super::fixture::domain(Vec::new());
     let index = |name: &str| domain.metric(name).expect("the metric exists").index;
     let parts = vec![index("trips"), index("sum_amount")];
-    let columns = [("trips", Type::Float64), ("sum_amount", Type::Float64)];
-    let per_trip = expr("case when trips = 2 then 10 * sum_amount / trips end", &columns);
+    let columns = [("trips@1", Type::Float64), ("sum_amount@1", Type::Float64)];
+    let per_trip = r#"case when "trips@1" = 2 then 10 * "sum_amount@1" / "trips@1" end"#;
+    let per_trip = expr(per_trip, &columns);
     let per_trip = Measure::Derived { parts, expr: per_trip };
     let bench = Bench::new(vec![metric("tenfold_per_trip", per_trip, Type::Float64)]);
     three_trips(&bench);

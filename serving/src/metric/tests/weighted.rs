@@ -39,6 +39,7 @@ pub(super) fn over_ingest(arg: Option<(&str, Type)>) -> MetricInput {
             col("x_int", Type::Int64),
             col(ingest::REASON, Type::String),
         ],
+        followed: None,
     }
 }
 

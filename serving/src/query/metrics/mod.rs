@@ -63,6 +63,8 @@ pub struct MetricsQuery {
     pub as_of: Option<i64>,
     /// Only what was applied by then is known, µs.
     pub known_at: Option<i64>,
+    /// How old a cached answer may be, µs.
+    pub max_staleness: Option<i64>,
     /// Columns to order by, each with "downwards?".
     pub order_by: Vec<(String, bool)>,
 }
@@ -120,11 +122,13 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
     if query.to.is_some() && query.from.is_none() {
         return Err(invalid("from", "`to` needs a `from`".to_owned()));
     }
+    same_window(query, &metrics)?;
     let base = MetricQuestion {
         tenant: query.tenant.clone(),
         window: query.window.clone(),
         as_of: query.as_of,
         known_at: query.known_at,
+        max_staleness: query.max_staleness,
         filters: query.filters.clone(),
         group_by: query.dimensions.clone(),
         ..MetricQuestion::default()
@@ -227,6 +231,8 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     proof.data_through = proof.data_through.min(other.data_through);
     proof.rejected_in_window += other.rejected_in_window;
     proof.late_in_window += other.late_in_window;
+    proof.partitions = proof.partitions.max(other.partitions);
+    proof.partitions_behind = proof.partitions_behind.max(other.partitions_behind);
     proof.cached &= other.cached;
     proof.exact &= other.exact;
     proof.age = proof.age.max(other.age);
@@ -257,7 +263,7 @@ fn cut(
     let reference = query.as_of.or(query.known_at).unwrap_or(now);
     let from = match query.from {
         Some(from) => from,
-        None => reference.saturating_sub(common_window(query, metrics)?),
+        None => common_start(query, metrics, reference)?,
     };
     // Without an end the last window is the one that is under way.
     let to = query.to.or(query.as_of).unwrap_or_else(|| next(reference, length));
@@ -291,8 +297,12 @@ fn next(time: i64, length: i64) -> i64 {
     since.div_euclid(length).saturating_add(1).saturating_mul(length).saturating_add(origin)
 }
 
-/// Length of the window that is cut: the one asked for, which each metric declares.
-fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadError> {
+/// Where the window that is cut begins: the one asked for, which each metric declares.
+fn common_start(
+    query: &MetricsQuery,
+    metrics: &[&Metric],
+    reference: i64,
+) -> Result<i64, ReadError> {
     let Some(text) = &query.window else {
         return Err(invalid("grain", "`grain` needs a `window` or a `from`".to_owned())
             .hinted("say which span is to be cut"));
@@ -308,10 +318,32 @@ fn common_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<i64, ReadE
             .hinted(&format!("its windows are {}; or say `from` and `to`", known.join(", "))));
         }
     }
-    let length = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
-    length.and_then(|window| window.length).ok_or_else(|| {
+    let window = metrics.iter().flat_map(|metric| &metric.windows).find(|w| w.text == *text);
+    window.and_then(|window| window.start(reference)).ok_or_else(|| {
         invalid("window", format!("window `{text}` has no length that could be cut"))
+            .hinted("say `from` and `to`")
     })
+}
+
+/// Refuses a window that is not the same time for all metrics: days that begin in different zones.
+fn same_window(query: &MetricsQuery, metrics: &[&Metric]) -> Result<(), ReadError> {
+    let Some(text) = &query.window else { return Ok(()) };
+    let declared = |metric: &&Metric| {
+        let window = metric.windows.iter().find(|window| window.text == *text)?;
+        Some((metric.name.clone(), window.period))
+    };
+    let mut windows = metrics.iter().filter_map(declared);
+    let Some((first, period)) = windows.next() else { return Ok(()) };
+    match windows.find(|(_, other)| *other != period) {
+        None => Ok(()),
+        Some((other, _)) => Err(invalid(
+            "window",
+            format!(
+                "the window `{text}` of `{first}` and that of `{other}` begin in different zones"
+            ),
+        )
+        .hinted("ask for each by itself, or say `from` and `to`")),
+    }
 }
 
 fn invalid(parameter: &'static str, message: String) -> ReadError {

@@ -10,7 +10,7 @@ use super::{Cells, END, MAX_ROWS, MetricsQuery, Planned, START};
 use crate::metric::empty_value;
 use crate::query::rows::{Column, Row};
 use crate::question::{ReadError, Value};
-use crate::value::time_text;
+use crate::value::{compare, time_text};
 
 /// Rows as they are laid side by side.
 pub(super) struct Table {
@@ -86,7 +86,7 @@ impl Table {
                     }
                     By::Metric(at) => {
                         let (left, right) = (&left.1[*at], &right.1[*at]);
-                        (compare_values(left, right), left.is_null() || right.is_null())
+                        (compare(left, right), left.is_null() || right.is_null())
                     }
                 };
                 // What is not there comes last either way.
@@ -139,20 +139,5 @@ fn compare_texts(left: &Option<String>, right: &Option<String>) -> Ordering {
     match (left, right) {
         (Some(left), Some(right)) => left.cmp(right),
         (left, right) => left.is_none().cmp(&right.is_none()),
-    }
-}
-
-fn compare_values(left: &Value, right: &Value) -> Ordering {
-    match (left, right) {
-        (Value::Null, _) | (_, Value::Null) => left.is_null().cmp(&right.is_null()),
-        (Value::Int(left), Value::Int(right)) => left.cmp(right),
-        (
-            Value::Decimal { digits: left, scale: one },
-            Value::Decimal { digits: right, scale: other },
-        ) if one == other => left.cmp(right),
-        (left, right) => match (left.as_f64(), right.as_f64()) {
-            (Some(left), Some(right)) => left.total_cmp(&right),
-            _ => left.to_string().cmp(&right.to_string()),
-        },
     }
 }

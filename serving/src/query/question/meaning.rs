@@ -118,8 +118,8 @@ impl MetricMeaning {
             to: self.span.and_then(|(_, to)| to),
             grain: self.grain.clone(),
             as_of: self.as_of,
-            known_at: None,
             order_by,
+            ..MetricsQuery::default()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Questions to metrics.
 
-use contracts::model::{Dimension, Metric, Relation};
+use contracts::model::{Dimension, Metric, Relation, Window};
 use contracts::types::Type;
 
 use super::meaning::{MetricMeaning, window_or_span};
@@ -173,8 +173,8 @@ fn time_of(
     times: &Times,
 ) -> (Option<String>, Option<super::Span>) {
     let windows = || metrics.iter().map(|metric| metric.windows.as_slice());
-    let only_now = windows().all(|windows| windows.iter().all(|window| window.length.is_none()));
-    let now = || windows().all(|windows| windows.iter().any(|window| window.length.is_none()));
+    let only_now = windows().all(|windows| windows.iter().all(Window::is_now));
+    let now = || windows().all(|windows| windows.iter().any(Window::is_now));
     if only_now {
         return (Some("now".to_owned()), None);
     }

@@ -133,8 +133,7 @@ impl Needs {
         }
         for input in &metric.inputs {
             let columns = self.columns.entry(input.relation).or_default();
-            let some = input.filter.iter().chain(&input.arg).chain(&input.dimensions);
-            columns.extend(some.chain([&input.time]).map(|column| column.name.clone()));
+            columns.extend(input.columns().map(|column| column.name.clone()));
             if let Relation::Entity(entity) = input.relation {
                 self.add_entity(domain, entity);
             }

@@ -149,6 +149,7 @@ impl Writer {
             entity: entity.index,
             rows: concat_batches(&table.schema, after)?,
             replaced: stored.filter_map(|(key, state)| state.map(|_| key)).collect(),
+            before: None,
         };
         self.replace(&change, Match::Full).map_err(|e| e.into_error("fold entities again"))?;
         Ok(before)

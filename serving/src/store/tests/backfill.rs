@@ -276,15 +276,11 @@ impl Running {
     fn metrics(&self, domain: &Domain) -> Vec<String> {
         let ask = |metric: &contracts::model::Metric, group_by: Vec<String>| {
             let answer = self.cache.read(&MetricQuestion {
-                span: None,
                 metric: metric.name.clone(),
                 version: Some(metric.version),
                 tenant: "default".into(),
-                window: None,
-                as_of: None,
-                known_at: None,
-                filters: Default::default(),
                 group_by,
+                ..Default::default()
             });
             let answer = answer.unwrap_or_else(|error| panic!("{}: {error}", metric.name));
             let groups = answer.groups.unwrap_or_default();
@@ -394,15 +390,10 @@ impl World {
             let waiting = changed.store.readers().backfilling().metric(newest.index);
             let ask = |version| {
                 changed.cache.read(&MetricQuestion {
-                    span: None,
                     metric: name.into(),
                     version,
                     tenant: "default".into(),
-                    window: None,
-                    as_of: None,
-                    known_at: None,
-                    filters: Default::default(),
-                    group_by: Vec::new(),
+                    ..Default::default()
                 })
             };
             match (waiting, ask(Some(newest.version))) {

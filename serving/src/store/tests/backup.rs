@@ -143,6 +143,8 @@ fn what_a_large_commit_wrote_to_the_file_ahead_of_its_log_is_in_the_copy() {
     // Commits between any two pieces of the copy, large ones among them.
     let copied = cut::store(dir.path(), copy.path(), held.cut.log_bytes, &mut |_| {
         steps += 1;
+        // As whoever copies does: on a busy machine it takes longer than a lease.
+        backups.renew(held.id).unwrap().expect("it is held");
         writer.commit(&batch.next(if steps % 4 == 1 { LARGE } else { 50 })).unwrap();
         writer.idle().unwrap();
         Ok(())

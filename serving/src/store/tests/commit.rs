@@ -173,6 +173,7 @@ fn states_come_in_the_order_asked() {
         entity: 0,
         rows: entities(&domain, 0, &seqs, 1),
         replaced: Vec::new(),
+        before: None,
     });
     writer.commit(&effects).unwrap();
     let mut effects = nothing(&domain, 2);
@@ -181,6 +182,7 @@ fn states_come_in_the_order_asked() {
         entity: 0,
         rows: entities(&domain, 0, &every_other, 2),
         replaced: every_other.iter().map(|seq| key(*seq)).collect(),
+        before: None,
     });
     writer.commit(&effects).unwrap();
 
@@ -211,7 +213,7 @@ fn keys_with_the_same_hash_do_not_replace_each_other() {
     columns[0] = Arc::new(Int64Array::from(hashes));
     let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
     let mut effects = nothing(&domain, 1);
-    effects.entities.push(EntityRows { entity: 0, rows, replaced: Vec::new() });
+    effects.entities.push(EntityRows { entity: 0, rows, replaced: Vec::new(), before: None });
     writer.commit(&effects).unwrap();
 
     for replaced in [vec![1], vec![1, 3]] {
@@ -220,6 +222,7 @@ fn keys_with_the_same_hash_do_not_replace_each_other() {
             entity: 0,
             rows: entities(&domain, 0, &replaced, 2),
             replaced: replaced.iter().map(|seq| key(*seq)).collect(),
+            before: None,
         });
         writer.commit(&effects).unwrap();
         let keys = store.readers().with("read keys", |conn| {
@@ -239,7 +242,7 @@ fn rows_are_found_by_value_within_a_tenant() {
     let seqs: Vec<i64> = (1..=2_000).collect();
     let mut effects = nothing(&domain, 1);
     let rows = entities(&domain, 0, &seqs, 1);
-    effects.entities.push(EntityRows { entity: 0, rows, replaced: Vec::new() });
+    effects.entities.push(EntityRows { entity: 0, rows, replaced: Vec::new(), before: None });
     writer.commit(&effects).unwrap();
 
     let mut check = |column: &str, values: &[(&str, &str)], expected: usize| {
@@ -270,7 +273,12 @@ fn entity_rows_come_back_as_they_were() {
     {
         let store = fixture::open(dir.path(), &domain);
         let mut effects = nothing(&domain, 1);
-        effects.entities.push(EntityRows { entity: 0, rows: rows.clone(), replaced: Vec::new() });
+        effects.entities.push(EntityRows {
+            entity: 0,
+            rows: rows.clone(),
+            replaced: Vec::new(),
+            before: None,
+        });
         store.writer().unwrap().commit(&effects).unwrap();
     }
     let store = fixture::open(dir.path(), &domain);

@@ -234,6 +234,7 @@ impl Batch {
                 entity: 0,
                 rows: entities(&self.domain, 0, &changed, 7),
                 replaced,
+                before: None,
             }],
             dead_letters: vec![DeadLetter {
                 partition: "file:test",

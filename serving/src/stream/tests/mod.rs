@@ -1,5 +1,7 @@
 //! Streams over a real store that a real pipeline fills.
 
+mod wire;
+
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
@@ -17,7 +19,9 @@ use serde_json::{Value, json};
 
 use super::hub::Hub;
 use super::outbox::{Item, Outbox};
+use super::stats::Account;
 use super::{Begin, EventFilter, Frames, StreamError, StreamOptions, Streams, TooMany};
+use crate::access::Pass;
 use crate::cache::Cache;
 use crate::metric::MetricEngine;
 use crate::question::MetricQuestion;
@@ -130,23 +134,18 @@ impl World {
     }
 
     fn open(&self, tenant: &str, filter: EventFilter, begin: Begin) -> Reading {
-        Reading::of(self.streams.events(&tenant.into(), filter, begin).unwrap())
+        Reading::of(self.streams.events((&tenant.into(), Pass::default()), filter, begin).unwrap())
     }
 
     async fn metric(&self, tenant: &str, metric: &str, window: &str) -> Reading {
         let question = MetricQuestion {
             metric: metric.into(),
-            version: None,
             tenant: tenant.into(),
             window: Some(window.into()),
-            span: None,
-            as_of: None,
-            known_at: None,
-            filters: Default::default(),
-            group_by: Vec::new(),
+            ..Default::default()
         };
         let (streams, tenant) = (self.streams.clone(), Arc::from(tenant));
-        let open = move || streams.metric(&tenant, question).unwrap();
+        let open = move || streams.metric((&tenant, Pass::default()), question).unwrap();
         Reading::of(tokio::task::spawn_blocking(open).await.unwrap())
     }
 }
@@ -414,14 +413,14 @@ async fn nothing_is_missed_and_nothing_comes_twice() {
 async fn what_was_being_read_is_not_missed() {
     let world = World::start(&many());
     let hub = Arc::new(Hub::new(world.readers.clone(), Arc::default()).unwrap());
-    let outbox = || Arc::new(Outbox::new(Arc::default()));
+    let outbox = || Arc::new(Outbox::new(Arc::default(), Account::default()));
     let events: Vec<Value> =
         (0..300).flat_map(|n| [visit(n, n), sale(n, "sale.made", "a")]).collect();
     let (first, second) = (outbox(), outbox());
     let _first = hub.join(&"t".into(), &world.filter(&["visit"], None), (1, &first));
     let last = *world.post("t", &events).await.last().unwrap();
     let touched = vec![(Relation::Family(0), vec![]), (Relation::Family(1), vec![])];
-    hub.committed(&Committed { last_seq: last, touched, newest: Vec::new() });
+    hub.committed(&Committed { last_seq: last, touched, ..Default::default() });
 
     let (after, until, families) = hub.next().unwrap();
     assert_eq!((after, until, &families[..]), (0, last, &[1][..]));
@@ -470,13 +469,23 @@ async fn who_does_not_read_is_ended_and_the_others_are_not() {
 async fn places_are_limited_and_given_back() {
     let options = StreamOptions { max_per_tenant: 2, ..StreamOptions::default() };
     let world = World::start(&options);
-    let open = || world.streams.events(&"t".into(), world.filter(&[], None), Begin::Newest(1));
+    let open = || {
+        world.streams.events(
+            (&"t".into(), Pass::default()),
+            world.filter(&[], None),
+            Begin::Newest(1),
+        )
+    };
     let first = open().unwrap();
     let _metric = world.metric("t", "takings", "1h").await;
     assert!(matches!(open(), Err(StreamError::TooMany(TooMany::OfTenant(2)))));
     drop(first);
     let _again = open().unwrap();
-    let ahead = world.streams.events(&"u".into(), world.filter(&[], None), Begin::After(1));
+    let ahead = world.streams.events(
+        (&"u".into(), Pass::default()),
+        world.filter(&[], None),
+        Begin::After(1),
+    );
     assert!(matches!(ahead, Err(StreamError::Ahead { after: 1, last: 0 })));
 }
 
@@ -494,7 +503,11 @@ async fn all_end_when_the_server_does() {
         assert_eq!(last.data["code"], "shutdown");
         assert!(reading.next().await.is_none());
     }
-    let late = world.streams.events(&"t".into(), world.filter(&[], None), Begin::Newest(1));
+    let late = world.streams.events(
+        (&"t".into(), Pass::default()),
+        world.filter(&[], None),
+        Begin::Newest(1),
+    );
     assert!(matches!(late, Err(StreamError::Ending)));
 }
 
