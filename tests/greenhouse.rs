@@ -90,7 +90,7 @@ fn metrics() -> String {
     text.push_str(
         "kind: metric\nname: per_plant\nmeasure: ratio(litres, plants)\nwindows: [7d]\n\
          moved_by: [plant.watered, plant.measured]\n---\n\
-         kind: metric\nname: mixed\nmeasure: derived(litres / nullif(plants, 0) + houses * 2e0)\n\
+         kind: metric\nname: mixed\nmixed_time: true\nmeasure: derived(litres / nullif(plants, 0) + houses * 2e0)\n\
          windows: [7d]\nmoved_by: [plant.watered, plant.measured]\n",
     );
     text

@@ -201,7 +201,10 @@ impl Filters {
                     _ => return None,
                 },
                 "null" if value.as_bool()? => self.add_in(dimension, vec![None]),
-                "null" => Ok(self.add(dimension, Condition::NotIn(vec![None]))),
+                "null" => {
+                    self.add(dimension, Condition::NotIn(vec![None]));
+                    Ok(())
+                }
                 "gt" | "gte" | "lt" | "lte" => bound(operator, text(value)??)
                     .ok_or_else(|| unknown(operator))
                     .map(|bound| self.add(dimension, bound)),

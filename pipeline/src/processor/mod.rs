@@ -22,7 +22,7 @@ use contracts::model::{Domain, Relation, column};
 use hashbrown::{HashMap, HashSet};
 
 use self::admission::{Admission, Candidates, admit};
-use self::tally::{Tally, tally};
+use self::tally::{Tally, tally, tenants};
 use crate::batch::{CANARY, DecodedBatch};
 use crate::clock;
 use crate::entity::{self, FoldError};
@@ -479,13 +479,14 @@ fn dead_letters<'a>(
 ) -> impl Iterator<Item = DeadLetter<'a>> {
     let mut all: Vec<&Rejection> = batch.rejected.iter().chain(&admission.rejected).collect();
     all.sort_unstable_by_key(|rejection| rejection.ordinal);
-    all.into_iter().map(|rejection| {
+    let tenants = if all.is_empty() { Vec::new() } else { tenants(batch) };
+    all.into_iter().map(move |rejection| {
         let record = &batch.raw.records[rejection.ordinal as usize];
         DeadLetter {
             partition: &batch.raw.partition,
             rejection,
             payload: batch.raw.payload(rejection.ordinal),
-            tenant: &record.tenant,
+            tenant: tenants[rejection.ordinal as usize],
             offset: record.offset,
             arrived_at: record.arrived_at,
             key: batch.raw.key(rejection.ordinal),

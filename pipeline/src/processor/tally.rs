@@ -34,6 +34,20 @@ impl<'a> Distinct<'a> {
     }
 }
 
+/// Whose each record is: the tenant that it names, where its contract says that it does and it could be
+/// read so far; else that of its source.
+pub(super) fn tenants(batch: &DecodedBatch) -> Vec<&str> {
+    let mut all: Vec<&str> = batch.raw.records.iter().map(|record| &*record.tenant).collect();
+    for rows in &batch.rows {
+        let column = rows.columns.column_by_name(column::TENANT);
+        let names = column.expect("the decoder gives every envelope column").as_string::<i32>();
+        for (row, ordinal) in rows.ordinals.iter().enumerate() {
+            all[*ordinal as usize] = names.value(row);
+        }
+    }
+    all
+}
+
 /// Counts a batch; what `ingest` knows of it is added there.
 pub(super) fn tally(
     batch: &DecodedBatch,
@@ -58,6 +72,7 @@ pub(super) fn tally(
     // Counted under small keys first: almost all records of a batch share a handful of them.
     let mut groups: HashMap<(u32, i64, &'static str, &'static str, u32, bool), i64> =
         HashMap::new();
+    let named = tenants(batch);
     let mut tenants = Distinct::default();
     let mut types = Distinct::default();
     for (ordinal, outcome) in admission.outcomes.iter().enumerate() {
@@ -81,7 +96,7 @@ pub(super) fn tally(
             }
         };
         let record = &batch.raw.records[ordinal];
-        let tenant = tenants.index(&record.tenant);
+        let tenant = tenants.index(named[ordinal]);
         let event_type = types.index(type_of[ordinal].unwrap_or(""));
         let late = !admission.late.is_empty() && admission.late.contains(&(ordinal as u32));
         let group = (tenant, record.arrived_at, name, reason, event_type, late);

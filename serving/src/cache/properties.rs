@@ -106,11 +106,14 @@ fields: {town: last, amount: last, big: last, made_at: first(timestamp), ended: 
     text
 }
 
+/// An event: tenant, kind, deal, town, amount, seconds ago.
+type Happened = (usize, usize, u32, Option<usize>, i64, i64);
+
 /// One thing that happens.
 #[derive(Debug, Clone)]
 enum Step {
-    /// Events of one transaction: tenant, kind, deal, town, amount, seconds ago.
-    Commit(Vec<(usize, usize, u32, Option<usize>, i64, i64)>),
+    /// Events of one transaction.
+    Commit(Vec<Happened>),
     Read {
         metric: usize,
         tenant: usize,
@@ -179,7 +182,7 @@ impl World {
         self.clock.load(Ordering::Relaxed)
     }
 
-    fn commit(&mut self, events: &[(usize, usize, u32, Option<usize>, i64, i64)]) {
+    fn commit(&mut self, events: &[Happened]) {
         let (mut bytes, mut records) = (Vec::new(), Vec::new());
         for (tenant, kind, deal, town, amount, ago) in events {
             let start = bytes.len();

@@ -6,7 +6,7 @@ use contracts::model::Domain;
 
 use super::check::Resolved;
 use super::groups::{self, Groups, Member, empty_value};
-use super::rank::{self, Kept, MAX_GROUPS, Read};
+use super::rank::{self, Kept, MAX_GROUPS, MeasureFn, Read};
 use crate::question::{Group, Previous, ReadError};
 use crate::value::Value;
 
@@ -31,7 +31,7 @@ pub(super) fn lay_out<'a>(
     question: &Resolved<'a>,
     leaves: &BTreeSet<usize>,
     mut read: Read,
-    measure: &dyn Fn(&Resolved<'a>, &BTreeSet<usize>) -> Result<Read, ReadError>,
+    measure: &MeasureFn<'_, 'a>,
 ) -> Result<Layout, ReadError> {
     let metric = question.metric;
     let before = question.previous();

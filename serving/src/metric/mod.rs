@@ -201,6 +201,28 @@ impl MetricEngine {
         Ok(self.shaped(question, &leaves, layout, components, computed_at, proof))
     }
 
+    /// The values that answer a question, without their proof, in the caller's snapshot as of the time `now`
+    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Gives the
+    /// value over all groups or the groups, and whether there are groups that are not named.
+    pub(crate) fn values_in(
+        &self,
+        conn: &Connection,
+        question: &MetricQuestion,
+        now: i64,
+    ) -> Result<(Option<Value>, Vec<Group>, bool), ReadError> {
+        let metric = self.find_metric(&question.metric, question.version)?;
+        let question = check::resolve(metric, question, now)?;
+        let mut leaves = BTreeSet::new();
+        collect_leaves(&self.domain, metric.index, &mut leaves);
+        let known = known(conn, question.known_at)?;
+        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
+            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+        };
+        let measured = measure(&question, &leaves)?;
+        let layout = lay_out(&self.domain, &question, &leaves, measured, &measure)?;
+        Ok((layout.value, layout.groups.unwrap_or_default(), layout.is_short))
+    }
+
     /// The answer of the values that were read.
     fn shaped(
         &self,
@@ -231,37 +253,6 @@ impl MetricEngine {
             computed_at,
             proof,
         }
-    }
-
-    /// The values that answer a question, without their proof, in the caller's snapshot as of the time `now`
-    /// (µs) and from what the store has: for who compares them with the rows of the same commit. Without
-    /// dimensions to group by there is one group of none. Says whether groups were left out.
-    pub(crate) fn values_in(
-        &self,
-        conn: &Connection,
-        question: &MetricQuestion,
-        now: i64,
-    ) -> Result<(Vec<Group>, bool), ReadError> {
-        let metric = self.find_metric(&question.metric, question.version)?;
-        let question = check::resolve(metric, question, now)?;
-        let mut leaves = BTreeSet::new();
-        collect_leaves(&self.domain, metric.index, &mut leaves);
-        let known = known(conn, question.known_at)?;
-        let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-            Ok(self.measure(conn, question, leaves, known, None)?.groups)
-        };
-        let read = measure(&question, &leaves)?;
-        let layout = lay_out(&self.domain, &question, &leaves, read, &measure)?;
-        let one = layout.value.map(|value| Group {
-            dimensions: Vec::new(),
-            value,
-            is_other: false,
-            previous: None,
-        });
-        let all = layout.groups.into_iter().flatten().chain(one);
-        // Which groups the rest is of is not said in it.
-        let (rest, groups): (Vec<Group>, Vec<Group>) = all.partition(|group| group.is_other);
-        Ok((groups, layout.is_short || !rest.is_empty()))
     }
 
     /// The statements that a question runs, by the metric that reads the rows, with their values in the

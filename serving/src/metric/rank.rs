@@ -27,6 +27,10 @@ pub(super) const MAX_RANKED: usize = 100_000;
 /// Groups by the metric that reads the rows.
 pub(super) type Read = BTreeMap<usize, Groups>;
 
+/// Reads the values of metrics for a question, in the snapshot of the answer.
+pub(super) type MeasureFn<'f, 'a> =
+    dyn Fn(&Resolved<'a>, &BTreeSet<usize>) -> Result<Read, ReadError> + 'f;
+
 /// The groups that are shown by name.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
@@ -229,7 +233,7 @@ pub(super) fn gather<'a>(
     question: &Resolved<'a>,
     kept: &Kept,
     read: &mut Read,
-    measure: &dyn Fn(&Resolved<'a>, &BTreeSet<usize>) -> Result<Read, ReadError>,
+    measure: &MeasureFn<'_, 'a>,
 ) -> Result<(), ReadError> {
     if kept.is_all() {
         return Ok(());

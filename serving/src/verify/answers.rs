@@ -28,7 +28,7 @@ pub(super) fn verify(
     metrics: &[usize],
 ) -> Result<(), Failed> {
     let domain = session.domain;
-    let windows = metric::windows_needed(session, &domain.metrics);
+    let windows = metric::windows_needed(&domain.metrics, session.reference());
     let tenants = tenants(session)?;
     let mut known = Known::new();
     for index in metrics {
@@ -57,7 +57,7 @@ pub(super) fn verify(
                 session.report.skip(format!("{label}, window {}", window.text), "the time was up");
                 continue;
             }
-            if let Some(why) = given_up(session, &leaves, window.length) {
+            if let Some(why) = given_up(session, &leaves, window.start(session.reference())) {
                 session.report.skip(format!("{label}, window {}", window.text), why);
                 continue;
             }
@@ -139,13 +139,8 @@ fn doubts(session: &mut Session<'_>, views: &Views, leaves: &BTreeSet<usize>, la
 }
 
 /// Why a window cannot be recomputed: rows that it needs are gone.
-fn given_up(
-    session: &Session<'_>,
-    leaves: &BTreeSet<usize>,
-    length: Option<i64>,
-) -> Option<String> {
+fn given_up(session: &Session<'_>, leaves: &BTreeSet<usize>, start: Option<i64>) -> Option<String> {
     let trimmed = session.trimmed.as_ref()?;
-    let start = length.map(|length| session.reference().saturating_sub(length));
     let inputs = leaves.iter().flat_map(|leaf| &session.domain.metrics[*leaf].inputs);
     inputs
         .filter_map(|input| {
@@ -193,7 +188,8 @@ impl Asked<'_> {
             group_by: self.dimension.iter().map(|name| (*name).to_owned()).collect(),
             ..MetricQuestion::default()
         };
-        let (groups, truncated) = match engine.values_in(session.conn, &question, session.now) {
+        let found = engine.values_in(session.conn, &question, session.now);
+        let (value, groups, truncated) = match found {
             Ok(answer) => answer,
             Err(error) => {
                 let what = format!("{}, window {}", self.label, self.window);
@@ -211,7 +207,7 @@ impl Asked<'_> {
         session.report.checked.answers += 1;
         let Some(dimension) = self.dimension else {
             let expected = expected.remove(&None).unwrap_or_else(|| empty(self.metric));
-            let found = groups.into_iter().next().map_or(Value::Null, |group| group.value);
+            let found = value.unwrap_or(Value::Null);
             session.report.checked.values += 1;
             if !expected.is(&found) {
                 self.report(session, BTreeMap::new(), expected.to_string(), found.to_string());
@@ -230,7 +226,8 @@ impl Asked<'_> {
         groups: &[Group],
         truncated: bool,
     ) {
-        for group in groups {
+        // The rest beyond the declared number of groups is one group, whose rows nothing else tells apart.
+        for group in groups.iter().filter(|group| !group.is_other) {
             let member = group.dimensions.first().and_then(|(_, member)| member.clone());
             session.report.checked.values += 1;
             let of = || BTreeMap::from([(dimension.to_owned(), member.clone())]);
@@ -306,8 +303,8 @@ fn values(
     let values: Vec<Expected> = match &metric.measure {
         Measure::Ratio { .. } => rows.iter().map(|(_, row)| quotient(&row[0], &row[1])).collect(),
         Measure::Derived { parts, expr } => {
-            let parts = parts.iter().map(|part| &session.domain.metrics[*part]);
-            let names: Vec<String> = parts.map(Metric::versioned_name).collect();
+            let names: Vec<String> =
+                parts.iter().map(|part| session.domain.metrics[*part].versioned_name()).collect();
             derived(session, expr, &names, &rows)?
         }
         _ => return Err("this measure has no form in SQL here".to_owned()),

@@ -19,8 +19,16 @@ const MOST_GROUPS: usize = 300_000;
 /// The value of a dimension as text; `None` for rows without one.
 pub(super) type Member = Option<String>;
 
-/// A window: as written, and its length in µs.
-pub(super) type Window = (String, Option<i64>);
+/// A window at the reference time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Window {
+    /// As written in the contract.
+    pub(super) text: String,
+    /// Its first moment, µs; `None` when it has none.
+    start: Option<i64>,
+    /// Is it bounded by no time of the rows?
+    is_now: bool,
+}
 
 /// What a metric gives: tenant → dimension (`None`: all rows together) → member → value per window;
 /// no value where the window has no rows.
@@ -41,7 +49,7 @@ impl Found {
         dimension: Option<&str>,
         window: &str,
     ) -> BTreeMap<Member, Expected> {
-        let Some(at) = self.windows.iter().position(|(text, _)| text == window) else {
+        let Some(at) = self.windows.iter().position(|known| known.text == window) else {
             return BTreeMap::new();
         };
         let groups =
@@ -68,7 +76,7 @@ pub(super) fn empty(metric: &Metric) -> Expected {
 
 /// Puts the declared value where nothing was measured.
 pub(super) fn settled(metric: &Metric, value: Expected) -> Expected {
-    let counts = matches!(metric.measure, Measure::Count | Measure::CountDistinct);
+    let counts = metric.measure.is_count();
     match value {
         Expected::Null => empty(metric),
         Expected::Exact { digits: 0, .. } if counts => empty(metric),
@@ -98,8 +106,8 @@ pub(super) fn recompute(
         list.push_str(&format!(", grouping(d{i}), d{i}::varchar"));
         sets.push_str(&format!(", (tenant, d{i})"));
     }
-    for (_, length) in windows {
-        let within = within(session, *length);
+    for window in windows {
+        let within = within(session, window);
         list.push_str(&format!(", count(*) filter (where {within})"));
         for column in measure(&metric.measure, argument, weighted, &within)? {
             list.push_str(&format!(", {column}"));
@@ -209,14 +217,11 @@ fn rows_of(
 }
 
 /// The condition that a row lies in a window.
-fn within(session: &Session<'_>, length: Option<i64>) -> String {
-    match (length, session.as_of) {
-        (None, _) => "true".to_owned(),
-        (Some(length), Some(as_of)) => {
-            format!("tm >= {} and tm < {as_of}", as_of.saturating_sub(length))
-        }
-        (Some(length), None) => format!("tm >= {}", session.now.saturating_sub(length)),
-    }
+fn within(session: &Session<'_>, window: &Window) -> String {
+    let start = window.start.map(|start| format!("tm >= {start}"));
+    let end = session.as_of.filter(|_| !window.is_now).map(|as_of| format!("tm < {as_of}"));
+    let bounds: Vec<String> = start.into_iter().chain(end).collect();
+    if bounds.is_empty() { "true".to_owned() } else { bounds.join(" and ") }
 }
 
 /// Columns that a measure takes of a window.
@@ -254,7 +259,7 @@ fn measure(
         Measure::Max => vec![format!("max(a) {rows}")],
         // Rows of one time and position are told apart by their value.
         Measure::Latest => vec![format!("arg_max(a, row(tm, s, a)) {present}")],
-        Measure::CountDistinct => vec![format!("count(distinct a) {rows}")],
+        Measure::CountDistinct | Measure::Active => vec![format!("count(distinct a) {rows}")],
         Measure::Quantile(q) => {
             let Some(ty) = argument else { return Err("a quantile of nothing".to_owned()) };
             let number = match ty {
@@ -271,6 +276,9 @@ fn measure(
                  lambda p: l[floor(p)::bigint + 1] + (l[ceil(p)::bigint + 1] - \
                  l[floor(p)::bigint + 1]) * (p - floor(p)))[1])[1]"
             )]
+        }
+        Measure::ApproxCountDistinct | Measure::ApproxQuantile(_) => {
+            return Err("its answer is an estimate, and rows give the exact value".to_owned());
         }
         _ => return Err("this measure has no form in SQL here".to_owned()),
     })
@@ -291,7 +299,7 @@ fn value_of(
         Ok::<_, duckdb::Error>(scalar(row.get_ref(i)?, ty, scale))
     };
     match measure {
-        Measure::Count | Measure::CountDistinct => read(at, None, 0),
+        Measure::Count | Measure::CountDistinct | Measure::Active => read(at, None, 0),
         Measure::Sum => Ok(match read(at, argument, scale)? {
             Expected::Float { value, .. } => Expected::finite(value, float(at + 1)?),
             value => value,
@@ -330,26 +338,17 @@ fn scalar(value: ValueRef<'_>, ty: Option<&Type>, scale: i32) -> Expected {
     }
 }
 
-/// Longer than all time, µs.
-const EVER: i64 = 8_000_000_000_000_000_000;
-
-/// How long a window is at the reference time; `None`: it has no bounds.
-fn length(session: &Session<'_>, window: &contracts::model::Window) -> Option<i64> {
-    let reference = session.reference();
-    match window.start(reference) {
-        Some(start) => Some(reference.saturating_sub(start)),
-        // All time ends at a past time that was asked for.
-        None if window.period.is_some() && session.as_of.is_some() => Some(EVER),
-        None => None,
-    }
-}
-
 /// The windows in which each metric over rows is needed: its own, and those of what is made of it.
-pub(super) fn windows_needed(session: &Session<'_>, metrics: &[Metric]) -> Vec<Vec<Window>> {
+pub(super) fn windows_needed(metrics: &[Metric], reference: i64) -> Vec<Vec<Window>> {
     let own = |metric: &Metric| {
-        metric.windows.iter().map(|w| (length(session, w), w.text.clone())).collect()
+        let windows = metric.windows.iter().map(|window| Window {
+            text: window.text.clone(),
+            start: window.start(reference),
+            is_now: window.is_now(),
+        });
+        windows.collect::<BTreeSet<Window>>()
     };
-    let mut needed: Vec<BTreeSet<(Option<i64>, String)>> = metrics.iter().map(own).collect();
+    let mut needed: Vec<BTreeSet<Window>> = metrics.iter().map(own).collect();
     // Parts come before what is made of them.
     for metric in metrics.iter().rev() {
         for part in metric.measure.parts() {
@@ -357,6 +356,5 @@ pub(super) fn windows_needed(session: &Session<'_>, metrics: &[Metric]) -> Vec<V
             needed[part].extend(own);
         }
     }
-    let window = |(length, text)| (text, length);
-    needed.into_iter().map(|windows| windows.into_iter().map(window).collect()).collect()
+    needed.into_iter().map(|windows| windows.into_iter().collect()).collect()
 }

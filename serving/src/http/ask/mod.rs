@@ -130,7 +130,7 @@ enum What {
 enum Understood {
     Sql(Guarded),
     /// With the most rows that are wanted of it in all.
-    Metrics(MetricsQuery, Option<u64>),
+    Metrics(Box<MetricsQuery>, Option<u64>),
 }
 
 impl Query {
@@ -282,7 +282,7 @@ fn of_metrics(
     for metric in &query.metrics {
         may_read(state, caller, metric, None)?;
     }
-    Ok(Understood::Metrics(query, most))
+    Ok(Understood::Metrics(Box::new(query), most))
 }
 
 /// Says what was not understood, and which metrics and entities that the caller may read are near.

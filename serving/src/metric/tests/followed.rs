@@ -145,7 +145,7 @@ fn seen(metric: &Metric, world: &World, question: &MetricQuestion) -> BTreeMap<S
                 at: (micros(&get(&input.time.name)).expect("it has a time"), seq),
                 group: question.group_by.iter().map(|name| member(dimension(name))).collect(),
                 passes: filters.all(|(name, conditions)| {
-                    let value = dimension(&name.to_owned());
+                    let value = dimension(name);
                     conditions.iter().all(|condition| holds(condition, &value))
                 }),
                 arg: input.arg.as_ref().map_or(Value::Null, |arg| get(&arg.name)),
@@ -193,7 +193,7 @@ fn a_state_is_carried_into_the_window_and_ends_with_the_next_one() {
     let filters = Filters::from_iter([("city".to_owned(), "Ulm".to_owned())]);
     check(
         &bench,
-        &MetricQuestion { filters: filters.into(), ..question.clone() },
+        &MetricQuestion { filters, ..question.clone() },
         Value::Float((4.0 * 4.0 + 2.0 * 11.0) / 6.0),
     );
     // Five seconds ago neither `b` nor the future of `a` was known.

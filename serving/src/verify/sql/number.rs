@@ -133,7 +133,7 @@ fn decimals(
             Sql::new(format!("({a} % {b})"), decimal(whole_a.min(whole_b).max(0) + scale, scale))
         }
         ArithmeticOp::Divide => {
-            let scale = (sa + 4).max(6).min(MAX_DIGITS);
+            let scale = (sa + 4).clamp(6, MAX_DIGITS);
             divided(emitter, a, pa, b, scale + sb - sa, (whole_a + sb).max(0) + scale, scale)
         }
     }
