@@ -165,7 +165,7 @@ impl Moves {
         let end = match (question.span, question.as_of) {
             (Some((_, to)), Some(as_of)) => to.min(as_of),
             (Some((_, to)), None) => to,
-            (None, Some(as_of)) if question.window.length.is_some() => as_of,
+            (None, Some(as_of)) if !question.window.is_now() => as_of,
             (None, _) => i64::MAX,
         };
         let is_live =
@@ -181,7 +181,7 @@ impl Moves {
             };
             Some(Wanted { dimension: filter.dimension.name.clone(), hashes })
         });
-        Ground {
+        let mut ground = Ground {
             domain,
             tenant: self.of(question.tenant),
             metric: question.metric.index,
@@ -189,7 +189,12 @@ impl Moves {
             moves_with: is_live.then_some(question.reference),
             as_of: question.as_of,
             filters: wanted.collect(),
+        };
+        if is_live && question.window.period.is_some() {
+            // The entry may be of the period before.
+            ground.window.0 = i64::MIN;
         }
+        ground
     }
 }
 

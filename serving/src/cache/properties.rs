@@ -42,6 +42,11 @@ fn metric() -> impl Strategy<Value = Drawn> {
         "latest(amount)",
         "count_distinct(town)",
         "quantile(amount, 0.5)",
+        "quantile(amount, 0.5, approx)",
+        "count_distinct(town, approx)",
+        "time_weighted(amount)",
+        "duration_in_state(amount > 50)",
+        "conversion(amount > 20, amount < 70, within 10s)",
     ];
     let filters = ["amount > 20", "town <> 'Kiel'", "town is null or amount < 50"];
     (
@@ -52,12 +57,21 @@ fn metric() -> impl Strategy<Value = Drawn> {
         prop::sample::subsequence(vec!["town", "big"], 0..=2),
     )
         .prop_map(|(over_entity, measure, filter, kinds, dimensions)| Drawn {
-            over_entity,
+            over_entity: over_entity && !follows_keys(measure),
             measure,
             filter,
             kinds,
             dimensions,
         })
+}
+
+fn follows_keys(measure: &str) -> bool {
+    ["time_", "duration_", "conversion"].iter().any(|kind| measure.starts_with(kind))
+}
+
+/// The windows of a metric. A day begins at [`START`] there.
+fn windows(metric: &Drawn) -> [&'static str; 4] {
+    ["10s", "1m", if follows_keys(metric.measure) { "all" } else { "now" }, "day"]
 }
 
 fn contracts(metrics: &[Drawn]) -> String {
@@ -96,10 +110,15 @@ fields: {town: last, amount: last, big: last, made_at: first(timestamp), ended: 
         if let Some(filter) = metric.filter {
             let _ = writeln!(text, "where: \"{filter}\"");
         }
+        if follows_keys(metric.measure) {
+            text.push_str("key: deal_id\n");
+        }
         let _ = write!(
             text,
-            "dimensions: [{}]\nwindows: [10s, 1m, now]\nmoved_by: [{}]\nfreshness: {{max_age: 5s}}\n",
+            "dimensions: [{}]\nwindows: [{}]\nzone: Asia/Kamchatka\nmoved_by: [{}]\n\
+             freshness: {{max_age: 5s}}\n",
             metric.dimensions.join(", "),
+            windows(metric).join(", "),
             moved_by.join(", ")
         );
     }
@@ -134,7 +153,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => prop::collection::vec(event, 1..4).prop_map(Step::Commit),
         8 => (
-            any::<prop::sample::Index>(), 0..2_usize, 0..3_usize, any::<bool>(),
+            any::<prop::sample::Index>(), 0..2_usize, 0..4_usize, any::<bool>(),
             prop::option::of(0..4_usize), prop::option::weighted(0.3, 0..60_i64),
             prop::option::weighted(0.2, (1..60_i64, 0..60_i64)),
         ).prop_map(|(metric, tenant, window, group, filter, as_of, span)| Step::Read {
@@ -265,7 +284,7 @@ proptest! {
                 Step::Read { metric, tenant, window, group, filter, as_of, span } => {
                     let drawn = world.metrics[metric].clone();
                     let mut question = world.ask(metric, tenant);
-                    question.window = Some(["10s", "1m", "now"][window].to_owned());
+                    question.window = Some(windows(&drawn)[window].to_owned());
                     question.as_of = as_of.map(|ago| START - ago * SECOND);
                     if let Some((length, ago)) = span {
                         let to = START - ago * SECOND;
