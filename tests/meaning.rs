@@ -76,7 +76,7 @@ breaking: metric long_trips v1, windows: window removed: 1h
   why: questions with this window get an error
   affects: long_trips v1
   instead: keep it, or add a version without it and deprecate this one
-restating: event trip v1, enrich.long: enrich changed: (km > 10) → (km > 20)
+restating: event trip v1, enrich.long: enrich changed: km > 10 → km > 20
   at NEW/events.yaml:7
   why: the column is computed again for all stored events, and what reads it moves
   affects: long_trips v1
@@ -122,7 +122,7 @@ fn scripts_read_the_same_as_json() {
                 "contract": {"kind": "metric", "name": "long_trips", "version": 1},
                 "key": "where",
                 "before": "long",
-                "after": "(not long)",
+                "after": "not long",
                 "reason": "the same name and version gives other numbers, also for the past",
                 "history": "recomputed",
                 "affects": ["long_trips v1"],
