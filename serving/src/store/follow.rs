@@ -40,7 +40,7 @@ pub struct Needed {
     pub rows: u64,
 }
 
-/// What [`contracts`] would do at once under the contracts of `domain`, rather than beside what comes in.
+/// What [`contracts()`] would do at once under the contracts of `domain`, rather than beside what comes in.
 pub(super) fn needs_before(
     conn: &Connection,
     dir: &Path,
