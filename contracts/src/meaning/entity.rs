@@ -99,15 +99,11 @@ fn one(diff: &mut Diff<'_>, subject: &Subject, before: &Entity, after: &Entity) 
     let related = (Class::Safe, "relationships_changed");
     let pair = (&before.relationships, &after.relationships);
     diff.if_other(subject, related, &["relationships"], pair, |_| None);
-    let deprecation = (&before.deprecation, &after.deprecation);
-    let dates = (Class::Safe, "deprecation_changed");
-    if before.status == after.status {
-        diff.if_other(subject, dates, &["deprecated"], deprecation, |_| None);
-    }
-    let status = (Class::Safe, "status_changed");
-    diff.if_other(subject, status, &["status"], (&before.status, &after.status), |status| {
-        Some(status.word().to_owned())
-    });
+    diff.life_cycle(
+        subject,
+        (before.status, after.status),
+        (&before.deprecation, &after.deprecation),
+    );
 }
 
 fn has(entity: &Entity, field: &str) -> bool {

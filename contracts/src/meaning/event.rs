@@ -117,15 +117,11 @@ fn one(diff: &mut Diff<'_>, subject: &Subject, before: &EventContract, after: &E
     diff.words(subject, &["owner"], &before.owner, &after.owner);
     diff.words(subject, &["description"], &before.description, &after.description);
     diff.words(subject, &["synonyms"], &before.synonyms, &after.synonyms);
-    let deprecation = (&before.deprecation, &after.deprecation);
-    let dates = (Class::Safe, "deprecation_changed");
-    if before.status == after.status {
-        diff.if_other(subject, dates, &["deprecated"], deprecation, |_| None);
-    }
-    let status = (Class::Safe, "status_changed");
-    diff.if_other(subject, status, &["status"], (&before.status, &after.status), |status| {
-        Some(status.word().to_owned())
-    });
+    diff.life_cycle(
+        subject,
+        (before.status, after.status),
+        (&before.deprecation, &after.deprecation),
+    );
 }
 
 /// Which events count.

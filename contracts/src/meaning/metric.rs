@@ -202,15 +202,11 @@ fn for_people(diff: &mut Diff<'_>, subject: &Subject, before: &Metric, after: &M
     diff.if_other(subject, freshness, &["freshness", "max_age"], ages, |age| {
         Some(format!("{} ms", age / 1_000))
     });
-    let deprecation = (&before.deprecation, &after.deprecation);
-    let dates = (Class::Safe, "deprecation_changed");
-    if before.status == after.status {
-        diff.if_other(subject, dates, &["deprecated"], deprecation, |_| None);
-    }
-    let status = (Class::Safe, "status_changed");
-    diff.if_other(subject, status, &["status"], (&before.status, &after.status), |status| {
-        Some(status.word().to_owned())
-    });
+    diff.life_cycle(
+        subject,
+        (before.status, after.status),
+        (&before.deprecation, &after.deprecation),
+    );
     // Lines of the file are no part of an example.
     let examples = |metric: &Metric| -> Vec<String> {
         let all = metric.examples.iter();

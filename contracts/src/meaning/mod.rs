@@ -28,7 +28,7 @@ use serde::Serialize;
 use self::places::Places;
 use self::reads::{Read, Reads};
 use crate::diagnostic::Diagnostic;
-use crate::model::{Domain, UnknownEvent};
+use crate::model::{Deprecation, Domain, Status, UnknownEvent};
 
 /// How bad a change is. The order is that of the harm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -264,6 +264,24 @@ impl Diff<'_> {
             (found.before, found.after) = (shown(before), shown(after));
             self.add(subject, found);
         }
+    }
+
+    /// Whether a version is in use, and the dates and the successor of one that is deprecated: told once where both
+    /// changed together.
+    fn life_cycle(
+        &mut self,
+        subject: &Subject,
+        status: (Status, Status),
+        dates: (&Option<Deprecation>, &Option<Deprecation>),
+    ) {
+        if status.0 == status.1 {
+            let change = (Class::Safe, "deprecation_changed");
+            self.if_other(subject, change, &["deprecated"], dates, |_| None);
+        }
+        let change = (Class::Safe, "status_changed");
+        self.if_other(subject, change, &["status"], (&status.0, &status.1), |status| {
+            Some(status.word().to_owned())
+        });
     }
 
     /// The metrics that were there before and read something that `reads` holds for, before or now.

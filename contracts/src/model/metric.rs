@@ -235,6 +235,11 @@ impl MetricInput {
         let own = [&self.time].into_iter().chain(&self.filter).chain(&self.arg);
         own.chain(&self.dimensions).chain(followed)
     }
+
+    /// Do its columns change with events only, and not with time?
+    pub fn is_steady(&self) -> bool {
+        self.columns().all(|column| !column.depends_on_closed)
+    }
 }
 
 /// How rows belong together.
@@ -253,14 +258,6 @@ pub enum Step {
     EventType(String),
     /// Rows for which this boolean is true.
     Where(ColumnRef),
-}
-
-impl MetricInput {
-    /// Do its columns change with events only, and not with time?
-    pub fn is_steady(&self) -> bool {
-        let columns = [&self.time].into_iter().chain(&self.filter).chain(&self.arg);
-        columns.chain(&self.dimensions).all(|column| !column.depends_on_closed)
-    }
 }
 
 /// A dimension of a metric.
