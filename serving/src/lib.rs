@@ -19,6 +19,7 @@ pub mod query;
 pub mod question;
 pub mod search;
 pub mod shadow;
+mod state;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

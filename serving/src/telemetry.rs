@@ -147,6 +147,19 @@ pub const JOURNAL_TRIMMED_EVENTS: Plain = Plain(
     "agentflow_journal_trimmed_events",
     "Events that are in the lake only, since the store was made",
 );
+/// Of how much state is kept.
+pub const METRIC_STATE_WHOLE: Plain = Plain(
+    "agentflow_metric_state_whole",
+    "Metrics and counts that answers are read from instead of rows",
+);
+/// Of how much it is not there yet.
+pub const METRIC_STATE_BUILDING: Plain = Plain(
+    "agentflow_metric_state_building",
+    "Metrics and counts whose state is being built from rows",
+);
+/// How many groups it has.
+pub const METRIC_STATE_GROUPS: Plain =
+    Plain("agentflow_metric_state_groups", "Groups of rows in the state of metrics");
 /// What the lake still owes.
 pub const LAKE_LAG_EVENTS: Plain =
     Plain("agentflow_lake_lag_events", "Journal positions that not every lake table covers yet");

@@ -80,6 +80,27 @@ struct ContractsArg {
     contracts: PathBuf,
 }
 
+/// Whether the state of metrics is kept.
+#[derive(Debug, Args)]
+struct StateArg {
+    /// Keep counts and sums of metrics by minute, hour and day beside the events, so that a window costs the same
+    /// whatever the number of events. `off`: answers are read from rows, and what is there of it is given up.
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
+    metric_state: Switch,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+impl StateArg {
+    fn is_on(&self) -> bool {
+        self.metric_state == Switch::On
+    }
+}
+
 /// `--data`.
 #[derive(Debug, Args)]
 struct DataArg {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serving::store::data_dir::DataDir;
 use serving::store::{LakeArchive, Store, StoreOptions};
 
-use super::{ContractsArg, DataArg};
+use super::{ContractsArg, DataArg, StateArg};
 use crate::failure::{Context, Failure, chain};
 use crate::lake_args::{self, LakeArgs};
 use crate::output::{self, Output, OutputArgs};
@@ -39,6 +39,8 @@ pub(super) struct Run {
     contracts: ContractsArg,
     #[command(flatten)]
     data: DataArg,
+    #[command(flatten)]
+    state: StateArg,
     /// Where events come from: `file:PATH`, newline-delimited JSON, plain, gzip or zstd; or
     /// `kafka:HOST:PORT`, the topics that the contracts name. May be repeated.
     #[arg(long, value_name = "SOURCE", required = true)]
@@ -141,6 +143,7 @@ impl Run {
         let options = StoreOptions {
             progress: Some(progress::of_store()),
             archive: Some(Arc::new(LakeArchive::new(lake.clone(), Arc::clone(&domain)))),
+            metric_state: self.state.is_on(),
             ..Default::default()
         };
         let store = opened::open_with(&directory, Arc::clone(&domain), options)?;

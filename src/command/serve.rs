@@ -12,7 +12,7 @@ use serving::query::QueryLimits;
 use serving::store::RetentionPolicy;
 use serving::stream::StreamOptions;
 
-use super::{ContractsArg, DataArg};
+use super::{ContractsArg, DataArg, StateArg};
 use crate::access_args::{Access, AccessArgs};
 use crate::failure::{Failure, chain};
 use crate::lake_args::LakeArgs;
@@ -70,6 +70,8 @@ pub(super) struct Serve {
     /// events are refused, until there is room again. 0: write until the disk is full.
     #[arg(long, value_name = "MIB", default_value_t = MIN_FREE_MIB)]
     min_free_mib: u32,
+    #[command(flatten)]
+    state: StateArg,
     /// Streams that one tenant may have open at once, of events and of metrics together.
     #[arg(long, value_name = "N", env = "AGENTFLOW_SSE_MAX_STREAMS_PER_TENANT", default_value_t = StreamOptions::default().max_per_tenant)]
     max_streams_per_tenant: usize,
@@ -128,6 +130,7 @@ impl Serve {
                 grace: Duration::from_secs(self.trim_grace_minutes * 60),
             },
             min_free_mib: self.min_free_mib,
+            metric_state: self.state.is_on(),
             access,
             streams: StreamOptions {
                 max_per_tenant: self.max_streams_per_tenant,

@@ -73,6 +73,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) retention: RetentionPolicy,
     /// MiB that stay free on the disk of the data directory.
     pub(crate) min_free_mib: u32,
+    /// Is the state of metrics kept?
+    pub(crate) metric_state: bool,
     /// Who may ask.
     pub(crate) access: Access,
     /// Limits of callers' SQL.
@@ -89,6 +91,7 @@ struct Lasting {
     streams: StreamOptions,
     retention: RetentionPolicy,
     min_free_mib: u32,
+    metric_state: bool,
     queries: QueryLimits,
     options: Arc<HttpOptions>,
     gate: Arc<Gate>,
@@ -105,6 +108,7 @@ impl Lasting {
             archive: Some(Arc::new(LakeArchive::new(self.config.clone(), Arc::clone(domain)))),
             backfill_beside: true,
             keep_free_mib: self.min_free_mib,
+            metric_state: self.metric_state,
             ..Default::default()
         }
     }
@@ -147,6 +151,7 @@ impl Node {
             streams: plan.streams,
             retention: plan.retention,
             min_free_mib: plan.min_free_mib,
+            metric_state: plan.metric_state,
             queries: plan.queries,
             options: Arc::new(options),
             gate: Arc::new(gate.with_operator_token(&token)),

@@ -5,6 +5,7 @@
 //! doubt it.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 
 use contracts::model::{Dimension, Metric, Window};
 use contracts::types::Type;
@@ -88,6 +89,33 @@ pub(crate) enum Test {
 }
 
 impl Test {
+    /// Does it hold of a value? As `tested` in `sql.rs` says it in SQL.
+    pub(crate) fn passes(&self, member: &Member) -> bool {
+        let value = FilterValue::of(member);
+        let is_one_of =
+            |values: &[FilterValue]| value.as_ref().is_some_and(|value| values.contains(value));
+        let compared = |bound: &FilterValue| value.as_ref().map(|value| value.cmp(bound));
+        match self {
+            Self::In { values, or_none: true } => value.is_none() || is_one_of(values),
+            // Nothing is listed but what is not there.
+            Self::In { values, .. } if values.is_empty() => value.is_none(),
+            Self::In { values, or_none: false } => is_one_of(values),
+            Self::NotIn { values, .. } if values.is_empty() => value.is_some(),
+            Self::NotIn { values, or_none: true } => value.is_some() && !is_one_of(values),
+            Self::NotIn { values, or_none: false } => !is_one_of(values),
+            Self::Above { bound, or_equal } => match compared(bound) {
+                Some(Ordering::Greater) => true,
+                Some(Ordering::Equal) => *or_equal,
+                _ => false,
+            },
+            Self::Below { bound, or_equal } => match compared(bound) {
+                Some(Ordering::Less) => true,
+                Some(Ordering::Equal) => *or_equal,
+                _ => false,
+            },
+        }
+    }
+
     fn canonical(&self) -> Condition {
         let texts = |values: &[FilterValue], or_none: bool| {
             let values = values.iter().map(|value| Some(value.canonical()));
@@ -116,6 +144,17 @@ pub(crate) enum FilterValue {
 }
 
 impl FilterValue {
+    /// The value of a group; `None`: it is not there.
+    fn of(member: &Member) -> Option<Self> {
+        match member {
+            Member::Bool(value) => Some(Self::Bool(*value)),
+            Member::Int(value) => Some(Self::Int(*value)),
+            Member::Date(days) => Some(Self::Date(*days)),
+            Member::Text(text) => Some(Self::Text(text.clone())),
+            Member::None | Member::Other => None,
+        }
+    }
+
     /// For binding to a statement.
     pub(crate) fn to_sql(&self) -> SqlValue {
         match self {

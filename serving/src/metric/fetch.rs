@@ -44,9 +44,7 @@ pub(super) fn fetch(
         let mut statement = conn.prepare_cached(&query.text)?;
         let mut rows = statement.query(params_from_iter(&query.values))?;
         while let Some(row) = rows.next()? {
-            let key = (0..dimensions)
-                .map(|i| Ok(member(row.get_ref(i)?)))
-                .collect::<Result<Vec<_>, duckdb::Error>>()?;
+            let key = key(row, dimensions)?;
             let value = value(&metric.measure, row, dimensions)?;
             if dimensions == 0 && matches!(metric.measure, Measure::Conversion { .. }) {
                 let named = |name: &str, at| Ok((name.to_owned(), scalar(row.get_ref(at)?)?));
@@ -57,15 +55,44 @@ pub(super) fn fetch(
         }
         Ok(())
     };
-    match run() {
-        Ok(()) => Ok(fetched),
-        Err(Fault::Overflow) => Err(overflow(metric)),
-        Err(Fault::DuckDb(error)) if is_overflow(&store::duckdb_message(&error)) => {
-            Err(overflow(metric))
+    run().map_err(|fault| explain(metric, fault))?;
+    Ok(fetched)
+}
+
+/// Runs a statement of [`sql::aggregate`] and gives the columns behind the dimensions as they are, `width` of
+/// them, by group.
+pub(super) fn fetch_columns(
+    conn: &Connection,
+    metric: &Metric,
+    query: sql::Query,
+    dimensions: usize,
+    width: usize,
+) -> Result<Vec<(Vec<Member>, Vec<Value>)>, ReadError> {
+    let mut fetched = Vec::new();
+    let mut run = || -> Result<(), Fault> {
+        let mut statement = conn.prepare_cached(&query.text)?;
+        let mut rows = statement.query(params_from_iter(&query.values))?;
+        while let Some(row) = rows.next()? {
+            let columns = (0..width).map(|i| scalar(row.get_ref(dimensions + i)?));
+            let columns = columns.collect::<Result<Vec<_>, Fault>>()?;
+            fetched.push((key(row, dimensions)?, columns));
         }
-        Err(Fault::DuckDb(error)) => {
-            Err(unavailable(&format!("read metric `{}`", metric.name))(error))
-        }
+        Ok(())
+    };
+    run().map_err(|fault| explain(metric, fault))?;
+    Ok(fetched)
+}
+
+/// The values of the dimensions, which are the first columns.
+fn key(row: &Row<'_>, dimensions: usize) -> Result<Vec<Member>, duckdb::Error> {
+    (0..dimensions).map(|i| Ok(member(row.get_ref(i)?))).collect()
+}
+
+fn explain(metric: &Metric, fault: Fault) -> ReadError {
+    match fault {
+        Fault::Overflow => overflow(metric),
+        Fault::DuckDb(error) if is_overflow(&store::duckdb_message(&error)) => overflow(metric),
+        Fault::DuckDb(error) => unavailable(&format!("read metric `{}`", metric.name))(error),
     }
 }
 
@@ -88,7 +115,7 @@ fn value(measure: &Measure, row: &Row<'_>, at: usize) -> Result<Value, Fault> {
 }
 
 /// The sum is exact, so the mean is off by no more than the division.
-fn mean(sum: &Value, count: &Value) -> Value {
+pub(super) fn mean(sum: &Value, count: &Value) -> Value {
     match (sum.as_f64(), count.as_f64()) {
         (Some(sum), Some(count)) if count > 0.0 => Value::finite(sum / count),
         _ => Value::Null,
@@ -141,7 +168,7 @@ fn is_overflow(message: &str) -> bool {
     message.starts_with("Out of Range Error") || message.starts_with("Conversion Error")
 }
 
-fn overflow(metric: &Metric) -> ReadError {
+pub(super) fn overflow(metric: &Metric) -> ReadError {
     ReadError::Overflow {
         message: format!("the value of metric `{}` does not fit into its type", metric.name),
         hint: format!("ask for a shorter window or a filter; its values are {}", metric.value_type),

@@ -8,13 +8,14 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use contracts::expr::Expr;
 use contracts::model::{Domain, Measure, Metric, OnEmpty};
+use serde::{Deserialize, Serialize};
 
 use crate::question::OTHER;
 use crate::value::{Value, date_text};
 
 /// The value of a dimension in a group. Rows without one come last, as in the statements, and then what
 /// is not named.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) enum Member {
     Bool(bool),
     Int(i64),

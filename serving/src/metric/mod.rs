@@ -24,6 +24,7 @@ mod check;
 mod fetch;
 mod followed;
 mod groups;
+mod kept;
 mod known;
 mod layout;
 mod nearest;
@@ -50,7 +51,8 @@ pub use check::parse_at;
 pub(crate) use check::{FilterValue, Resolved, Test, check_time};
 use fetch::fetch;
 use groups::Groups;
-pub(crate) use groups::empty_value;
+pub(crate) use groups::{Member, empty_value};
+use kept::Kept;
 pub(crate) use known::{Known, known};
 use layout::{Layout, lay_out};
 pub(crate) use nearest::hint;
@@ -151,12 +153,13 @@ impl MetricEngine {
             self.across("read a metric", concerns, |conn, beyond| {
                 let Some(beyond) = beyond else {
                     let known = known(conn, question.known_at)?;
-                    let counted = Counted::in_store(conn);
+                    let kept = self.kept(conn)?;
+                    let counted = Counted::in_store(conn, kept);
                     let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                        Ok(self.measure(conn, question, leaves, known, None)?.groups)
+                        Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
                     };
                     let Measured { groups, components } =
-                        self.measure(conn, question, &leaves, known, None)?;
+                        self.measure(conn, question, &leaves, known, kept, None)?;
                     return Ok((
                         lay_out(&self.domain, question, &leaves, groups, &measure)?,
                         components,
@@ -164,6 +167,7 @@ impl MetricEngine {
                     ));
                 };
                 let known = beyond.known(conn, question.known_at)?;
+                let kept = self.kept(conn)?;
                 let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
                 let database = match plan.is_empty() {
                     true => None,
@@ -185,12 +189,14 @@ impl MetricEngine {
                         &beyond.trimmed.letters,
                         question.tenant,
                     )),
+                    // It counts what was given up since it began, and who knows when that was.
+                    kept: None,
                 };
                 let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-                    Ok(self.measure(conn, question, leaves, known, both)?.groups)
+                    Ok(self.measure(conn, question, leaves, known, kept, both)?.groups)
                 };
                 let Measured { groups, components } =
-                    self.measure(conn, question, &leaves, known, both)?;
+                    self.measure(conn, question, &leaves, known, kept, both)?;
                 Ok((
                     lay_out(&self.domain, question, &leaves, groups, &measure)?,
                     components,
@@ -215,8 +221,9 @@ impl MetricEngine {
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
         let known = known(conn, question.known_at)?;
+        let kept = self.kept(conn)?;
         let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
-            Ok(self.measure(conn, question, leaves, known, None)?.groups)
+            Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
         };
         let measured = measure(&question, &leaves)?;
         let layout = lay_out(&self.domain, &question, &leaves, measured, &measure)?;
@@ -299,7 +306,7 @@ impl MetricEngine {
         read.map_err(|error| ReadError::Unavailable { message: error.to_string() })?
     }
 
-    /// The values of the metrics `leaves`, by index. `both`: a database with what the journal has given
+    /// The values of the metrics `leaves`, by index, from state where it tells them. `both`: a database with what the journal has given
     /// up, for those that need it.
     fn measure(
         &self,
@@ -307,6 +314,7 @@ impl MetricEngine {
         question: &Resolved<'_>,
         leaves: &BTreeSet<usize>,
         known: Option<Known>,
+        kept: Kept<'_>,
         both: Option<(&Plan, &Connection)>,
     ) -> Result<Measured, ReadError> {
         let past = match question.as_of.is_some() || known.is_some() {
@@ -317,6 +325,14 @@ impl MetricEngine {
         let mut measured = Measured::default();
         for &leaf in leaves {
             let metric = &self.domain.metrics[leaf];
+            let is_beyond = both.is_some_and(|(plan, _)| plan.leaves.contains(&leaf));
+            if !is_beyond
+                && let Some(groups) =
+                    kept.values(conn, &self.domain, metric, question, limit + 1)?
+            {
+                measured.groups.insert(leaf, groups);
+                continue;
+            }
             // One more than is shown, to see that there are more.
             let query = sql::aggregate(&self.domain, metric, question, known, limit + 1);
             let conn = match &past {

@@ -3,7 +3,7 @@
 //! Three short statements: each costs DuckDB a quarter of a millisecond at rest, so nothing
 //! here may scan more than the window.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::model::{Domain, Relation, column};
 use duckdb::types::Value as SqlValue;
@@ -11,6 +11,7 @@ use duckdb::{Connection, params_from_iter};
 use pipeline::store::data_through;
 
 use super::check::{Resolved, timestamp};
+use super::kept::Kept;
 use super::known::Known;
 use super::sql::{Query, quote};
 use super::unavailable;
@@ -27,13 +28,66 @@ pub(crate) struct Counted<'a> {
     pub(crate) rejected: &'a Connection,
     /// Dead letters that the store has given up and that are counted nowhere else.
     pub(crate) rejected_before: i64,
+    /// State that has them counted.
+    pub(crate) kept: Option<Kept<'a>>,
 }
 
 impl<'a> Counted<'a> {
     /// All in the store.
-    pub(crate) fn in_store(conn: &'a Connection) -> Self {
-        Self { late: conn, late_before: 0, rejected: conn, rejected_before: 0 }
+    pub(crate) fn in_store(conn: &'a Connection, kept: Kept<'a>) -> Self {
+        Self { late: conn, late_before: 0, rejected: conn, rejected_before: 0, kept: Some(kept) }
     }
+}
+
+impl Counted<'_> {
+    /// Dead letters of the tenant in the window.
+    fn rejected(&self, question: &Resolved<'_>) -> Result<i64, ReadError> {
+        let kept = self.kept.filter(|_| question.known_at.is_none());
+        let Some(counts) = kept.and_then(|kept| kept.dead_letters(question)) else {
+            return rejected(self.rejected, question);
+        };
+        let edges =
+            counts.edges.iter().map(|edge| rejected(self.rejected, &within_span(question, *edge)));
+        edges.sum::<Result<i64, _>>().map(|edges| counts.all + edges)
+    }
+
+    /// Late events of the tenant in the window, in the journals that the metric stands on.
+    fn late(
+        &self,
+        domain: &Domain,
+        families: &BTreeSet<usize>,
+        question: &Resolved<'_>,
+        known: Option<Known>,
+    ) -> Result<i64, ReadError> {
+        let kept = self.kept.filter(|_| question.known_at.is_none());
+        let mut sum = 0;
+        let mut by_rows: BTreeMap<Option<(i64, i64)>, BTreeSet<usize>> = BTreeMap::new();
+        for family in families {
+            let counts = kept.and_then(|kept| kept.events(*family, question));
+            let spans = match &counts {
+                Some(counts) => counts.edges.iter().map(|edge| Some(*edge)).collect(),
+                None => vec![None],
+            };
+            sum += counts.map_or(0, |counts| counts.late);
+            for span in spans {
+                by_rows.entry(span).or_default().insert(*family);
+            }
+        }
+        for (span, families) in by_rows {
+            sum += match span {
+                None => late(self.late, domain, &families, question, known)?,
+                Some(span) => {
+                    late(self.late, domain, &families, &within_span(question, span), known)?
+                }
+            };
+        }
+        Ok(sum)
+    }
+}
+
+/// The question about another span of time.
+fn within_span<'a>(question: &Resolved<'a>, span: (i64, i64)) -> Resolved<'a> {
+    Resolved { span: Some(span), as_of: None, ..question.clone() }
 }
 
 /// The proof of an answer to `question`, apart from what the cache fills in.
@@ -69,9 +123,8 @@ pub(crate) fn read(
         partitions_behind: 0,
         exact: true,
         error_bounds: Vec::new(),
-        rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
-        late_in_window: late(counted.late, domain, &families, question, known)?
-            + counted.late_before,
+        rejected_in_window: counted.rejected(question)? + counted.rejected_before,
+        late_in_window: counted.late(domain, &families, question, known)? + counted.late_before,
         cached: false,
         age: 0,
     })

@@ -17,7 +17,7 @@ const FORMAT: u64 = 1 + MIGRATIONS.len() as u64;
 
 /// How a file of each format becomes one of the next, from format 1 on. Only the bookkeeping tables
 /// are sure to exist.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     // What comes with the payload of a dead letter, and the times of a partition's last record.
     "alter table if exists dead_letters add column key blob;
      alter table if exists dead_letters add column headers varchar;
@@ -32,6 +32,9 @@ const MIGRATIONS: [&str; 4] = [
      alter table if exists ingest add column _applied_at timestamp;",
     // Columns are filled and entities folded beside what comes in.
     "alter table contract_fill add column if not exists until_seq bigint;",
+    // The state of metrics, which is built from rows: its tables are made when the store is opened. A release
+    // without it would not keep it.
+    "",
 ];
 
 const FILE: &str = "serving.duckdb";

@@ -39,6 +39,7 @@ mod rebuild;
 mod retention;
 pub(crate) mod rows;
 mod schema;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -75,8 +76,10 @@ use self::erase::{ErasedArchive, Erasures};
 use self::error::refused;
 use self::follow::Following;
 use self::schema::{BOOKKEEPING, Table, Tables};
+use self::state::Keeping;
 use self::trimmed::Horizon;
 use self::wal::Wal;
+use crate::state::Keeper;
 
 /// Called on long work at a start: what is done, how much of it, out of how much.
 pub type Progress = Box<dyn Fn(&str, u64, u64) + Send>;
@@ -104,6 +107,9 @@ pub struct StoreOptions {
     /// Where contracts changed: let the writer bring old rows in line beside what comes in, as far as
     /// nothing that answered before stands on it. Otherwise all of it is done before the store is open.
     pub backfill_beside: bool,
+    /// Keep the state of metrics, so that a window costs the same whatever the number of events. Without it
+    /// the store gives up what it has of it, and every answer is read from rows.
+    pub metric_state: bool,
 }
 
 impl Default for StoreOptions {
@@ -119,6 +125,7 @@ impl Default for StoreOptions {
             progress: None,
             archive: None,
             backfill_beside: false,
+            metric_state: true,
         }
     }
 }
@@ -130,6 +137,7 @@ struct Shared {
     horizon: Horizon,
     erasures: Erasures,
     backfilling: Backfilling,
+    state: Keeper,
 }
 
 /// What a store has to do with the lake.
@@ -147,6 +155,7 @@ impl Around {
     ) -> Result<Self, StoreError> {
         // A store of an earlier release lacks the newest of these.
         conn.execute_batch(BOOKKEEPING).map_err(|e| failed("create tables", &e))?;
+        conn.execute_batch(state::TABLES).map_err(|e| failed("create tables", &e))?;
         let erasures = Erasures::new(Arc::clone(domain));
         erasures.load_pending(conn).map_err(|e| failed("read erasures", &e))?;
         let archive = options.archive.as_ref().map(|lake| -> Arc<dyn Archive> {
@@ -294,10 +303,12 @@ impl Store {
             horizon: Horizon::default(),
             erasures: around.erasures.clone(),
             backfilling: backfill.progress(),
+            state: Keeper::default(),
         };
         let trimmed = trimmed::read(&conn).map_err(|e| failed("read what was trimmed", &e))?;
         shared.horizon.set(trimmed.map(Arc::new));
         let archive = around.archive;
+        let keeping = Keeping::open(&conn, &domain, shared.state.clone(), options.metric_state)?;
         let readers = Readers::new(
             domain,
             Arc::clone(&tables),
@@ -307,7 +318,8 @@ impl Store {
             limit,
         )
         .map_err(|e| refused("start the thread that watches readers", e.to_string()))?;
-        let writer = Writer::new(conn, Arc::clone(&tables), wal, shared, archive, backfill)?;
+        let writer =
+            Writer::new(conn, Arc::clone(&tables), wal, shared, archive, backfill, keeping)?;
         let erasures = around.erasures;
         let (writer, spare) = (Mutex::new(Some(writer)), Mutex::new(spare));
         Ok(Self { tables, readers, writer, backups: None, erasures, spare })

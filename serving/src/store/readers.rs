@@ -17,6 +17,7 @@ use super::backfill::Backfilling;
 use super::error::{failed, is_interrupted, refused};
 use super::schema::Tables;
 use super::trimmed::Trimmed;
+use crate::state::Keeper;
 
 /// The reading side of a [`super::Store`]. Clones share the same connections.
 #[derive(Clone)]
@@ -161,6 +162,11 @@ impl Readers {
     /// What the journal has given up: at least as much as a snapshot sees that has begun.
     pub fn trimmed(&self) -> Option<Arc<Trimmed>> {
         self.pool.shared.horizon.get()
+    }
+
+    /// The state of metrics.
+    pub(crate) fn state(&self) -> &Keeper {
+        &self.pool.shared.state
     }
 
     /// Which metrics and entities are not whole yet.

@@ -28,6 +28,7 @@ use super::erase::Erasures;
 use super::error::{failed, refused};
 use super::rows::conversion;
 use super::schema::{Tables, quoted};
+use super::state::Keeping;
 use super::trim::Trimming;
 use super::trimmed::Horizon;
 use super::wal::{Due, Wal};
@@ -53,6 +54,7 @@ pub struct Writer {
     pub(super) has_rewritten: bool,
     pub(super) trimming: Trimming,
     pub(super) backfill: Backfill,
+    pub(super) state: Keeping,
     times: CommitTimes,
 }
 
@@ -104,6 +106,7 @@ impl Writer {
         shared: Shared,
         archive: Option<Arc<dyn Archive>>,
         backfill: Backfill,
+        state: Keeping,
     ) -> Result<Self, StoreError> {
         conn.set_prepared_statement_cache_capacity(64);
         let known = Known::load(&conn).map_err(|e| failed("read counts", &e))?;
@@ -135,6 +138,7 @@ impl Writer {
             has_rewritten: false,
             trimming: Trimming::default(),
             backfill,
+            state,
             times: CommitTimes::default(),
         })
     }
@@ -346,6 +350,8 @@ impl Writer {
     /// Folds the log into the database file, and takes the opportunity to drop rows that were
     /// replaced once there are enough of them.
     pub(super) fn checkpoint(&mut self) -> Result<(), StoreError> {
+        // What is in the log of the state would go to the file only to be deleted there.
+        self.fold_state();
         let sql = if self.replaced < VACUUM_AFTER {
             "checkpoint"
         } else {
@@ -462,7 +468,16 @@ impl ServingStore for Writer {
             self.last_applied_at = clock::now().max(self.last_applied_at) + 1;
             self.last_applied_at
         });
-        self.in_one_or_two("commit batch", |writer, how| writer.apply(effects, how))?;
+        if self.state.is_fold_due() {
+            self.fold_state();
+        }
+        let put = self.state.put(effects);
+        let outcome = self.in_one_or_two("commit batch", |writer, how| {
+            writer.apply(effects, how)?;
+            Ok(put.iter().try_for_each(|put| writer.state.note(&writer.conn, put))?)
+        });
+        self.state.settle(put, outcome.is_ok());
+        outcome?;
         if let Some(wal) = &self.wal {
             wal.committed(effects.last_seq);
         }
@@ -497,6 +512,9 @@ impl ServingStore for Writer {
     fn tidy(&mut self) -> Result<bool, StoreError> {
         if self.erase_next() {
             // There may be more of them.
+            return Ok(true);
+        }
+        if self.build_state()? {
             return Ok(true);
         }
         self.trim()

@@ -89,6 +89,7 @@ impl Demo {
             maintain_every: None,
             retention: RetentionPolicy::default(),
             min_free_mib: super::serve::MIN_FREE_MIB,
+            metric_state: true,
             access,
             streams: StreamOptions::default(),
             queries: Default::default(),

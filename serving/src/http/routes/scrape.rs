@@ -17,7 +17,8 @@ use crate::http::time;
 use crate::question::{MetricQuestion, Value};
 use crate::telemetry::{
     Gauges, JOURNAL_COMPLETE_AFTER, JOURNAL_OLDEST_POSITION, JOURNAL_POSITION,
-    JOURNAL_TRIMMED_EVENTS, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS,
+    JOURNAL_TRIMMED_EVENTS, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS, METRIC_STATE_BUILDING,
+    METRIC_STATE_GROUPS, METRIC_STATE_WHOLE,
 };
 
 /// Counters and gauges in the Prometheus text format.
@@ -85,6 +86,10 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
             gauges.lake_table(&table.name, table.position, table.rows);
         }
     }
+    let kept = state.readers.state().size();
+    gauges.set(METRIC_STATE_WHOLE, kept.whole as f64);
+    gauges.set(METRIC_STATE_BUILDING, (kept.all - kept.whole) as f64);
+    gauges.set(METRIC_STATE_GROUPS, kept.groups as f64);
     let backfilling = state.readers.backfilling();
     for metric in &state.domain.metrics {
         if let Some(progress) = backfilling.metric(metric.index) {

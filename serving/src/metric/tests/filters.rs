@@ -62,10 +62,14 @@ proptest! {
     fn filters_equal_the_oracle(
         (trips, fixes) in journals(),
         asked in prop::collection::vec(prop::collection::vec(a_condition(), 1..4), 8),
+        from_state in any::<bool>(),
     ) {
         let bench = Bench::new(Vec::new());
         bench.insert_events(TRIPS, &trips);
         bench.insert_events(FIXES, &fixes);
+        if from_state {
+            bench.learn();
+        }
         let world = World::from([(TRIPS, trips), (FIXES, fixes)]);
         for conditions in asked {
             for (metric, group_by) in [("all", vec![]), ("sum_amount", vec!["city".to_owned()])] {

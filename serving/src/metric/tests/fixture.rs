@@ -393,6 +393,8 @@ impl Bench {
         let domain = domain(more);
         let store =
             Store::in_memory_with(domain.clone(), options).expect("a store in memory opens");
+        // Rows come in past the writer here.
+        store.forget_state();
         let readers = store.readers();
         let clock = Arc::new(AtomicI64::new(NOW));
         let told = clock.clone();
@@ -402,6 +404,11 @@ impl Bench {
             Arc::new(move || told.load(Ordering::Relaxed)),
         );
         Self { domain, readers, engine: Arc::new(engine), clock, store }
+    }
+
+    /// Answers from state of the rows that there are now.
+    pub(crate) fn learn(&self) {
+        self.store.learn_state();
     }
 
     pub(crate) fn run(&self, sql: &str) {

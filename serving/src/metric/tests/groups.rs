@@ -155,10 +155,14 @@ proptest! {
     fn groups_equal_the_oracle(
         (trips, fixes) in journals(),
         questions in prop::collection::vec(a_question(), 16),
+        from_state in any::<bool>(),
     ) {
         let bench = Bench::new(Vec::new());
         bench.insert_events(TRIPS, &trips);
         bench.insert_events(FIXES, &fixes);
+        if from_state {
+            bench.learn();
+        }
         let world = World::from([(TRIPS, trips), (FIXES, fixes)]);
         for question in questions {
             // Floats that are added up in another order differ in the last bit, and with it their order.

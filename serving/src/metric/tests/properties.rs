@@ -195,10 +195,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn metrics_over_events_equal_the_oracle((trips, fixes) in journals(), salt in 0usize..7) {
+    fn metrics_over_events_equal_the_oracle(
+        (trips, fixes) in journals(),
+        salt in 0usize..7,
+        from_state in any::<bool>(),
+    ) {
         let bench = Bench::new(Vec::new());
         bench.insert_events(TRIPS, &trips);
         bench.insert_events(FIXES, &fixes);
+        if from_state {
+            bench.learn();
+        }
         let world = World::from([(TRIPS, trips), (FIXES, fixes)]);
         let over_events = bench.domain.metrics.iter().filter(|metric| {
             metric.inputs.iter().all(|input| input.relation != RIDES && input.relation != RIDERS)
@@ -251,11 +258,18 @@ proptest! {
     }
 
     #[test]
-    fn metrics_over_entities_equal_the_oracle((trips, fixes) in journals(), salt in 0usize..3) {
+    fn metrics_over_entities_equal_the_oracle(
+        (trips, fixes) in journals(),
+        salt in 0usize..3,
+        from_state in any::<bool>(),
+    ) {
         let bench = Bench::new(Vec::new());
         bench.insert_events(TRIPS, &trips);
         bench.insert_events(FIXES, &fixes);
         bench.fold_entities(&[TENANT, "other"]);
+        if from_state {
+            bench.learn();
+        }
         let events: Vec<&Row> = trips.iter().chain(&fixes).collect();
         for name in ["rides", "fares", "newest_ride", "rides_by_other_time", "finished_rides", "rider_amount"] {
             let metric = bench.domain.metric(name).expect("the metric exists");

@@ -101,9 +101,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_row_counts_as_often_as_it_says(rows in prop::collection::vec(a_row(), 0..30)) {
+    fn a_row_counts_as_often_as_it_says(
+        rows in prop::collection::vec(a_row(), 0..30),
+        from_state in any::<bool>(),
+    ) {
         let bench = bench();
         bench.insert(ingest::TABLE, &columns(), &rows);
+        if from_state {
+            bench.learn();
+        }
         let world = World::from([(Relation::Ingest, rows)]);
         let ours = bench.domain.metrics.iter().filter(|metric| {
             metric.inputs.iter().any(|input| input.relation == Relation::Ingest)

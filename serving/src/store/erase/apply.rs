@@ -75,7 +75,13 @@ impl Writer {
             self.last_dead_letter,
         )?;
         self.conn.execute_batch("begin")?;
-        let outcome = self.erase_within(&domain, eraser, request);
+        let outcome = self.erase_within(&domain, eraser, request).and_then(|done| {
+            if !request.dry_run {
+                // Sums do not say whose rows they have.
+                self.state.drop_all(&self.conn)?;
+            }
+            Ok(done)
+        });
         let mut told = match outcome {
             Ok(done) if !request.dry_run => {
                 fail_point::hit("erase_before_commit");

@@ -104,6 +104,18 @@ impl Bench {
         processor.process(&[&decoded]).expect("processed");
     }
 
+    /// Does all that can wait.
+    pub(super) fn tidy(&mut self) {
+        let (processor, _) = self.open.as_mut().expect("open");
+        while processor.tidy().expect("it can be done") {}
+    }
+
+    /// How much state is kept.
+    pub(super) fn state(&self) -> crate::state::Size {
+        let (_, store) = self.open.as_ref().expect("open");
+        store.readers().state().size()
+    }
+
     /// Sets the time that the engine reads, µs.
     pub(super) fn at(&self, micros: i64) {
         self.clock.store(micros, Ordering::Relaxed);

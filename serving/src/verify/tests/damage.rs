@@ -81,11 +81,46 @@ fn each_damage_is_found() {
         &["event id `", "positions of the journal"],
     );
     check("update ingest set _n = _n + 1 where outcome = 'rejected'", &["records rejected as"]);
+    // Whole in itself, so that only counting anew can tell: changes that were put in twice.
+    check(
+        "insert into metric_state_log select n + 1, changes, checksum from metric_state_log order by n desc limit 1",
+        &["metric `"],
+    );
     check("update source_partitions set accepted = accepted + 1", &["partition `test:0`"]);
     check(
         "delete from dead_letters where id = (select min(id) from dead_letters)",
         &["records rejected as"],
     );
+}
+
+#[test]
+fn state_that_is_damaged_is_built_anew() {
+    for sql in [
+        "update metric_state_log set checksum = 0 where n = (select max(n) from metric_state_log)",
+        "delete from metric_state_log where n = (select min(n) from metric_state_log)",
+        "update metric_state_log set changes = '\\x00'::blob",
+        "update metric_state set checksum = checksum - 1",
+        "update metric_state set cells = '\\xff\\xff'::blob",
+        "delete from metric_state_specs",
+    ] {
+        let mut bench = filled();
+        let whole = bench.state();
+        assert!(whole.all > 10 && whole.whole == whole.all, "{whole:?}");
+        bench.damage(sql);
+        let damaged = bench.state();
+        assert!(damaged.whole < whole.whole, "{sql}: {damaged:?}");
+        assert_clean(&bench.verify(&VerifyOptions::default()), sql);
+        bench.tidy();
+        assert_eq!(bench.state().whole, whole.whole, "{sql}");
+        assert_clean(&bench.verify(&VerifyOptions::default()), sql);
+        // It goes on from there.
+        let mut rng = SmallRng::seed_from_u64(4);
+        let more: Vec<Given> = (0..50).map(|n| yard::record(&mut rng, NOW, 1_000 + n)).collect();
+        bench.give(1, &more);
+        bench.restart();
+        assert_eq!(bench.state().whole, whole.whole, "{sql}");
+        assert_clean(&bench.verify(&VerifyOptions::default()), sql);
+    }
 }
 
 #[test]

@@ -1,0 +1,231 @@
+//! Answers from state: counts and sums that are kept by minute, hour and day ([`crate::state`]).
+//!
+//! The rest of a window, within a minute at its edges, is read from rows by the statement that would read all of
+//! it, and put to it. What is not counts and sums of what holds now is left to rows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contracts::model::{Domain, Measure, Metric, Relation, column};
+use contracts::types::Type;
+use duckdb::Connection;
+
+use super::check::{LATEST, Resolved, Test};
+use super::fetch::{fetch_columns, mean, overflow};
+use super::groups::{Groups, Member, settle};
+use super::{MetricEngine, sql, unavailable};
+use crate::question::ReadError;
+use crate::state::{Agg, Ask, Keeper, Subject, Told};
+use crate::store::state::NUMBER;
+use crate::value::Value;
+
+/// State as the snapshot of a reader sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    keeper: &'a Keeper,
+    /// The number of the newest changes in the snapshot.
+    at: i64,
+}
+
+impl MetricEngine {
+    /// The state as of the snapshot of `conn`.
+    pub(super) fn kept(&self, conn: &Connection) -> Result<Kept<'_>, ReadError> {
+        let at = conn
+            .prepare_cached(&format!("select {NUMBER}"))
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(unavailable("read the state of metrics"))?;
+        Ok(Kept { keeper: self.readers().state(), at })
+    }
+}
+
+impl Kept<'_> {
+    /// The values of a metric that reads rows; `None`: only rows can tell.
+    pub(super) fn values(
+        &self,
+        conn: &Connection,
+        domain: &Domain,
+        metric: &Metric,
+        question: &Resolved<'_>,
+        limit: usize,
+    ) -> Result<Option<Groups>, ReadError> {
+        let Some(told) = self.told(metric, question) else { return Ok(None) };
+        let scale = scale(metric);
+        let mut totals: BTreeMap<Vec<Member>, Total> = BTreeMap::new();
+        for (key, agg) in &told.groups {
+            totals.insert(
+                key.clone(),
+                Total::of(metric, scale, agg).ok_or_else(|| overflow(metric))?,
+            );
+        }
+        for span in told.edges {
+            let edge = Resolved { span: Some(span), as_of: None, ..question.clone() };
+            let query = sql::aggregate(domain, metric, &edge, None, limit);
+            let width = if matches!(metric.measure, Measure::Avg) { 2 } else { 1 };
+            for (key, columns) in fetch_columns(conn, metric, query, edge.group_by.len(), width)? {
+                let total = totals.entry(key).or_default();
+                total.add(metric, columns).ok_or_else(|| overflow(metric))?;
+            }
+        }
+        if question.group_by.is_empty() {
+            totals.entry(Vec::new()).or_default();
+        }
+        let groups = totals.into_iter().take(limit);
+        Ok(Some(groups.map(|(key, total)| (key, settle(metric, total.value(metric)))).collect()))
+    }
+
+    fn told(&self, metric: &Metric, question: &Resolved<'_>) -> Option<Told> {
+        let (from, to) = bounds(metric, question)?;
+        let place = |name: &str| metric.dimensions.iter().position(|own| own.name == name);
+        let places = |dimensions: &[&contracts::model::Dimension]| -> Option<Vec<usize>> {
+            dimensions.iter().map(|dimension| place(&dimension.name)).collect()
+        };
+        let group_by = places(&question.group_by)?;
+        let tests: Vec<(usize, &Test)> = question
+            .filters
+            .iter()
+            .map(|filter| Some((place(&filter.dimension.name)?, &filter.test)))
+            .collect::<Option<_>>()?;
+        let without = places(&question.without)?;
+        let without_groups: BTreeSet<Vec<Member>> =
+            question.without_groups.iter().cloned().collect();
+        self.keeper.tell(&Ask {
+            subject: Subject::Metric(metric.index),
+            tenant: question.tenant,
+            at: self.at,
+            from,
+            to,
+            group_by: &group_by,
+            tests: &tests,
+            without: (&without, &without_groups),
+        })
+    }
+
+    /// How many events of a family there are in a window of event time, and how many of them were late; with
+    /// the spans of it that are to be counted by rows. `None`: all of it is.
+    pub(super) fn events(&self, family: usize, question: &Resolved<'_>) -> Option<Counts> {
+        let told = self.keeper.tell(&self.all(Subject::Events(family), question, &[0]))?;
+        let late = told.groups.get(&vec![Member::Bool(true)]).map_or(0, |agg| agg.rows);
+        let all = told.groups.values().map(|agg| agg.rows).sum();
+        Some(Counts { all, late, edges: told.edges })
+    }
+
+    /// How many dead letters there are in a window, likewise.
+    pub(super) fn dead_letters(&self, question: &Resolved<'_>) -> Option<Counts> {
+        let told = self.keeper.tell(&self.all(Subject::DeadLetters, question, &[]))?;
+        let all = told.groups.values().map(|agg| agg.rows).sum();
+        Some(Counts { all, late: 0, edges: told.edges })
+    }
+
+    fn all<'b>(
+        &self,
+        subject: Subject,
+        question: &'b Resolved<'_>,
+        group_by: &'b [usize],
+    ) -> Ask<'b> {
+        static NONE: BTreeSet<Vec<Member>> = BTreeSet::new();
+        let (from, to) = span(question);
+        let without: (&[usize], _) = (&[], &NONE);
+        let (tenant, at) = (question.tenant, self.at);
+        Ask { subject, tenant, at, from, to, group_by, tests: &[], without }
+    }
+}
+
+/// How many rows there are.
+pub(super) struct Counts {
+    pub(super) all: i64,
+    pub(super) late: i64,
+    /// Spans of time that are not counted.
+    pub(super) edges: Vec<(i64, i64)>,
+}
+
+/// Both bounds of the window, `as_of` among them.
+fn span(question: &Resolved<'_>) -> (Option<i64>, Option<i64>) {
+    let ends = [question.span.map(|(_, to)| to).filter(|to| *to < LATEST), question.as_of];
+    (question.start(), ends.into_iter().flatten().min())
+}
+
+/// Bounds of the window, where rows as they are now within them are all that the question is about.
+fn bounds(metric: &Metric, question: &Resolved<'_>) -> Option<(Option<i64>, Option<i64>)> {
+    if question.known_at.is_some() {
+        return None;
+    }
+    let (from, to) = span(question);
+    if question.as_of.is_none() {
+        return Some((from, to));
+    }
+    // What happened before then is what lies before then, for events whose time it is.
+    let by_time = |input: &contracts::model::MetricInput| {
+        matches!(input.relation, Relation::Family(_)) && input.time.name == column::TIME
+    };
+    (from.is_some() && metric.inputs.iter().all(by_time)).then_some((from, to))
+}
+
+/// Digits after the point of the argument; `None`: it is a whole number.
+fn scale(metric: &Metric) -> Option<i8> {
+    metric.inputs.iter().find_map(|input| match input.arg.as_ref()?.ty {
+        Type::Decimal { scale, .. } => Some(scale),
+        _ => None,
+    })
+}
+
+/// A count and a sum.
+#[derive(Default)]
+struct Total {
+    n: i128,
+    sum: Option<Value>,
+}
+
+impl Total {
+    /// `None`: it does not fit into its type.
+    fn of(metric: &Metric, scale: Option<i8>, agg: &Agg) -> Option<Self> {
+        let mut total = Self { n: agg.n.into(), sum: None };
+        if !matches!(metric.measure, Measure::Count) && agg.n != 0 {
+            let is_double = metric
+                .inputs
+                .iter()
+                .any(|input| input.arg.as_ref().is_some_and(|arg| arg.ty == Type::Float64));
+            let sum = match (is_double, scale) {
+                (true, _) => Some(Value::Float(agg.double_sum())).filter(is_finite)?,
+                (false, None) => Value::Int(agg.exact_sum()),
+                // Adding nothing sees that it fits.
+                (false, Some(scale)) => Value::Decimal { digits: agg.exact_sum(), scale }
+                    .plus(&Value::Decimal { digits: 0, scale })?,
+            };
+            total.sum = Some(sum);
+        }
+        Some(total)
+    }
+
+    /// Puts the columns of a statement to it. `None`: it does not fit.
+    fn add(&mut self, metric: &Metric, columns: Vec<Value>) -> Option<()> {
+        let mut columns = columns.into_iter();
+        let first = columns.next().unwrap_or(Value::Null);
+        match (&metric.measure, first) {
+            (Measure::Count, Value::Int(n)) => self.n += n,
+            (_, Value::Null) => {}
+            (_, sum) => {
+                self.sum = Some(match &self.sum {
+                    Some(known) => known.plus(&sum)?,
+                    None => sum,
+                });
+                self.n += match columns.next() {
+                    Some(Value::Int(n)) => n,
+                    // A sum is there because something is.
+                    _ => 1,
+                };
+            }
+        }
+        Some(())
+    }
+
+    fn value(self, metric: &Metric) -> Value {
+        match metric.measure {
+            Measure::Count => Value::Int(self.n),
+            Measure::Avg => mean(&self.sum.unwrap_or(Value::Null), &Value::Int(self.n)),
+            _ => self.sum.unwrap_or(Value::Null),
+        }
+    }
+}
+
+fn is_finite(value: &Value) -> bool {
+    matches!(value, Value::Float(value) if value.is_finite())
+}

@@ -1,0 +1,24 @@
+//! State of metrics: counts and sums by minute, hour and day, kept with each commit, so that a window costs
+//! the same whatever the number of events.
+//!
+//! What always holds: state is a function of the rows of the same commit. A row that comes is added, one that
+//! goes or changes is taken out by the same amount ([`gather`]); what a commit changes is written in its own
+//! transaction ([`delta`]) and, from time to time, the whole ([`cube`]). A reader gets the state of its own
+//! snapshot ([`keeper`]), and what lies within a minute at the edge of its window from rows. Which metrics have
+//! state says [`spec`]; the store's side is `store/state.rs`, the reader's `metric/kept.rs`.
+
+mod agg;
+mod cube;
+mod delta;
+mod gather;
+mod keeper;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::agg::{Agg, Arithmetic};
+pub(crate) use self::cube::{HOUR, Key, MINUTE};
+pub(crate) use self::delta::Delta;
+pub(crate) use self::gather::{Change, gather};
+pub(crate) use self::keeper::{Ask, Keeper, Size, Told};
+pub(crate) use self::spec::{Input, Spec, Subject, specs};

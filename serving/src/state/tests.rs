@@ -1,0 +1,256 @@
+//! Cubes against plain sums over the rows they stand for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use contracts::model::Relation;
+use proptest::prelude::*;
+
+use super::cube::{Cube, MOST_GROUPS};
+use super::delta::Run;
+use super::*;
+use crate::metric::Member;
+
+fn spec() -> Arc<Spec> {
+    Arc::new(Spec {
+        subject: Subject::Metric(0),
+        name: "metric m@1".into(),
+        fingerprint: 1,
+        arithmetic: Arithmetic::Exact,
+        dimensions: 1,
+        inputs: vec![Input {
+            relation: Relation::Family(0),
+            event_types: Vec::new(),
+            time: "t".into(),
+            filter: None,
+            arg: None,
+            is_summed: false,
+            weight: None,
+            dimensions: vec!["d".into()],
+        }],
+    })
+}
+
+/// Minute (none: without a time), group, amount.
+type Given = (Option<i64>, i64, i64);
+
+fn change(cells: &[Given]) -> Change {
+    let mut sums: BTreeMap<(Option<i64>, i64), Agg> = BTreeMap::new();
+    for (minute, group, amount) in cells {
+        let agg = Agg::exact(1, 1, i128::from(*amount));
+        sums.entry((*minute, *group)).or_default().add(&agg, Arithmetic::Exact);
+    }
+    let mut change = Change::of(1, "t");
+    let mut places: BTreeMap<i64, u32> = BTreeMap::new();
+    for ((minute, group), agg) in sums {
+        let place = *places
+            .entry(group)
+            .or_insert_with(|| change.key(&Key::from(vec![Member::Int(group)])));
+        change.push(minute, place, agg);
+    }
+    change
+}
+
+/// Rows, amounts.
+fn expected(cells: &[Given], from: Option<i64>, to: Option<i64>) -> BTreeMap<i64, (i64, i128)> {
+    let mut sums = BTreeMap::new();
+    for (minute, group, amount) in cells {
+        let is_in = match minute {
+            None => from.is_none() && to.is_none(),
+            Some(minute) => {
+                from.is_none_or(|from| *minute >= from) && to.is_none_or(|to| *minute < to)
+            }
+        };
+        if is_in {
+            let sum: &mut (i64, i128) = sums.entry(*group).or_default();
+            sum.0 += 1;
+            sum.1 += i128::from(*amount);
+        }
+    }
+    sums
+}
+
+fn ask<'a>(
+    at: i64,
+    from: Option<i64>,
+    to: Option<i64>,
+    group_by: &'a [usize],
+    none: &'a BTreeSet<Vec<Member>>,
+) -> Ask<'a> {
+    let minutes = |minute: i64| minute * MINUTE;
+    Ask {
+        subject: Subject::Metric(0),
+        tenant: "t",
+        at,
+        from: from.map(minutes),
+        to: to.map(minutes),
+        group_by,
+        tests: &[],
+        without: (&[], none),
+    }
+}
+
+/// What a keeper says, with what its edges leave to rows put in from the rows.
+fn told(keeper: &Keeper, rows: &[Given], ask: &Ask<'_>) -> BTreeMap<i64, (i64, i128)> {
+    let told = keeper.tell(ask).expect("an answer");
+    let mut sums: BTreeMap<i64, (i64, i128)> = BTreeMap::new();
+    for (key, agg) in told.groups {
+        let [Member::Int(group)] = key[..] else { panic!("{key:?}") };
+        sums.insert(group, (agg.rows, agg.exact_sum()));
+    }
+    for (from, to) in told.edges {
+        assert!(from % MINUTE == 0 && to % MINUTE == 0, "rows lie on minutes here");
+        for (group, (n, sum)) in expected(rows, Some(from / MINUTE), Some(to / MINUTE)) {
+            let all = sums.entry(group).or_default();
+            *all = (all.0 + n, all.1 + sum);
+        }
+    }
+    sums
+}
+
+fn rows() -> impl Strategy<Value = Vec<Given>> {
+    // Some hours close together, some days apart, before 1970 too.
+    let minute = prop_oneof![
+        4 => (-200i64..4_000).prop_map(Some),
+        1 => (-90_000i64..90_000).prop_map(Some),
+        1 => Just(None),
+    ];
+    prop::collection::vec((minute, 0i64..12, -50i64..50), 0..60)
+}
+
+proptest! {
+    #[test]
+    fn a_window_is_the_sum_of_its_rows(
+        commits in prop::collection::vec(rows(), 1..8),
+        from in prop::option::of(-1_000i64..5_000),
+        length in prop::option::of(1i64..6_000),
+        coarse in any::<bool>(),
+        is_folded in any::<bool>(),
+    ) {
+        let keeper = Keeper::default();
+        keeper.keep(1, spec(), i64::MIN, Some(0));
+        let mut stored = Stored::default();
+        for rows in &commits {
+            let (_, delta) = keeper.apply(vec![change(rows)]);
+            keeper.committed(&delta);
+            stored.log.push(postcard::to_allocvec(&*delta).expect("bytes"));
+            if coarse {
+                keeper.coarsen();
+            }
+            if is_folded {
+                stored.fold(&keeper);
+            }
+        }
+        let to = from.zip(length).map(|(from, length)| from + length);
+        let none = BTreeSet::new();
+        let again = stored.load();
+        for at in (0..=commits.len()).rev() {
+            let rows: Vec<Given> = commits[..at].concat();
+            let expected = expected(&rows, from, to);
+            let ask = ask(at as i64, from, to, &[0], &none);
+            prop_assert_eq!(&told(&keeper, &rows, &ask), &expected, "as of commit {}", at);
+            if at == commits.len() {
+                prop_assert_eq!(&told(&again, &rows, &ask), &expected, "loaded");
+            }
+        }
+        prop_assert!(keeper.tell(&ask(commits.len() as i64 + 1, from, to, &[0], &none)).is_none());
+    }
+
+    #[test]
+    fn what_is_undone_was_never_there(first in rows(), second in rows()) {
+        let keeper = Keeper::default();
+        keeper.keep(1, spec(), i64::MIN, Some(0));
+        keeper.apply(vec![change(&first)]);
+        keeper.apply(vec![change(&second)]);
+        keeper.undo();
+        let none = BTreeSet::new();
+        let ask = ask(1, None, None, &[0], &none);
+        prop_assert_eq!(told(&keeper, &first, &ask), expected(&first, None, None));
+    }
+}
+
+/// What a store has.
+#[derive(Default)]
+struct Stored {
+    at: i64,
+    heads: BTreeMap<String, Vec<u8>>,
+    chunks: BTreeMap<(String, Option<i64>), Vec<u8>>,
+    log: Vec<Vec<u8>>,
+}
+
+impl Stored {
+    fn fold(&mut self, keeper: &Keeper) {
+        let bytes = |result: postcard::Result<Vec<u8>>| result.expect("bytes");
+        let written = keeper.unsaved(|_, tenant, head, chunks| {
+            if let Some(head) = head {
+                self.heads.insert(tenant.to_owned(), bytes(postcard::to_allocvec(&head)));
+            }
+            for (hour, chunk) in chunks {
+                let chunk = bytes(postcard::to_allocvec(&chunk));
+                self.chunks.insert((tenant.to_owned(), hour), chunk);
+            }
+            Ok::<_, ()>(())
+        });
+        written.expect("written");
+        keeper.saved();
+        self.at = keeper.applied();
+        self.log.clear();
+    }
+
+    fn load(&self) -> Keeper {
+        let keeper = Keeper::default();
+        keeper.keep(1, spec(), i64::MIN, Some(0));
+        keeper.starts_at(self.at);
+        for (tenant, head) in &self.heads {
+            let head = postcard::from_bytes(head).expect("a head");
+            assert!(keeper.load(1, tenant, Some(head), None));
+        }
+        for ((tenant, hour), chunk) in &self.chunks {
+            let chunk = postcard::from_bytes(chunk).expect("a chunk");
+            assert!(keeper.load(1, tenant, None, Some((*hour, chunk))));
+        }
+        for delta in &self.log {
+            let delta: Delta = postcard::from_bytes(delta).expect("changes");
+            assert_eq!(keeper.load_delta(&delta), Vec::<i64>::new());
+        }
+        keeper
+    }
+}
+
+#[test]
+fn with_too_many_groups_only_the_sum_over_all_is_kept() {
+    let keeper = Keeper::default();
+    keeper.keep(1, spec(), i64::MIN, Some(0));
+    let mut stored = Stored::default();
+    let mut rows = Vec::new();
+    for group in 0..MOST_GROUPS as i64 + 5 {
+        rows.push((Some(group), group, 1));
+        let (_, delta) = keeper.apply(vec![change(&rows[rows.len() - 1..])]);
+        keeper.committed(&delta);
+        stored.log.push(postcard::to_allocvec(&*delta).expect("bytes"));
+    }
+    let none = BTreeSet::new();
+    let all = rows.len() as i64;
+    for keeper in [&keeper, &stored.load()] {
+        assert!(keeper.tell(&ask(all, None, None, &[0], &none)).is_none());
+        let told = keeper.tell(&ask(all, Some(0), Some(all), &[], &none)).expect("a sum");
+        assert_eq!((told.groups[&Vec::new()].rows, told.edges), (all, Vec::new()));
+    }
+}
+
+#[test]
+fn bounds_are_rounded_into_the_window() {
+    let mut cube = Cube::new(Arithmetic::Exact, 0, 10);
+    cube.add(&[Run { minute: Some(700), cells: vec![(0, Agg::count(1, 1))] }], false);
+    let at = |minute: i64| minute * MINUTE;
+    let check = |from: i64, to: i64, expected: (i64, i64)| {
+        let (from, to) = cube.inner(Some(from), Some(to));
+        assert_eq!((from, to), (Some(expected.0), Some(expected.1)));
+    };
+    // From hour 10 on there are minutes.
+    check(at(601), at(602) + 1, (601, 602));
+    check(at(601) - 1, at(602) - 1, (601, 601));
+    check(at(61), at(599), (120, 540));
+    check(at(60), at(120), (60, 120));
+    check(at(-61), at(-1), (-60, -60));
+}
