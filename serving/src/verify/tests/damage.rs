@@ -93,17 +93,26 @@ fn each_damage_is_found() {
     );
 }
 
+fn give_more(bench: &mut Bench, first: u64) {
+    let mut rng = SmallRng::seed_from_u64(first);
+    let more: Vec<Given> = (first..first + 50).map(|n| yard::record(&mut rng, NOW, n)).collect();
+    bench.give(1, &more);
+}
+
 #[test]
 fn state_that_is_damaged_is_built_anew() {
     for sql in [
         "update metric_state_log set checksum = 0 where n = (select max(n) from metric_state_log)",
-        "delete from metric_state_log where n = (select min(n) from metric_state_log)",
+        "update metric_state_log set n = n + 1",
         "update metric_state_log set changes = '\\x00'::blob",
         "update metric_state set checksum = checksum - 1",
         "update metric_state set cells = '\\xff\\xff'::blob",
         "delete from metric_state_specs",
     ] {
         let mut bench = filled();
+        for first in [300, 400, 500] {
+            give_more(&mut bench, first);
+        }
         let whole = bench.state();
         assert!(whole.all > 10 && whole.whole == whole.all, "{whole:?}");
         bench.damage(sql);
@@ -114,9 +123,7 @@ fn state_that_is_damaged_is_built_anew() {
         assert_eq!(bench.state().whole, whole.whole, "{sql}");
         assert_clean(&bench.verify(&VerifyOptions::default()), sql);
         // It goes on from there.
-        let mut rng = SmallRng::seed_from_u64(4);
-        let more: Vec<Given> = (0..50).map(|n| yard::record(&mut rng, NOW, 1_000 + n)).collect();
-        bench.give(1, &more);
+        give_more(&mut bench, 600);
         bench.restart();
         assert_eq!(bench.state().whole, whole.whole, "{sql}");
         assert_clean(&bench.verify(&VerifyOptions::default()), sql);
