@@ -4,14 +4,22 @@
 //! The file is generated from a fixed seed: a Zipf-skewed 200,000 users, about three updates per
 //! order, 1 % repeats up to six days old, 1 % late up to 26 hours, 0.5 % bad.
 //! `AGENTFLOW_BENCH_EVENTS` sets the number of events (10,000,000 for the published figure).
+//!
+//! With `AGENTFLOW_BENCH_STATE=1` it measures instead what metric state costs: see `throughput/state.rs`.
 
 mod support;
+
+#[path = "throughput/state.rs"]
+mod state;
 
 use serde_json::{Value, json};
 
 use support::{agentflow, measure, place, produce, setting, shop, tell};
 
 fn main() {
+    if setting("STATE", 0) == 1 {
+        return state::compare();
+    }
     let events = setting("EVENTS", 1_000_000);
     let folder = place();
     let file = folder.path().join("events.ndjson");

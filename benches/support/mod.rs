@@ -180,6 +180,15 @@ impl Server {
         cpu_seconds(self.child.id())
     }
 
+    /// Ends it in the orderly way, so that others may open its store.
+    pub fn end(mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().expect("kill");
+        assert!(asked.success(), "the server runs");
+        let status = self.child.wait().expect("wait");
+        assert!(status.success(), "the server ended with {status}");
+    }
+
     /// Position that the source partition whose name begins so continues from.
     pub fn next_offset(&self, http: &reqwest::blocking::Client, partition: &str) -> u64 {
         // The cheapest answer that tells it.
@@ -245,11 +254,15 @@ pub fn tell(name: &str, figures: &Value) {
             "measured_at": chrono::Utc::now().to_rfc3339(),
         },
     });
+    leave(&format!("{name}.json"), &serde_json::to_string_pretty(&report).expect("JSON"));
+}
+
+/// Leaves a file among the results.
+pub fn leave(name: &str, text: &str) {
     let folder = std::env::var_os("AGENTFLOW_BENCH_RESULTS")
         .map_or_else(|| PathBuf::from("target/bench-results"), PathBuf::from);
     std::fs::create_dir_all(&folder).expect("a folder for results");
-    let file = folder.join(format!("{name}.json"));
-    let text = serde_json::to_string_pretty(&report).expect("JSON");
+    let file = folder.join(name);
     std::fs::write(&file, text).expect("write the results");
     println!("  → {}", file.display());
 }
