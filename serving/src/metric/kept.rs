@@ -9,13 +9,13 @@ use contracts::model::{Domain, Measure, Metric, Relation, column};
 use contracts::types::Type;
 use duckdb::Connection;
 
-use super::check::{LATEST, Resolved, Test};
+use super::check::{FilterValue, LATEST, Resolved, Test};
 use super::fetch::{fetch_columns, mean, overflow};
 use super::groups::{Groups, Member, settle};
-use super::{MetricEngine, sql, unavailable};
+use super::proof::Progress;
+use super::{MetricEngine, sql};
 use crate::question::ReadError;
 use crate::state::{Agg, Ask, Keeper, Subject, Told};
-use crate::store::state::NUMBER;
 use crate::value::Value;
 
 /// State as the snapshot of a reader sees it.
@@ -27,13 +27,9 @@ pub(crate) struct Kept<'a> {
 }
 
 impl MetricEngine {
-    /// The state as of the snapshot of `conn`.
-    pub(super) fn kept(&self, conn: &Connection) -> Result<Kept<'_>, ReadError> {
-        let at = conn
-            .prepare_cached(&format!("select {NUMBER}"))
-            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
-            .map_err(unavailable("read the state of metrics"))?;
-        Ok(Kept { keeper: self.readers().state(), at })
+    /// The state as of the snapshot in which `progress` was read.
+    pub(super) fn kept(&self, progress: &Progress) -> Kept<'_> {
+        Kept { keeper: self.readers().state(), at: progress.state }
     }
 }
 
@@ -99,40 +95,38 @@ impl Kept<'_> {
         })
     }
 
-    /// How many events of a family there are in a window of event time, and how many of them were late; with
-    /// the spans of it that are to be counted by rows. `None`: all of it is.
-    pub(super) fn events(&self, family: usize, question: &Resolved<'_>) -> Option<Counts> {
-        let told = self.keeper.tell(&self.all(Subject::Events(family), question, &[0]))?;
-        let late = told.groups.get(&vec![Member::Bool(true)]).map_or(0, |agg| agg.rows);
-        let all = told.groups.values().map(|agg| agg.rows).sum();
-        Some(Counts { all, late, edges: told.edges })
+    /// How many late events of a family there are in a window of event time, with the spans of it that are to
+    /// be counted by rows. `None`: all of it is.
+    pub(super) fn late(&self, family: usize, question: &Resolved<'_>) -> Option<Counts> {
+        let late = Test::In { values: vec![FilterValue::Bool(true)], or_none: false };
+        self.count(Subject::Events(family), question, &[(0, &late)])
     }
 
     /// How many dead letters there are in a window, likewise.
     pub(super) fn dead_letters(&self, question: &Resolved<'_>) -> Option<Counts> {
-        let told = self.keeper.tell(&self.all(Subject::DeadLetters, question, &[]))?;
-        let all = told.groups.values().map(|agg| agg.rows).sum();
-        Some(Counts { all, late: 0, edges: told.edges })
+        self.count(Subject::DeadLetters, question, &[])
     }
 
-    fn all<'b>(
+    fn count(
         &self,
         subject: Subject,
-        question: &'b Resolved<'_>,
-        group_by: &'b [usize],
-    ) -> Ask<'b> {
-        static NONE: BTreeSet<Vec<Member>> = BTreeSet::new();
+        question: &Resolved<'_>,
+        tests: &[(usize, &Test)],
+    ) -> Option<Counts> {
+        let none = BTreeSet::new();
         let (from, to) = span(question);
-        let without: (&[usize], _) = (&[], &NONE);
         let (tenant, at) = (question.tenant, self.at);
-        Ask { subject, tenant, at, from, to, group_by, tests: &[], without }
+        let without: (&[usize], _) = (&[], &none);
+        let ask = Ask { subject, tenant, at, from, to, group_by: &[], tests, without };
+        let told = self.keeper.tell(&ask)?;
+        let all = told.groups.values().map(|agg| agg.rows).sum();
+        Some(Counts { all, edges: told.edges })
     }
 }
 
 /// How many rows there are.
 pub(super) struct Counts {
     pub(super) all: i64,
-    pub(super) late: i64,
     /// Spans of time that are not counted.
     pub(super) edges: Vec<(i64, i64)>,
 }

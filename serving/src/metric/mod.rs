@@ -153,7 +153,8 @@ impl MetricEngine {
             self.across("read a metric", concerns, |conn, beyond| {
                 let Some(beyond) = beyond else {
                     let known = known(conn, question.known_at)?;
-                    let kept = self.kept(conn)?;
+                    let progress = progress(conn, computed_at)?;
+                    let kept = self.kept(&progress);
                     let counted = Counted::in_store(conn, kept);
                     let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
                         Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
@@ -163,11 +164,12 @@ impl MetricEngine {
                     return Ok((
                         lay_out(&self.domain, question, &leaves, groups, &measure)?,
                         components,
-                        proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                        proof::read(&self.domain, question, known, counted, progress)?,
                     ));
                 };
                 let known = beyond.known(conn, question.known_at)?;
-                let kept = self.kept(conn)?;
+                let progress = progress(conn, computed_at)?;
+                let kept = self.kept(&progress);
                 let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
                 let database = match plan.is_empty() {
                     true => None,
@@ -200,7 +202,7 @@ impl MetricEngine {
                 Ok((
                     lay_out(&self.domain, question, &leaves, groups, &measure)?,
                     components,
-                    proof::read(conn, &self.domain, question, known, counted, computed_at)?,
+                    proof::read(&self.domain, question, known, counted, progress)?,
                 ))
             })?;
 
@@ -221,7 +223,7 @@ impl MetricEngine {
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
         let known = known(conn, question.known_at)?;
-        let kept = self.kept(conn)?;
+        let kept = self.kept(&progress(conn, now)?);
         let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
             Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
         };

@@ -16,6 +16,7 @@ use super::known::Known;
 use super::sql::{Query, quote};
 use super::unavailable;
 use crate::question::{Proof, ReadError};
+use crate::store::state::NUMBER;
 
 /// Where late events and dead letters are counted.
 #[derive(Clone, Copy)]
@@ -63,12 +64,12 @@ impl Counted<'_> {
         let mut sum = 0;
         let mut by_rows: BTreeMap<Option<(i64, i64)>, BTreeSet<usize>> = BTreeMap::new();
         for family in families {
-            let counts = kept.and_then(|kept| kept.events(*family, question));
+            let counts = kept.and_then(|kept| kept.late(*family, question));
             let spans = match &counts {
                 Some(counts) => counts.edges.iter().map(|edge| Some(*edge)).collect(),
                 None => vec![None],
             };
-            sum += counts.map_or(0, |counts| counts.late);
+            sum += counts.map_or(0, |counts| counts.all);
             for span in spans {
                 by_rows.entry(span).or_default().insert(*family);
             }
@@ -92,12 +93,11 @@ fn within_span<'a>(question: &Resolved<'a>, span: (i64, i64)) -> Resolved<'a> {
 
 /// The proof of an answer to `question`, apart from what the cache fills in.
 pub(crate) fn read(
-    conn: &Connection,
     domain: &Domain,
     question: &Resolved<'_>,
     known: Option<Known>,
     counted: Counted<'_>,
-    now: i64,
+    progress: Progress,
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
     let relations = domain.graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);
@@ -108,7 +108,6 @@ pub(crate) fn read(
             _ => None,
         })
         .collect();
-    let progress = progress(conn, now)?;
     Ok(Proof {
         contract_version: metric.version,
         contract_hash: format!("{:016x}", metric.hash),
@@ -139,22 +138,27 @@ pub(crate) struct Progress {
     pub(crate) data_through: Option<i64>,
     /// Number of source partitions.
     pub(crate) partitions: usize,
+    /// Number of the newest changes of the state of metrics.
+    pub(crate) state: i64,
 }
 
 /// How far the store has come.
 pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadError> {
+    let sql = format!("select last_seq, watermark, updated_at, {NUMBER} from source_partitions");
     let rows = conn
-        .prepare_cached("select last_seq, watermark, updated_at from source_partitions")
+        .prepare_cached(&sql)
         .and_then(|mut statement| {
-            let rows = statement
-                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
+            let rows = statement.query_map([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
             rows.collect::<duckdb::Result<Vec<_>>>()
         })
         .map_err(unavailable("read source positions"))?;
     Ok(Progress {
         partitions: rows.len(),
         position: rows.iter().map(|(last_seq, ..)| *last_seq).max().unwrap_or(0),
-        data_through: data_through(rows.iter().map(|(_, mark, at)| (*mark, *at)), now),
+        data_through: data_through(rows.iter().map(|(_, mark, at, _)| (*mark, *at)), now),
+        state: rows.first().map_or(0, |(.., state)| *state),
     })
 }
 

@@ -13,8 +13,8 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::agg::{Agg, Arithmetic};
-use super::delta::{CubeDelta, Run};
-use crate::metric::Member;
+use super::delta::{CubeDelta, FaceDelta, Run};
+use super::face::{Face, Key, StoredFace};
 
 /// µs in a minute.
 pub(crate) const MINUTE: i64 = 60_000_000;
@@ -22,18 +22,12 @@ pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const HOUR: i64 = 60;
 const DAY: i64 = 24;
 
-/// Groups of one cube that are told apart. With more of them only the sums over all groups are kept: a cube
-/// must not be larger than the rows it stands for.
-pub(super) const MOST_GROUPS: usize = if cfg!(test) { 40 } else { 65_536 };
-
-/// The values of a cube's dimensions in one group.
-pub(crate) type Key = Box<[Member]>;
-
 /// The cells of one span of time, by group.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cells {
     all: Agg,
-    groups: Groups,
+    /// By face of the cube; those that are not kept are empty.
+    faces: Vec<Groups>,
 }
 
 /// By number of the group.
@@ -50,64 +44,51 @@ impl Default for Groups {
     }
 }
 
-impl Cells {
-    /// The sum over all groups.
-    pub(crate) fn all(&self) -> &Agg {
-        &self.all
-    }
-
-    /// The groups that are in it.
-    pub(crate) fn each(&self, mut visit: impl FnMut(u32, &Agg)) {
-        match &self.groups {
-            Groups::Sparse(groups) => groups.iter().for_each(|(group, agg)| visit(*group, agg)),
-            Groups::Dense(groups) => {
+impl Groups {
+    fn each(&self, mut visit: impl FnMut(u32, &Agg)) {
+        match self {
+            Self::Sparse(groups) => groups.iter().for_each(|(group, agg)| visit(*group, agg)),
+            Self::Dense(groups) => {
                 let cells = (0..).zip(groups).filter(|(_, agg)| !agg.is_empty());
                 cells.for_each(|(group, agg)| visit(group, agg));
             }
         }
     }
 
-    /// Number of cells.
     fn len(&self) -> usize {
-        match &self.groups {
-            Groups::Sparse(groups) => groups.len() + 1,
-            Groups::Dense(groups) => groups.len() + 1,
+        match self {
+            Self::Sparse(groups) => groups.len(),
+            Self::Dense(groups) => groups.len(),
         }
     }
 
-    fn add(&mut self, group: u32, agg: &Agg, with: &Adding) {
-        self.all.add(agg, with.arithmetic);
-        if !with.keeps_groups {
-            return;
-        }
+    /// `width`: groups of the face.
+    fn add(&mut self, group: u32, agg: &Agg, arithmetic: Arithmetic, width: usize) {
         let place = group as usize;
-        match &mut self.groups {
-            Groups::Dense(groups) => {
+        match self {
+            Self::Dense(groups) => {
                 if groups.len() <= place {
                     groups.resize(place + 1, Agg::default());
                 }
-                groups[place].add(agg, with.arithmetic);
+                groups[place].add(agg, arithmetic);
             }
-            Groups::Sparse(groups) => {
+            Self::Sparse(groups) => {
                 let cell = groups.entry(group).or_default();
-                cell.add(agg, with.arithmetic);
+                cell.add(agg, arithmetic);
                 if cell.is_empty() {
                     groups.remove(&group);
-                } else if groups.len() >= 32 && groups.len() * 2 > with.width {
-                    let mut dense = vec![Agg::default(); with.width];
+                } else if groups.len() >= 32 && groups.len() * 2 > width {
+                    let mut dense = vec![Agg::default(); width.max(place + 1)];
                     for (group, agg) in groups.drain() {
                         dense[group as usize] = agg;
                     }
-                    self.groups = Groups::Dense(dense);
+                    *self = Self::Dense(dense);
                 }
             }
         }
     }
 
-    fn listed(&self, keeps_groups: bool) -> Vec<(u32, Agg)> {
-        if !keeps_groups {
-            return if self.all.is_empty() { Vec::new() } else { vec![(0, self.all)] };
-        }
+    fn listed(&self) -> Listed {
         let mut cells = Vec::new();
         self.each(|group, agg| cells.push((group, *agg)));
         cells.sort_unstable_by_key(|(group, _)| *group);
@@ -115,12 +96,67 @@ impl Cells {
     }
 }
 
+impl Cells {
+    /// The sum over all groups.
+    pub(crate) fn all(&self) -> &Agg {
+        &self.all
+    }
+
+    /// The groups of a face that are in it.
+    pub(crate) fn each(&self, face: usize, visit: impl FnMut(u32, &Agg)) {
+        if let Some(groups) = self.faces.get(face) {
+            groups.each(visit);
+        }
+    }
+
+    /// Number of cells.
+    fn len(&self) -> usize {
+        1 + self.faces.iter().map(Groups::len).sum::<usize>()
+    }
+
+    fn add(&mut self, run: &Run, with: &Adding<'_>) {
+        let signed = |agg: &Agg| match with.is_undone {
+            true => agg.negated(with.arithmetic),
+            false => *agg,
+        };
+        self.all.add(&signed(&run.all), with.arithmetic);
+        if self.faces.len() < with.faces.len() {
+            self.faces.resize_with(with.faces.len(), Groups::default);
+        }
+        for ((groups, cells), face) in self.faces.iter_mut().zip(&run.faces).zip(with.faces) {
+            if face.is_kept() {
+                let width = face.keys().len();
+                for (group, agg) in cells {
+                    groups.add(*group, &signed(agg), with.arithmetic, width);
+                }
+            }
+        }
+    }
+
+    /// The same cells by other faces: for each group of the only face there was its numbers in those.
+    fn regroup(&mut self, numbers: &[Vec<Option<u32>>], faces: &[Face], arithmetic: Arithmetic) {
+        let before = std::mem::take(&mut self.faces);
+        self.faces.resize_with(faces.len(), Groups::default);
+        let Some(before) = before.first() else { return };
+        before.each(|group, agg| {
+            for ((groups, numbers), face) in self.faces.iter_mut().zip(numbers).zip(faces) {
+                if let Some(Some(number)) = numbers.get(group as usize) {
+                    groups.add(*number, agg, arithmetic, face.keys().len());
+                }
+            }
+        });
+    }
+
+    fn to_store(&self) -> StoredCells {
+        StoredCells { all: self.all, faces: self.faces.iter().map(Groups::listed).collect() }
+    }
+}
+
 /// How cells are added to.
-#[derive(Clone, Copy)]
-struct Adding {
+struct Adding<'a> {
     arithmetic: Arithmetic,
-    keeps_groups: bool,
-    width: usize,
+    faces: &'a [Face],
+    is_undone: bool,
 }
 
 /// An hour, cut into minutes where it is new enough.
@@ -134,11 +170,7 @@ struct Hour {
 #[derive(Debug, Clone)]
 pub(crate) struct Cube {
     arithmetic: Arithmetic,
-    keys: Vec<Key>,
-    groups: HashMap<Key, u32>,
-    /// Keys that the store has.
-    stored: usize,
-    keeps_groups: bool,
+    faces: Vec<Face>,
     fine_from: i64,
     hours: BTreeMap<i64, Hour>,
     days: BTreeMap<i64, Cells>,
@@ -153,29 +185,31 @@ pub(crate) struct Cube {
 /// What the store keeps of a cube besides its hours.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Head {
-    keys: Vec<Vec<Member>>,
-    keeps_groups: bool,
+    faces: Vec<StoredFace>,
     fine_from: i64,
 }
 
 /// What the store keeps of an hour: its minutes, or the whole.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Chunk {
-    minutes: Option<Vec<(u8, Listed)>>,
-    whole: Listed,
+    minutes: Option<Vec<(u8, StoredCells)>>,
+    whole: StoredCells,
 }
 
 type Listed = Vec<(u32, Agg)>;
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct StoredCells {
+    all: Agg,
+    faces: Vec<Listed>,
+}
 
 impl Cube {
     /// An empty one. Hours before `fine_from` are not cut into minutes.
     pub(super) fn new(arithmetic: Arithmetic, dimensions: usize, fine_from: i64) -> Self {
         Self {
             arithmetic,
-            keys: Vec::new(),
-            groups: HashMap::new(),
-            stored: 0,
-            keeps_groups: dimensions > 0,
+            faces: vec![Face::new((0..dimensions as u8).collect())],
             fine_from,
             hours: BTreeMap::new(),
             days: BTreeMap::new(),
@@ -186,14 +220,9 @@ impl Cube {
         }
     }
 
-    /// The values of each group, by its number.
-    pub(crate) fn keys(&self) -> &[Key] {
-        &self.keys
-    }
-
-    /// Are groups told apart?
-    pub(crate) fn keeps_groups(&self) -> bool {
-        self.keeps_groups
+    /// By what its groups are told apart.
+    pub(crate) fn faces(&self) -> &[Face] {
+        &self.faces
     }
 
     /// How its sums are made.
@@ -201,71 +230,87 @@ impl Cube {
         self.arithmetic
     }
 
-    /// The number of a group, which it gets when it is new.
-    pub(super) fn group(&mut self, key: &Key) -> u32 {
-        if !self.keeps_groups {
-            return 0;
+    /// For each face the numbers of these groups; a face that is given up has none.
+    pub(super) fn numbers(&mut self, keys: &[Key]) -> Vec<Vec<u32>> {
+        let mut place = 0;
+        let mut all = Vec::new();
+        while let Some(face) = self.faces.get_mut(place) {
+            let numbers: Option<Vec<u32>> = match face.is_kept() {
+                true => keys.iter().map(|key| face.number(face.part(key)).ok()).collect(),
+                false => Some(Vec::new()),
+            };
+            match numbers {
+                Some(numbers) => {
+                    all.push(numbers);
+                    place += 1;
+                }
+                None if face.dimensions().len() > 1 => {
+                    // The faces that it becomes are numbered from the first one on.
+                    self.split();
+                    all.clear();
+                    place = 0;
+                }
+                None => self.give_up(place),
+            }
         }
-        if let Some(group) = self.groups.get(key) {
-            return *group;
-        }
-        if self.keys.len() >= MOST_GROUPS {
-            self.forget_groups();
-            return 0;
-        }
-        let group = self.keys.len() as u32;
-        self.keys.push(key.clone());
-        self.groups.insert(key.clone(), group);
-        group
+        all
     }
 
-    /// Keys that the store does not have yet, and the number of the first of them.
-    pub(super) fn new_keys(&self) -> (u32, Vec<Vec<Member>>) {
-        let keys = self.keys.get(self.stored..).unwrap_or_default();
-        (self.stored as u32, keys.iter().map(|key| key.to_vec()).collect())
+    /// A face for each dimension in place of the one of all.
+    fn split(&mut self) {
+        let Some(whole) = self.faces.pop() else { return };
+        let mut faces: Vec<Face> =
+            whole.dimensions().iter().map(|place| Face::new(vec![*place])).collect();
+        let numbers: Vec<Vec<Option<u32>>> = faces
+            .iter_mut()
+            .map(|face| whole.keys().iter().map(|key| face.number(face.part(key)).ok()).collect())
+            .collect();
+        let arithmetic = self.arithmetic;
+        self.each_mut(|cells| cells.regroup(&numbers, &faces, arithmetic));
+        self.faces = faces;
+        self.mark_all();
+    }
+
+    /// Groups of a face are not told apart any more.
+    fn give_up(&mut self, place: usize) {
+        if let Some(face) = self.faces.get_mut(place) {
+            face.give_up();
+        }
+        self.each_mut(|cells| {
+            if let Some(groups) = cells.faces.get_mut(place) {
+                *groups = Groups::default();
+            }
+        });
+        self.mark_all();
+    }
+
+    fn each_mut(&mut self, mut change: impl FnMut(&mut Cells)) {
+        for hour in self.hours.values_mut() {
+            change(&mut hour.cells);
+            hour.minutes.iter_mut().flat_map(BTreeMap::values_mut).for_each(&mut change);
+        }
+        self.days.values_mut().for_each(&mut change);
+        change(&mut self.timeless);
+        change(&mut self.all);
+    }
+
+    /// Keys that the store does not have yet.
+    pub(super) fn new_keys(&self) -> Vec<FaceDelta> {
+        self.faces.iter().map(Face::delta).collect()
     }
 
     /// The store has all keys.
     pub(super) fn keys_stored(&mut self) {
-        self.stored = self.keys.len();
-    }
-
-    /// Only sums over all groups from now on.
-    fn forget_groups(&mut self) {
-        self.keeps_groups = false;
-        self.keys.clear();
-        self.groups.clear();
-        self.stored = 0;
-        let minutes = |hour: &mut Hour| {
-            if let Some(minutes) = &mut hour.minutes {
-                minutes.values_mut().for_each(|cells| cells.groups = Groups::default());
-            }
-            hour.cells.groups = Groups::default();
-        };
-        self.hours.values_mut().for_each(minutes);
-        self.days.values_mut().for_each(|cells| cells.groups = Groups::default());
-        self.timeless.groups = Groups::default();
-        self.all.groups = Groups::default();
-        self.dirty.extend(self.hours.keys().map(|hour| Some(*hour)));
-        self.dirty.insert(None);
-        self.is_head_dirty = true;
-    }
-
-    fn adding(&self) -> Adding {
-        let Self { arithmetic, keeps_groups, .. } = *self;
-        Adding { arithmetic, keeps_groups, width: self.keys.len().max(1) }
+        self.faces.iter_mut().for_each(Face::is_stored);
     }
 
     /// Puts in what a commit changed, or takes it out again.
     pub(super) fn add(&mut self, runs: &[Run], is_undone: bool) {
-        let with = self.adding();
+        let with = Adding { arithmetic: self.arithmetic, faces: &self.faces, is_undone };
         for run in runs {
-            let agg = |agg: &Agg| if is_undone { agg.negated(with.arithmetic) } else { *agg };
+            self.all.add(run, &with);
             let Some(minute) = run.minute else {
-                for (group, cell) in &run.cells {
-                    self.timeless.add(*group, &agg(cell), &with);
-                    self.all.add(*group, &agg(cell), &with);
-                }
+                self.timeless.add(run, &with);
                 self.dirty.insert(None);
                 continue;
             };
@@ -275,20 +320,11 @@ impl Cube {
                 cells: Cells::default(),
                 minutes: is_fine.then(BTreeMap::new),
             });
-            let day = self.days.entry(number.div_euclid(DAY)).or_default();
-            let mut minutes = hour
-                .minutes
-                .as_mut()
-                .map(|minutes| minutes.entry(minute.rem_euclid(HOUR) as u8).or_default());
-            for (group, cell) in &run.cells {
-                let agg = agg(cell);
-                if let Some(minute) = &mut minutes {
-                    minute.add(*group, &agg, &with);
-                }
-                hour.cells.add(*group, &agg, &with);
-                day.add(*group, &agg, &with);
-                self.all.add(*group, &agg, &with);
+            if let Some(minutes) = &mut hour.minutes {
+                minutes.entry(minute.rem_euclid(HOUR) as u8).or_default().add(run, &with);
             }
+            hour.cells.add(run, &with);
+            self.days.entry(number.div_euclid(DAY)).or_default().add(run, &with);
             self.dirty.insert(Some(number));
         }
     }
@@ -354,15 +390,14 @@ impl Cube {
         minutes.flat_map(|minutes| minutes.range(first..=last)).for_each(|(_, cells)| visit(cells));
     }
 
-    /// Has it rows in the minute or hour around a time (µs)?
-    pub(crate) fn has_rows_at(&self, time: i64) -> bool {
+    /// The cells of the minute or hour around a time (µs).
+    pub(crate) fn around(&self, time: i64) -> Option<&Cells> {
         let minute = time.div_euclid(MINUTE);
-        let Some(hour) = self.hours.get(&minute.div_euclid(HOUR)) else { return false };
-        let cells = match &hour.minutes {
+        let hour = self.hours.get(&minute.div_euclid(HOUR))?;
+        match &hour.minutes {
             Some(minutes) => minutes.get(&(minute.rem_euclid(HOUR) as u8)),
             None => Some(&hour.cells),
-        };
-        cells.is_some_and(|cells| !cells.all.is_empty())
+        }
     }
 
     /// Cells of minutes.
@@ -389,7 +424,7 @@ impl Cube {
         }
     }
 
-    /// All hours of it, as the store is to keep them.
+    /// All of it, as the store is to keep it.
     pub(super) fn mark_all(&mut self) {
         self.dirty.extend(self.hours.keys().map(|hour| Some(*hour)));
         self.dirty.insert(None);
@@ -398,22 +433,23 @@ impl Cube {
 
     /// What is not in the store yet: the head if it changed, and hours.
     pub(super) fn unsaved(&self) -> (Option<Head>, Vec<(Option<i64>, Chunk)>) {
-        let is_head_due = self.is_head_dirty || self.stored < self.keys.len();
+        let is_head_due = self.is_head_dirty || self.faces.iter().any(Face::has_new);
         let head = (is_head_due || !self.dirty.is_empty()).then(|| Head {
-            keys: self.keys.iter().map(|key| key.to_vec()).collect(),
-            keeps_groups: self.keeps_groups,
+            faces: self.faces.iter().map(Face::to_store).collect(),
             fine_from: self.fine_from,
         });
         let chunk = |hour: &Option<i64>| {
-            let listed = |cells: &Cells| cells.listed(self.keeps_groups);
+            let whole = |cells: &Cells| Chunk { minutes: None, whole: cells.to_store() };
             let chunk = match hour.map(|hour| self.hours.get(&hour)) {
-                None => Chunk { minutes: None, whole: listed(&self.timeless) },
-                Some(None) => Chunk { minutes: None, whole: Vec::new() },
+                None => whole(&self.timeless),
+                Some(None) => whole(&Cells::default()),
                 Some(Some(Hour { minutes: Some(minutes), .. })) => Chunk {
-                    minutes: Some(minutes.iter().map(|(m, cells)| (*m, listed(cells))).collect()),
-                    whole: Vec::new(),
+                    minutes: Some(
+                        minutes.iter().map(|(m, cells)| (*m, cells.to_store())).collect(),
+                    ),
+                    whole: StoredCells::default(),
                 },
-                Some(Some(hour)) => Chunk { minutes: None, whole: listed(&hour.cells) },
+                Some(Some(hour)) => whole(&hour.cells),
             };
             (*hour, chunk)
         };
@@ -424,28 +460,25 @@ impl Cube {
     pub(super) fn saved(&mut self) {
         self.dirty.clear();
         self.is_head_dirty = false;
-        self.stored = self.keys.len();
+        self.keys_stored();
     }
 
-    /// What the store has of it, hours after the head.
+    /// What the store has of it, before its hours.
     pub(super) fn load_head(&mut self, head: Head) {
-        let keys = head.keys.into_iter().map(Vec::into_boxed_slice);
-        self.keys = keys.collect();
-        self.groups = (0..).zip(&self.keys).map(|(i, key)| (key.clone(), i)).collect();
-        self.stored = self.keys.len();
-        self.keeps_groups = head.keeps_groups;
+        self.faces = head.faces.into_iter().map(Face::of_store).collect();
         self.fine_from = head.fine_from;
         self.is_head_dirty = false;
     }
 
     /// An hour, or the rows without a time. False: it names groups that there are not.
     pub(super) fn load_chunk(&mut self, hour: Option<i64>, chunk: Chunk) -> bool {
+        let run = |minute, StoredCells { all, faces }: StoredCells| Run { minute, all, faces };
         let runs: Vec<Run> = match (hour, chunk.minutes) {
-            (None, _) => vec![Run { minute: None, cells: chunk.whole }],
-            (Some(hour), None) => vec![Run { minute: Some(hour * HOUR), cells: chunk.whole }],
+            (None, _) => vec![run(None, chunk.whole)],
+            (Some(hour), None) => vec![run(Some(hour * HOUR), chunk.whole)],
             (Some(hour), Some(minutes)) => minutes
                 .into_iter()
-                .map(|(m, cells)| Run { minute: Some(hour * HOUR + i64::from(m)), cells })
+                .map(|(m, cells)| run(Some(hour * HOUR + i64::from(m)), cells))
                 .collect(),
         };
         self.takes(&runs) && {
@@ -457,18 +490,22 @@ impl Cube {
 
     /// What was committed after the store's hours were written. False: it does not fit.
     pub(super) fn load_delta(&mut self, delta: &CubeDelta) -> bool {
-        if self.keeps_groups && !delta.keeps_groups {
-            self.forget_groups();
+        if self.faces.len() == 1 && delta.faces.len() > 1 {
+            self.split();
         }
-        if self.keeps_groups {
-            let known = self.keys.len().saturating_sub(delta.first_key as usize);
-            if self.keys.len() < delta.first_key as usize {
+        if self.faces.len() != delta.faces.len() {
+            return false;
+        }
+        for (place, of_delta) in delta.faces.iter().enumerate() {
+            if self.faces[place].dimensions() != of_delta.dimensions {
                 return false;
             }
-            for key in delta.keys.iter().skip(known) {
-                self.group(&key.clone().into_boxed_slice());
+            if self.faces[place].is_kept() && !of_delta.is_kept {
+                self.give_up(place);
             }
-            self.stored = self.keys.len();
+            if self.faces[place].is_kept() && !self.faces[place].load(of_delta) {
+                return false;
+            }
         }
         self.takes(&delta.runs) && {
             self.add(&delta.runs, false);
@@ -477,8 +514,13 @@ impl Cube {
     }
 
     fn takes(&self, runs: &[Run]) -> bool {
-        let width = self.keys.len();
-        let fits = |group: u32| !self.keeps_groups || (group as usize) < width;
-        runs.iter().flat_map(|run| &run.cells).all(|(group, _)| fits(*group))
+        let fits = |run: &Run| {
+            run.faces.len() <= self.faces.len()
+                && run.faces.iter().zip(&self.faces).all(|(cells, face)| {
+                    let width = face.keys().len();
+                    !face.is_kept() || cells.iter().all(|(group, _)| (*group as usize) < width)
+                })
+        };
+        runs.iter().all(fits)
     }
 }

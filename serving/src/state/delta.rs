@@ -17,34 +17,52 @@ pub(crate) struct CubeDelta {
     /// Number of the spec.
     pub(super) spec: i64,
     pub(super) tenant: Box<str>,
-    /// Are groups told apart in it?
-    pub(super) keeps_groups: bool,
+    /// The faces that the cube has.
+    pub(super) faces: Vec<FaceDelta>,
+    /// Those of a time stand together.
+    pub(super) runs: Vec<Run>,
+}
+
+/// Groups of a face that are new.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FaceDelta {
+    /// Places of the dimensions by which it groups.
+    pub(super) dimensions: Vec<u8>,
+    /// Are its groups told apart?
+    pub(super) is_kept: bool,
     /// Number of the first of `keys`.
     pub(super) first_key: u32,
-    /// Groups that are new.
     pub(super) keys: Vec<Vec<Member>>,
-    /// By time, ascending.
-    pub(super) runs: Vec<Run>,
 }
 
 /// Changed cells of one minute since 1970, or of rows without a time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(super) minute: Option<i64>,
-    /// By number of the group, ascending.
-    pub(super) cells: Vec<(u32, Agg)>,
+    /// Over all groups.
+    pub(super) all: Agg,
+    /// For each face by number of the group.
+    pub(super) faces: Vec<Vec<(u32, Agg)>>,
 }
 
 impl Delta {
     /// Number of cells, for bounds.
     pub(super) fn cells(&self) -> usize {
         let runs = self.cubes.iter().flat_map(|cube| &cube.runs);
-        runs.map(|run| run.cells.len()).sum()
+        runs.map(|run| 1 + run.faces.iter().map(Vec::len).sum::<usize>()).sum()
     }
 
-    /// The runs of one cube.
-    pub(super) fn of<'a>(&'a self, spec: i64, tenant: &'a str) -> impl Iterator<Item = &'a Run> {
-        let cubes = self.cubes.iter().filter(move |c| c.spec == spec && *c.tenant == *tenant);
-        cubes.flat_map(|cube| &cube.runs)
+    /// Numbers of the specs that it changes.
+    pub(crate) fn specs(&self) -> impl Iterator<Item = i64> {
+        self.cubes.iter().map(|cube| cube.spec)
+    }
+
+    /// What it changes in one cube.
+    pub(super) fn of<'a>(
+        &'a self,
+        spec: i64,
+        tenant: &'a str,
+    ) -> impl Iterator<Item = &'a CubeDelta> {
+        self.cubes.iter().filter(move |cube| cube.spec == spec && *cube.tenant == *tenant)
     }
 }

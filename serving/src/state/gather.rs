@@ -18,7 +18,8 @@ use hashbrown::HashMap;
 use pipeline::store::{DeadLetter, Effects};
 
 use super::agg::{Agg, Arithmetic};
-use super::cube::{Key, MINUTE};
+use super::cube::MINUTE;
+use super::face::Key;
 use super::spec::{Input, Spec, Subject};
 use crate::metric::Member;
 

@@ -4,12 +4,16 @@
 //! the store, and takes them out again when the commit fails. A reader knows the number of its own snapshot:
 //! what was put in after it is subtracted. So readers wait for no commit, and see exactly what its rows say.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+
 use super::agg::{Agg, Arithmetic};
-use super::cube::{Cells, Chunk, Cube, Head, Key};
+use super::cube::{Cells, Chunk, Cube, Head, MINUTE};
 use super::delta::{CubeDelta, Delta, Run};
+use super::face::Key;
 use super::gather::Change;
 use super::spec::{Spec, Subject};
 use crate::metric::{Member, Test};
@@ -99,24 +103,25 @@ impl Keeper {
         if behind > inner.recent.len() {
             return None;
         }
-        let later = || inner.recent.range(inner.recent.len() - behind..);
-        let later = || later().flat_map(|(_, delta)| delta.of(number, ask.tenant));
         let Some(cube) = inner.cubes.get(&number).and_then(|cubes| cubes.get(ask.tenant)) else {
             return Some(Told::default());
         };
-        let is_plain = ask.group_by.is_empty() && ask.tests.is_empty() && ask.without.0.is_empty();
-        if !is_plain && !cube.keeps_groups() {
-            return None;
-        }
+        let newer = inner.recent.range(inner.recent.len() - behind..);
+        let newer: Vec<&CubeDelta> =
+            newer.flat_map(|(_, delta)| delta.of(number, ask.tenant)).collect();
+        let view = View::of(cube, ask, &newer)?;
         let inside = cube.inner(ask.from, ask.to);
         if let ((Some(first), Some(end)), Some(from), Some(to)) = (inside, ask.from, ask.to)
             && first >= end
         {
             return Some(Told { edges: vec![(from, to)], ..Told::default() });
         }
-        let minutes = |minute: i64| minute.saturating_mul(super::cube::MINUTE);
+        let minutes = |minute: i64| minute.saturating_mul(MINUTE);
         let mut edges = Vec::new();
-        let is_there = |time: i64| later().next().is_some() || cube.has_rows_at(time);
+        // Without newer changes the cells are those of the snapshot, and an empty edge has no rows.
+        let is_there = |time: i64| {
+            !newer.is_empty() || cube.around(time).is_some_and(|cells| view.has_any(cells))
+        };
         if let (Some(from), Some(inner)) = (ask.from, inside.0.map(minutes))
             && from < inner
             && is_there(from)
@@ -129,19 +134,7 @@ impl Keeper {
         {
             edges.push((inner, to));
         }
-        let is_inside = |run: &&Run| match (inside, run.minute) {
-            ((None, None), _) => true,
-            (_, None) => false,
-            ((from, to), Some(minute)) => {
-                from.is_none_or(|from| minute >= from) && to.is_none_or(|to| minute < to)
-            }
-        };
-        let later = later().filter(is_inside);
-        let groups = match is_plain {
-            true => plain(cube, inside, later),
-            false => grouped(cube, ask, inside, later),
-        };
-        Some(Told { groups, edges })
+        Some(Told { groups: view.sums(inside, &newer), edges })
     }
 
     /// How much there is.
@@ -151,7 +144,7 @@ impl Keeper {
         Size {
             whole: inner.kept.values().filter(|kept| kept.whole_since.is_some()).count(),
             all: inner.kept.len(),
-            groups: cubes.map(|cube| cube.keys().len()).sum(),
+            groups: cubes.flat_map(Cube::faces).map(|face| face.keys().len()).sum(),
         }
     }
 
@@ -198,19 +191,11 @@ impl Keeper {
         for change in changes {
             let Change { spec, tenant, keys, cells } = change;
             let Some(cube) = inner.cube(spec, &tenant) else { continue };
-            let numbers: Vec<u32> = keys.iter().map(|key| cube.group(key)).collect();
-            let mut runs: Vec<Run> = Vec::new();
-            for (minute, place, agg) in cells {
-                let group = numbers.get(place as usize).copied().unwrap_or(0);
-                match runs.last_mut() {
-                    Some(run) if run.minute == minute => run.cells.push((group, agg)),
-                    _ => runs.push(Run { minute, cells: vec![(group, agg)] }),
-                }
-            }
+            let numbers = cube.numbers(&keys);
+            let runs = runs(cells, &numbers, cube.arithmetic());
             cube.add(&runs, false);
-            let (first_key, keys) = cube.new_keys();
-            let keeps_groups = cube.keeps_groups();
-            delta.cubes.push(CubeDelta { spec, tenant, keeps_groups, first_key, keys, runs });
+            let faces = cube.new_keys();
+            delta.cubes.push(CubeDelta { spec, tenant, faces, runs });
         }
         let delta = Arc::new(delta);
         inner.applied += 1;
@@ -356,73 +341,149 @@ impl Inner {
     }
 }
 
+/// Cells of a change by minute, with the numbers that its groups have in each face.
+fn runs(
+    cells: Vec<(Option<i64>, u32, Agg)>,
+    numbers: &[Vec<u32>],
+    arithmetic: Arithmetic,
+) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut places: Vec<HashMap<u32, usize>> = vec![HashMap::new(); numbers.len()];
+    for (minute, place, agg) in cells {
+        if runs.last().is_none_or(|run| run.minute != minute) {
+            places.iter_mut().for_each(HashMap::clear);
+            runs.push(Run { minute, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
+        }
+        let Some(run) = runs.last_mut() else { continue };
+        run.all.add(&agg, arithmetic);
+        // Alone, its groups are those of the change: none stands twice.
+        let is_only = numbers.len() == 1;
+        for ((cells, numbers), places) in run.faces.iter_mut().zip(numbers).zip(&mut places) {
+            let Some(number) = numbers.get(place as usize) else { continue };
+            if is_only {
+                cells.push((*number, agg));
+                continue;
+            }
+            match places.entry(*number) {
+                Entry::Occupied(known) => cells[*known.get()].1.add(&agg, arithmetic),
+                Entry::Vacant(new) => {
+                    new.insert(cells.len());
+                    cells.push((*number, agg));
+                }
+            }
+        }
+    }
+    runs
+}
+
 type Bounds = (Option<i64>, Option<i64>);
 
-/// The sum over all groups.
-fn plain<'a>(
-    cube: &Cube,
-    (from, to): Bounds,
-    later: impl Iterator<Item = &'a Run>,
-) -> BTreeMap<Vec<Member>, Agg> {
-    let arithmetic = cube.arithmetic();
-    let mut all = Agg::default();
-    cube.over(from, to, |cells| all.add(cells.all(), arithmetic));
-    for (_, agg) in later.flat_map(|run| &run.cells) {
-        all.add(&agg.negated(arithmetic), arithmetic);
-    }
-    BTreeMap::from([(Vec::new(), all)])
+/// A question to one cube.
+struct View<'a> {
+    cube: &'a Cube,
+    /// The face that tells the groups apart, and for each of its groups where it is added up, if it passes;
+    /// `None`: all groups are one.
+    face: Option<(usize, Vec<Option<u32>>)>,
+    /// What is told apart.
+    keys: Vec<Vec<Member>>,
+    is_grouped: bool,
 }
 
-/// Sums by the values of some dimensions, of the groups that pass.
-fn grouped<'a>(
-    cube: &Cube,
-    ask: &Ask<'_>,
-    (from, to): Bounds,
-    later: impl Iterator<Item = &'a Run>,
-) -> BTreeMap<Vec<Member>, Agg> {
-    let (targets, mut sums) = targets(cube.keys(), ask);
-    let arithmetic: Arithmetic = cube.arithmetic();
-    let mut put = |group: u32, agg: &Agg| {
-        if let Some(Some(target)) = targets.get(group as usize) {
-            sums[*target].1.add(agg, arithmetic);
+impl<'a> View<'a> {
+    /// `None`: the cube does not tell what is asked apart.
+    fn of(cube: &'a Cube, ask: &Ask<'_>, newer: &[&CubeDelta]) -> Option<Self> {
+        let (without, without_groups) = ask.without;
+        let tested = ask.tests.iter().map(|(place, _)| place);
+        let needed: BTreeSet<usize> =
+            ask.group_by.iter().chain(tested).chain(without).copied().collect();
+        let is_grouped = !ask.group_by.is_empty();
+        if needed.is_empty() {
+            return Some(Self { cube, face: None, keys: vec![Vec::new()], is_grouped });
         }
-    };
-    cube.over(from, to, |cells: &Cells| cells.each(&mut put));
-    for (group, agg) in later.flat_map(|run| &run.cells) {
-        put(*group, &agg.negated(arithmetic));
-    }
-    let is_grouped = !ask.group_by.is_empty();
-    sums.into_iter().filter(|(_, agg)| !is_grouped || agg.rows != 0).collect()
-}
-
-/// For each group where it is added up, if it passes, and the places there are.
-fn targets(keys: &[Key], ask: &Ask<'_>) -> (Vec<Option<usize>>, Vec<(Vec<Member>, Agg)>) {
-    let mut places: HashMap<Vec<Member>, usize> = HashMap::new();
-    let mut sums: Vec<(Vec<Member>, Agg)> = Vec::new();
-    if ask.group_by.is_empty() {
-        // Over all groups there is a value, whichever pass.
-        sums.push((Vec::new(), Agg::default()));
-        places.insert(Vec::new(), 0);
-    }
-    let picked = |key: &Key, places: &[usize]| -> Vec<Member> {
-        places.iter().map(|place| key.get(*place).cloned().unwrap_or(Member::None)).collect()
-    };
-    let targets = keys.iter().map(|key| {
-        let passes = |(place, test): &(usize, &Test)| {
-            key.get(*place).is_some_and(|member| test.passes(member))
+        let fitting = cube.faces().iter().enumerate().filter(|(_, face)| face.has(&needed));
+        let (place, face) = fitting.min_by_key(|(_, face)| face.keys().len())?;
+        // Before it was cut into these faces.
+        let is_same = |change: &&CubeDelta| {
+            change.faces.get(place).is_some_and(|own| own.dimensions == face.dimensions())
         };
-        let (without, groups) = ask.without;
-        if !ask.tests.iter().all(passes)
-            || (!without.is_empty() && groups.contains(&picked(key, without)))
-        {
+        if !newer.iter().all(is_same) {
             return None;
         }
-        let own = picked(key, ask.group_by);
-        let next = sums.len();
-        Some(*places.entry(own).or_insert_with_key(|own| {
-            sums.push((own.clone(), Agg::default()));
-            next
-        }))
-    });
-    (targets.collect(), sums)
+        let own =
+            |wanted: &usize| face.dimensions().iter().position(|own| usize::from(*own) == *wanted);
+        let group_by: Vec<usize> = ask.group_by.iter().filter_map(own).collect();
+        let without: Vec<usize> = without.iter().filter_map(own).collect();
+        let tests: Vec<(usize, &Test)> =
+            ask.tests.iter().filter_map(|(place, test)| Some((own(place)?, *test))).collect();
+        let mut numbers: HashMap<Vec<Member>, u32> = HashMap::new();
+        let mut keys: Vec<Vec<Member>> = Vec::new();
+        if !is_grouped {
+            // Over all groups there is a value, whichever pass.
+            keys.push(Vec::new());
+            numbers.insert(Vec::new(), 0);
+        }
+        let picked = |key: &Key, places: &[usize]| -> Vec<Member> {
+            places.iter().map(|place| key[*place].clone()).collect()
+        };
+        let targets = face.keys().iter().map(|key| {
+            if !tests.iter().all(|(place, test)| test.passes(&key[*place]))
+                || (!without.is_empty() && without_groups.contains(&picked(key, &without)))
+            {
+                return None;
+            }
+            if !is_grouped {
+                return Some(0);
+            }
+            let next = keys.len() as u32;
+            Some(*numbers.entry(picked(key, &group_by)).or_insert_with_key(|key| {
+                keys.push(key.clone());
+                next
+            }))
+        });
+        let targets = targets.collect();
+        Some(Self { cube, face: Some((place, targets)), keys, is_grouped })
+    }
+
+    /// Has it rows that are asked for?
+    fn has_any(&self, cells: &Cells) -> bool {
+        let Some((face, targets)) = &self.face else { return !cells.all().is_empty() };
+        let mut has = false;
+        cells.each(*face, |group, _| {
+            has |= targets.get(group as usize).is_some_and(Option::is_some);
+        });
+        has
+    }
+
+    /// Sums by what is told apart, over the minutes inside, without what is newer.
+    fn sums(&self, (from, to): Bounds, newer: &[&CubeDelta]) -> BTreeMap<Vec<Member>, Agg> {
+        let arithmetic = self.cube.arithmetic();
+        let is_inside = |run: &&Run| match ((from, to), run.minute) {
+            ((None, None), _) => true,
+            (_, None) => false,
+            (_, Some(minute)) => {
+                from.is_none_or(|from| minute >= from) && to.is_none_or(|to| minute < to)
+            }
+        };
+        let newer = newer.iter().flat_map(|change| &change.runs).filter(is_inside);
+        let mut sums = vec![Agg::default(); self.keys.len()];
+        match &self.face {
+            None => {
+                self.cube.over(from, to, |cells| sums[0].add(cells.all(), arithmetic));
+                newer.for_each(|run| sums[0].add(&run.all.negated(arithmetic), arithmetic));
+            }
+            Some((face, targets)) => {
+                let mut put = |group: u32, agg: &Agg| {
+                    if let Some(Some(target)) = targets.get(group as usize) {
+                        sums[*target as usize].add(agg, arithmetic);
+                    }
+                };
+                self.cube.over(from, to, |cells| cells.each(*face, &mut put));
+                for (group, agg) in newer.filter_map(|run| run.faces.get(*face)).flatten() {
+                    put(*group, &agg.negated(arithmetic));
+                }
+            }
+        }
+        let sums = self.keys.iter().cloned().zip(sums);
+        sums.filter(|(_, agg)| !self.is_grouped || agg.rows != 0).collect()
+    }
 }

@@ -10,6 +10,7 @@
 mod agg;
 mod cube;
 mod delta;
+mod face;
 mod gather;
 mod keeper;
 mod spec;
@@ -17,8 +18,9 @@ mod spec;
 mod tests;
 
 pub(crate) use self::agg::{Agg, Arithmetic};
-pub(crate) use self::cube::{HOUR, Key, MINUTE};
+pub(crate) use self::cube::{HOUR, MINUTE};
 pub(crate) use self::delta::Delta;
+pub(crate) use self::face::Key;
 pub(crate) use self::gather::{Change, gather};
 pub(crate) use self::keeper::{Ask, Keeper, Size, Told};
 pub(crate) use self::spec::{Input, Spec, Subject, specs};

@@ -108,7 +108,9 @@ impl Keeping {
 
     fn load(&mut self, conn: &Connection, wanted: Vec<Arc<Spec>>) -> duckdb::Result<()> {
         let stored = stored_specs(conn)?;
-        self.next_spec = stored.iter().map(|spec| spec.number).max().unwrap_or(0) + 1;
+        let sql = "select greatest((select coalesce(max(spec), 0) from metric_state_specs),
+                                   (select coalesce(max(spec), 0) from metric_state)) + 1";
+        self.next_spec = conn.query_row(sql, [], |row| row.get(0))?;
         let mut gone: Vec<i64> = Vec::new();
         let mut begun = BTreeMap::new();
         for spec in &stored {
@@ -214,14 +216,27 @@ impl Keeping {
                 .flatten();
             let Some(delta) = delta else {
                 tracing::warn!(n, next, "the log of the state of metrics is damaged");
-                // Everything is built anew, under numbers that no reader has seen.
-                self.keeper.starts_at(n.max(next));
-                return Ok(self.kept.keys().copied().collect());
+                return self.empty_log(conn);
             };
+            self.next_spec = self.next_spec.max(delta.specs().max().unwrap_or(0) + 1);
             unfit.extend(self.keeper.load_delta(&delta));
             next += 1;
         }
         Ok(unfit)
+    }
+
+    /// Gives up a log that is damaged, and with it all that is kept. What comes gets numbers after all that
+    /// there were.
+    fn empty_log(&mut self, conn: &Connection) -> duckdb::Result<Vec<i64>> {
+        let last: i64 = conn.query_row(&format!("select {NUMBER}"), [], |row| row.get(0))?;
+        let last = last.max(self.keeper.applied());
+        conn.execute_batch(&format!(
+            "begin; delete from metric_state_log; delete from metric_state_at;
+             insert into metric_state_at values ({last}); commit"
+        ))?;
+        self.keeper.starts_at(last);
+        self.log_bytes = 0;
+        Ok(self.kept.keys().copied().collect())
     }
 
     /// Notes in the open transaction that a spec is kept from now on, with the events after `done` up to

@@ -42,7 +42,9 @@ pub(super) struct Given {
 
 pub(super) struct Bench {
     domain: Arc<Domain>,
-    dir: TempDir,
+    dir: PathBuf,
+    /// Removes it in the end.
+    _own: Option<TempDir>,
     open: Option<(Processor, Store)>,
     clock: Arc<AtomicI64>,
     offsets: [u64; 2],
@@ -50,9 +52,18 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(domain: &Arc<Domain>) -> Self {
+        let own = TempDir::new().expect("a directory");
+        let mut bench = Self::in_dir(domain, own.path());
+        bench._own = Some(own);
+        bench
+    }
+
+    /// A store in a directory that outlives it.
+    pub(super) fn in_dir(domain: &Arc<Domain>, dir: &Path) -> Self {
         let mut bench = Self {
             domain: Arc::clone(domain),
-            dir: TempDir::new().expect("a directory"),
+            dir: dir.to_path_buf(),
+            _own: None,
             open: None,
             clock: Arc::new(AtomicI64::new(0)),
             offsets: [0; 2],
@@ -65,8 +76,7 @@ impl Bench {
     pub(super) fn restart(&mut self) {
         self.open = None;
         let options = StoreOptions { readers: 2, ..StoreOptions::default() };
-        let store =
-            Store::open(self.dir.path(), Arc::clone(&self.domain), options).expect("a store");
+        let store = Store::open(&self.dir, Arc::clone(&self.domain), options).expect("a store");
         let writer = store.writer().expect("a writer");
         let processor = Processor::new(Arc::clone(&self.domain), Box::new(writer));
         self.open = Some((processor.expect("a processor"), store));
@@ -132,7 +142,7 @@ impl Bench {
     /// Closes the store and changes it behind everybody's back.
     pub(super) fn damage(&mut self, sql: &str) {
         self.open = None;
-        let file = self.dir.path().join("serving.duckdb");
+        let file = self.dir.join("serving.duckdb");
         let conn = duckdb::Connection::open(file).expect("a database");
         conn.execute_batch(sql).expect("damaged");
         drop(conn);

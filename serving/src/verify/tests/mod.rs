@@ -2,5 +2,6 @@
 
 mod bench;
 mod damage;
+mod kill;
 mod rounds;
 mod yard;
