@@ -1,9 +1,9 @@
 //! The cells of one metric and one tenant, by time and group.
 //!
 //! Time is cut into minutes, hours and days, each kept as the sum of the next finer ones, and there is the sum
-//! of all: a window of any length is put together from at most 59 + 23 + … + 59 spans. Minutes are kept for the
-//! newest hours only ([`Cube::fine_from`]); a window that begins or ends within an hour or a minute that is not
-//! cut further gets the rest from rows.
+//! of all: a window of any length is put together from at most 59 + 23 + … + 59 spans. Only the newest hours are cut
+//! into minutes ([`Cube::coarsen`]), and only where that pays ([`super::gather`]); a window that begins or ends
+//! within an hour or a minute that is not cut further gets the rest from rows.
 //!
 //! Start at [`Cube::add`] and [`Cube::over`].
 
@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::agg::{Agg, Arithmetic};
-use super::delta::{CubeDelta, FaceDelta, Run};
+use super::delta::{Bucket, CubeDelta, FaceDelta, Run};
 use super::face::{Face, Key, StoredFace};
 
 /// µs in a minute.
@@ -309,19 +309,22 @@ impl Cube {
         let with = Adding { arithmetic: self.arithmetic, faces: &self.faces, is_undone };
         for run in runs {
             self.all.add(run, &with);
-            let Some(minute) = run.minute else {
+            let Some((number, minute)) = run.bucket.hour() else {
                 self.timeless.add(run, &with);
                 self.dirty.insert(None);
                 continue;
             };
-            let number = minute.div_euclid(HOUR);
             let is_fine = number >= self.fine_from;
             let hour = self.hours.entry(number).or_insert_with(|| Hour {
                 cells: Cells::default(),
                 minutes: is_fine.then(BTreeMap::new),
             });
-            if let Some(minutes) = &mut hour.minutes {
-                minutes.entry(minute.rem_euclid(HOUR) as u8).or_default().add(run, &with);
+            match (minute, &mut hour.minutes) {
+                (Some(minute), Some(minutes)) => {
+                    minutes.entry(minute).or_default().add(run, &with);
+                }
+                (None, minutes) => *minutes = None,
+                (Some(_), None) => {}
             }
             hour.cells.add(run, &with);
             self.days.entry(number.div_euclid(DAY)).or_default().add(run, &with);
@@ -332,9 +335,10 @@ impl Cube {
     /// The first minute of a window from `from` (µs) that is kept, and the first after a window until `to`:
     /// what lies between the two and the bounds has to come from rows.
     pub(crate) fn inner(&self, from: Option<i64>, to: Option<i64>) -> (Option<i64>, Option<i64>) {
-        let step = |time: i64| match time.div_euclid(MINUTE).div_euclid(HOUR) >= self.fine_from {
-            true => 1,
-            false => HOUR,
+        let step = |time: i64| {
+            let hour = self.hours.get(&time.div_euclid(MINUTE).div_euclid(HOUR));
+            // In an hour without rows nothing is cut.
+            if hour.is_none_or(|hour| hour.minutes.is_some()) { 1 } else { HOUR }
         };
         let up = |time: i64| {
             let step = step(time);
@@ -472,13 +476,13 @@ impl Cube {
 
     /// An hour, or the rows without a time. False: it names groups that there are not.
     pub(super) fn load_chunk(&mut self, hour: Option<i64>, chunk: Chunk) -> bool {
-        let run = |minute, StoredCells { all, faces }: StoredCells| Run { minute, all, faces };
+        let run = |bucket, StoredCells { all, faces }: StoredCells| Run { bucket, all, faces };
         let runs: Vec<Run> = match (hour, chunk.minutes) {
-            (None, _) => vec![run(None, chunk.whole)],
-            (Some(hour), None) => vec![run(Some(hour * HOUR), chunk.whole)],
+            (None, _) => vec![run(Bucket::Timeless, chunk.whole)],
+            (Some(hour), None) => vec![run(Bucket::Hour(hour), chunk.whole)],
             (Some(hour), Some(minutes)) => minutes
                 .into_iter()
-                .map(|(m, cells)| run(Some(hour * HOUR + i64::from(m)), cells))
+                .map(|(m, cells)| run(Bucket::Minute(hour * HOUR + i64::from(m)), cells))
                 .collect(),
         };
         self.takes(&runs) && {

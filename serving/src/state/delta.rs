@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::agg::Agg;
+use super::cube::HOUR;
 use crate::metric::Member;
 
 /// What a commit changes.
@@ -35,10 +36,44 @@ pub(crate) struct FaceDelta {
     pub(super) keys: Vec<Vec<Member>>,
 }
 
-/// Changed cells of one minute since 1970, or of rows without a time.
+/// A span of time that has cells of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) enum Bucket {
+    /// Rows without a time.
+    Timeless,
+    /// The minute since 1970.
+    Minute(i64),
+    /// The hour since 1970, which is not cut into minutes from then on.
+    Hour(i64),
+}
+
+impl Bucket {
+    /// The hour, and the minute within it.
+    pub(super) fn hour(self) -> Option<(i64, Option<u8>)> {
+        match self {
+            Self::Timeless => None,
+            Self::Minute(minute) => {
+                Some((minute.div_euclid(HOUR), Some(minute.rem_euclid(HOUR) as u8)))
+            }
+            Self::Hour(hour) => Some((hour, None)),
+        }
+    }
+
+    /// Does it lie in the minutes `from..to`? All of it does or none.
+    pub(super) fn is_in(self, from: Option<i64>, to: Option<i64>) -> bool {
+        let minute = match self {
+            Self::Timeless => return from.is_none() && to.is_none(),
+            Self::Minute(minute) => minute,
+            Self::Hour(hour) => hour * HOUR,
+        };
+        from.is_none_or(|from| minute >= from) && to.is_none_or(|to| minute < to)
+    }
+}
+
+/// Changed cells of one span of time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
-    pub(super) minute: Option<i64>,
+    pub(super) bucket: Bucket,
     /// Over all groups.
     pub(super) all: Agg,
     /// For each face by number of the group.

@@ -19,9 +19,15 @@ use pipeline::store::{DeadLetter, Effects};
 
 use super::agg::{Agg, Arithmetic};
 use super::cube::MINUTE;
+use super::delta::Bucket;
 use super::face::Key;
 use super::spec::{Input, Spec, Subject};
 use crate::metric::Member;
+
+/// With fewer rows a minute than this an hour is not cut: it has at most 100,000, which DuckDB reads as one piece
+/// whether a minute of them is wanted or all. Few rows say nothing about how many there are.
+const ROWS_PER_MINUTE: usize = if cfg!(test) { 4 } else { 1_667 };
+const MANY_ROWS: usize = if cfg!(test) { 50 } else { 4_096 };
 
 /// What changes in one cube: groups by their keys, which only the cube has numbers for.
 #[derive(Debug)]
@@ -30,9 +36,9 @@ pub(crate) struct Change {
     pub(super) spec: i64,
     pub(crate) tenant: Box<str>,
     pub(super) keys: Vec<Key>,
-    /// Minute since 1970, place in `keys`, and what changes there. Those of a minute stand together, no place
+    /// Span of time, place in `keys`, and what changes there. Those of a span stand together, no place of it
     /// stands twice.
-    pub(super) cells: Vec<(Option<i64>, u32, Agg)>,
+    pub(super) cells: Vec<(Bucket, u32, Agg)>,
 }
 
 impl Change {
@@ -47,9 +53,9 @@ impl Change {
         self.keys.len() as u32 - 1
     }
 
-    /// A cell: those of a minute one after another, no place of it twice.
-    pub(crate) fn push(&mut self, minute: Option<i64>, place: u32, agg: Agg) {
-        self.cells.push((minute, place, agg));
+    /// A cell: those of a span one after another, no place of it twice.
+    pub(crate) fn push(&mut self, bucket: Bucket, place: u32, agg: Agg) {
+        self.cells.push((bucket, place, agg));
     }
 }
 
@@ -78,17 +84,17 @@ pub(crate) fn gather(specs: &BTreeMap<i64, Arc<Spec>>, effects: &Effects<'_>) ->
 #[derive(Default)]
 struct Gathering {
     places: HashMap<(i64, Box<str>), usize>,
-    buckets: Vec<Bucket>,
+    buckets: Vec<Gathered>,
 }
 
-struct Bucket {
+struct Gathered {
     change: Change,
     index: HashMap<Key, u32>,
     /// How many batches gave cells: with one of them no place stands twice.
     batches: usize,
 }
 
-impl Bucket {
+impl Gathered {
     fn place(&mut self, key: &Key) -> u32 {
         if let Some(place) = self.index.get(key) {
             return *place;
@@ -106,7 +112,7 @@ impl Gathering {
         }
         self.places.insert((spec, tenant.into()), self.buckets.len());
         let change = Change::of(spec, tenant);
-        self.buckets.push(Bucket { change, index: HashMap::new(), batches: 0 });
+        self.buckets.push(Gathered { change, index: HashMap::new(), batches: 0 });
         self.buckets.len() - 1
     }
 
@@ -134,7 +140,7 @@ impl Gathering {
     fn put(&mut self, spec: i64, table: Table) {
         let mut targets: Vec<Option<(usize, u32)>> = vec![None; table.groups.keys.len()];
         let mut given: Vec<usize> = Vec::new();
-        for (minute, group, agg) in table.cells {
+        for (time, group, agg) in table.cells {
             let (bucket, place) = match targets[group] {
                 Some(target) => target,
                 None => {
@@ -147,7 +153,7 @@ impl Gathering {
             if !given.contains(&bucket) {
                 given.push(bucket);
             }
-            self.buckets[bucket].change.cells.push((minute, place, agg));
+            self.buckets[bucket].change.cells.push((time, place, agg));
         }
         given.into_iter().for_each(|bucket| self.buckets[bucket].batches += 1);
     }
@@ -158,13 +164,14 @@ impl Gathering {
             let bucket = &mut self.buckets[bucket];
             let place = bucket.place(&Key::default());
             let time = letter.rejection.event_time.unwrap_or(letter.arrived_at);
-            bucket.change.cells.push((Some(time.div_euclid(MINUTE)), place, Agg::count(1, 1)));
+            let minute = Bucket::Minute(time.div_euclid(MINUTE));
+            bucket.change.cells.push((minute, place, Agg::count(1, 1)));
             bucket.batches += 1;
         }
     }
 
     fn finish(self, specs: &BTreeMap<i64, Arc<Spec>>) -> Vec<Change> {
-        let finish = |Bucket { mut change, batches, .. }: Bucket| {
+        let finish = |Gathered { mut change, batches, .. }: Gathered| {
             if batches > 1 {
                 let arithmetic = specs.get(&change.spec).map(|spec| spec.arithmetic);
                 merge(&mut change.cells, arithmetic.unwrap_or(Arithmetic::Exact));
@@ -176,8 +183,8 @@ impl Gathering {
 }
 
 /// Adds up what stands at the same place, and leaves out what became nothing.
-fn merge(cells: &mut Vec<(Option<i64>, u32, Agg)>, arithmetic: Arithmetic) {
-    cells.sort_unstable_by_key(|(minute, place, _)| (*minute, *place));
+fn merge(cells: &mut Vec<(Bucket, u32, Agg)>, arithmetic: Arithmetic) {
+    cells.sort_unstable_by_key(|(time, place, _)| (*time, *place));
     cells.dedup_by(|next, known| {
         let same = (next.0, next.1) == (known.0, known.1);
         if same {
@@ -192,7 +199,7 @@ fn merge(cells: &mut Vec<(Option<i64>, u32, Agg)>, arithmetic: Arithmetic) {
 /// Cells of one spec in one batch.
 struct Table {
     groups: Rc<Combined>,
-    cells: Vec<(Option<i64>, usize, Agg)>,
+    cells: Vec<Named>,
 }
 
 /// Numbers of a column's values, row by row.
@@ -209,7 +216,7 @@ struct Combined {
 
 enum Coded {
     Members(Codes<Member>),
-    Minutes(Codes<Option<i64>>),
+    Times(Codes<Bucket>),
 }
 
 /// A batch whose columns are numbered once.
@@ -223,7 +230,7 @@ impl<'a> View<'a> {
     fn table(&mut self, spec: &'a Spec, input: &'a Input, sign: i64) -> Option<Table> {
         let groups = self.groups(&input.dimensions)?;
         let times = self.coded(&input.time)?;
-        let Coded::Minutes(times) = &*times else { return None };
+        let Coded::Times(times) = &*times else { return None };
         let passes = self.passes(input)?;
         let weights = match input.weight {
             Some(name) => Some(self.rows.column_by_name(name)?.as_primitive_opt::<Int64Type>()?),
@@ -329,7 +336,8 @@ impl<'a> View<'a> {
     }
 }
 
-/// Numbers the values of a column; of instants their minutes.
+/// Numbers the values of a column; of instants their minutes, or their hours where rows are so far apart that
+/// minutes would be as many as rows.
 fn coded(values: &ArrayRef) -> Option<Coded> {
     fn number<T: std::hash::Hash + Eq + Copy, V>(
         values: impl Iterator<Item = Option<T>>,
@@ -370,10 +378,29 @@ fn coded(values: &ArrayRef) -> Option<Coded> {
         DataType::Timestamp(TimeUnit::Microsecond, _) => {
             let times = values.as_primitive::<TimestampMicrosecondType>().iter();
             let minutes = times.map(|time| time.map(|time| time.div_euclid(MINUTE)));
-            Coded::Minutes(number(minutes, |minute| minute))
+            let minutes = number(minutes, |minute| minute.map_or(Bucket::Timeless, Bucket::Minute));
+            let rows = minutes.codes.len();
+            let is_sparse = rows >= MANY_ROWS && rows / minutes.values.len() < ROWS_PER_MINUTE;
+            Coded::Times(if is_sparse { hours(&minutes) } else { minutes })
         }
         _ => return None,
     })
+}
+
+/// The hours of minutes.
+fn hours(minutes: &Codes<Bucket>) -> Codes<Bucket> {
+    let mut numbers: HashMap<Bucket, u32> = HashMap::new();
+    let mut values = Vec::new();
+    let hours = minutes.values.iter().map(|minute| {
+        let hour = minute.hour().map_or(Bucket::Timeless, |(hour, _)| Bucket::Hour(hour));
+        *numbers.entry(hour).or_insert_with(|| {
+            values.push(hour);
+            values.len() as u32 - 1
+        })
+    });
+    let hours: Vec<u32> = hours.collect();
+    let codes = minutes.codes.iter().map(|minute| hours[*minute as usize]).collect();
+    Codes { codes, values }
 }
 
 /// The argument of a measure.
@@ -438,7 +465,7 @@ impl Places {
     }
 
     /// The cells that are not empty, those of a time together.
-    fn taken(self, name: impl Fn(usize, usize) -> (Option<i64>, usize)) -> Vec<Named> {
+    fn taken(self, name: impl Fn(usize, usize) -> (Bucket, usize)) -> Vec<Named> {
         let (groups, cells): (usize, Vec<(usize, Agg)>) = match self {
             Self::Table(groups, cells) => {
                 let cells = cells.into_iter().enumerate();
@@ -458,5 +485,5 @@ impl Places {
     }
 }
 
-/// Minute, group and what is in it.
-type Named = (Option<i64>, usize, Agg);
+/// Span of time, group and what is in it.
+type Named = (Bucket, usize, Agg);

@@ -12,7 +12,7 @@ use hashbrown::hash_map::Entry;
 
 use super::agg::{Agg, Arithmetic};
 use super::cube::{Cells, Chunk, Cube, Head, MINUTE};
-use super::delta::{CubeDelta, Delta, Run};
+use super::delta::{Bucket, CubeDelta, Delta, Run};
 use super::face::Key;
 use super::gather::Change;
 use super::spec::{Spec, Subject};
@@ -341,18 +341,14 @@ impl Inner {
     }
 }
 
-/// Cells of a change by minute, with the numbers that its groups have in each face.
-fn runs(
-    cells: Vec<(Option<i64>, u32, Agg)>,
-    numbers: &[Vec<u32>],
-    arithmetic: Arithmetic,
-) -> Vec<Run> {
+/// Cells of a change by span of time, with the numbers that its groups have in each face.
+fn runs(cells: Vec<(Bucket, u32, Agg)>, numbers: &[Vec<u32>], arithmetic: Arithmetic) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let mut places: Vec<HashMap<u32, usize>> = vec![HashMap::new(); numbers.len()];
-    for (minute, place, agg) in cells {
-        if runs.last().is_none_or(|run| run.minute != minute) {
+    for (bucket, place, agg) in cells {
+        if runs.last().is_none_or(|run| run.bucket != bucket) {
             places.iter_mut().for_each(HashMap::clear);
-            runs.push(Run { minute, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
+            runs.push(Run { bucket, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
         }
         let Some(run) = runs.last_mut() else { continue };
         run.all.add(&agg, arithmetic);
@@ -457,13 +453,7 @@ impl<'a> View<'a> {
     /// Sums by what is told apart, over the minutes inside, without what is newer.
     fn sums(&self, (from, to): Bounds, newer: &[&CubeDelta]) -> BTreeMap<Vec<Member>, Agg> {
         let arithmetic = self.cube.arithmetic();
-        let is_inside = |run: &&Run| match ((from, to), run.minute) {
-            ((None, None), _) => true,
-            (_, None) => false,
-            (_, Some(minute)) => {
-                from.is_none_or(|from| minute >= from) && to.is_none_or(|to| minute < to)
-            }
-        };
+        let is_inside = |run: &&Run| run.bucket.is_in(from, to);
         let newer = newer.iter().flat_map(|change| &change.runs).filter(is_inside);
         let mut sums = vec![Agg::default(); self.keys.len()];
         match &self.face {

@@ -19,8 +19,10 @@ mod tests;
 
 pub(crate) use self::agg::{Agg, Arithmetic};
 pub(crate) use self::cube::{HOUR, MINUTE};
-pub(crate) use self::delta::Delta;
+pub(crate) use self::delta::{Bucket, Delta};
 pub(crate) use self::face::Key;
 pub(crate) use self::gather::{Change, gather};
-pub(crate) use self::keeper::{Ask, Keeper, Size, Told};
+#[cfg(test)]
+pub(crate) use self::keeper::Size;
+pub(crate) use self::keeper::{Ask, Keeper, Told};
 pub(crate) use self::spec::{Input, Spec, Subject, specs};

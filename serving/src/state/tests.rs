@@ -39,11 +39,14 @@ fn other(amount: i64) -> i64 {
     amount.rem_euclid(5)
 }
 
-fn change(cells: &[Given]) -> Change {
+fn change(cells: &[Given], is_hourly: bool) -> Change {
     let mut sums: BTreeMap<(Option<i64>, [i64; 2]), Agg> = BTreeMap::new();
     for (minute, group, amount) in cells {
         let agg = Agg::exact(1, 1, i128::from(*amount));
-        sums.entry((*minute, [*group, other(*amount)])).or_default().add(&agg, Arithmetic::Exact);
+        let whole = |minute: i64| if is_hourly { minute.div_euclid(HOUR) * HOUR } else { minute };
+        sums.entry((minute.map(whole), [*group, other(*amount)]))
+            .or_default()
+            .add(&agg, Arithmetic::Exact);
     }
     let mut change = Change::of(1, "t");
     let mut places: BTreeMap<[i64; 2], u32> = BTreeMap::new();
@@ -51,6 +54,10 @@ fn change(cells: &[Given]) -> Change {
         let place = *places
             .entry(group)
             .or_insert_with(|| change.key(&Key::from(group.map(Member::Int).to_vec())));
+        let minute = minute.map_or(Bucket::Timeless, |minute| match is_hourly {
+            true => Bucket::Hour(minute.div_euclid(HOUR)),
+            false => Bucket::Minute(minute),
+        });
         change.push(minute, place, agg);
     }
     change
@@ -133,7 +140,7 @@ fn rows() -> impl Strategy<Value = Vec<Given>> {
 proptest! {
     #[test]
     fn a_window_is_the_sum_of_its_rows(
-        commits in prop::collection::vec(rows(), 1..8),
+        commits in prop::collection::vec((rows(), prop::bool::weighted(0.2)), 1..8),
         from in prop::option::of(-1_000i64..5_000),
         length in prop::option::of(1i64..6_000),
         coarse in any::<bool>(),
@@ -143,8 +150,8 @@ proptest! {
         let keeper = Keeper::default();
         keeper.keep(1, spec(), i64::MIN, Some(0));
         let mut stored = Stored::default();
-        for rows in &commits {
-            let (_, delta) = keeper.apply(vec![change(rows)]);
+        for (rows, is_hourly) in &commits {
+            let (_, delta) = keeper.apply(vec![change(rows, *is_hourly)]);
             keeper.committed(&delta);
             stored.log.push(postcard::to_allocvec(&*delta).expect("bytes"));
             if coarse {
@@ -158,7 +165,8 @@ proptest! {
         let none = BTreeSet::new();
         let again = stored.load();
         for at in (0..=commits.len()).rev() {
-            let rows: Vec<Given> = commits[..at].concat();
+            let given = commits[..at].iter().flat_map(|(rows, _)| rows.iter().copied());
+            let rows: Vec<Given> = given.collect();
             let expected = expected(&rows, from, to, by);
             let (at_commit, by) = (at as i64, [by]);
             let ask = ask(at_commit, from, to, &by, &none);
@@ -177,8 +185,8 @@ proptest! {
     fn what_is_undone_was_never_there(first in rows(), second in rows()) {
         let keeper = Keeper::default();
         keeper.keep(1, spec(), i64::MIN, Some(0));
-        keeper.apply(vec![change(&first)]);
-        keeper.apply(vec![change(&second)]);
+        keeper.apply(vec![change(&first, false)]);
+        keeper.apply(vec![change(&second, true)]);
         keeper.undo();
         let none = BTreeSet::new();
         let ask = ask(1, None, None, &[0], &none);
@@ -244,7 +252,7 @@ fn with_too_many_groups_only_the_sum_over_all_is_kept() {
     let mut rows = Vec::new();
     for group in 0..MOST_GROUPS as i64 + 5 {
         rows.push((Some(group), group, 1));
-        let (_, delta) = keeper.apply(vec![change(&rows[rows.len() - 1..])]);
+        let (_, delta) = keeper.apply(vec![change(&rows[rows.len() - 1..], false)]);
         keeper.committed(&delta);
         stored.log.push(postcard::to_allocvec(&*delta).expect("bytes"));
     }
@@ -264,7 +272,9 @@ fn with_too_many_groups_only_the_sum_over_all_is_kept() {
 #[test]
 fn bounds_are_rounded_into_the_window() {
     let mut cube = Cube::new(Arithmetic::Exact, 0, 10);
-    cube.add(&[Run { minute: Some(700), all: Agg::count(1, 1), faces: Vec::new() }], false);
+    let run =
+        |minute| Run { bucket: Bucket::Minute(minute), all: Agg::count(1, 1), faces: Vec::new() };
+    cube.add(&[run(-100), run(-2), run(70), run(130), run(550), run(700)], false);
     let at = |minute: i64| minute * MINUTE;
     let check = |from: i64, to: i64, expected: (i64, i64)| {
         let (from, to) = cube.inner(Some(from), Some(to));

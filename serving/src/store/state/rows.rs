@@ -7,7 +7,7 @@ use duckdb::{Connection, Row};
 use hashbrown::HashMap;
 
 use crate::metric::Member;
-use crate::state::{Agg, Arithmetic, Change, HOUR, Input, Key, MINUTE, Spec, Subject};
+use crate::state::{Agg, Arithmetic, Bucket, Change, HOUR, Input, Key, MINUTE, Spec, Subject};
 use crate::store::schema::{DEAD_LETTERS, Tables, quoted};
 
 /// Time of a dead letter.
@@ -114,7 +114,8 @@ pub(super) fn changes(
             .collect::<duckdb::Result<_>>()?;
         if let Some(change) = changes.last_mut() {
             let place = *index.entry(key).or_insert_with_key(|key| change.key(key));
-            change.push(minute.map(|time| time.div_euclid(MINUTE)), place, agg);
+            let minute = minute.map(|time| time.div_euclid(MINUTE));
+            change.push(minute.map_or(Bucket::Timeless, Bucket::Minute), place, agg);
         }
     }
     Ok(changes)
