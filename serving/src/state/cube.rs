@@ -22,6 +22,9 @@ pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const HOUR: i64 = 60;
 const DAY: i64 = 24;
 
+/// Groups that are looked for one by one, however few there are.
+const FEW: usize = 32;
+
 /// The cells of one span of time, by group.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cells {
@@ -62,6 +65,13 @@ impl Groups {
         }
     }
 
+    /// Before so many groups are added to one that is empty.
+    fn make_room(&mut self, cells: usize, width: usize) {
+        if self.len() == 0 && cells >= FEW && cells * 2 > width {
+            *self = Self::Dense(vec![Agg::default(); width]);
+        }
+    }
+
     /// `width`: groups of the face.
     fn add(&mut self, group: u32, agg: &Agg, arithmetic: Arithmetic, width: usize) {
         let place = group as usize;
@@ -77,7 +87,7 @@ impl Groups {
                 cell.add(agg, arithmetic);
                 if cell.is_empty() {
                     groups.remove(&group);
-                } else if groups.len() >= 32 && groups.len() * 2 > width {
+                } else if groups.len() >= FEW && groups.len() * 2 > width {
                     let mut dense = vec![Agg::default(); width.max(place + 1)];
                     for (group, agg) in groups.drain() {
                         dense[group as usize] = agg;
@@ -126,6 +136,7 @@ impl Cells {
         for ((groups, cells), face) in self.faces.iter_mut().zip(&run.faces).zip(with.faces) {
             if face.is_kept() {
                 let width = face.keys().len();
+                groups.make_room(cells.len(), width);
                 for (group, agg) in cells {
                     groups.add(*group, &signed(agg), with.arithmetic, width);
                 }
