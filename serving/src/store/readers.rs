@@ -15,6 +15,7 @@ use super::Shared;
 use super::archive::Archive;
 use super::backfill::Backfilling;
 use super::error::{failed, is_interrupted, refused};
+use super::fresh::Fresh;
 use super::schema::Tables;
 use super::trimmed::Trimmed;
 
@@ -161,6 +162,11 @@ impl Readers {
     /// What the journal has given up: at least as much as a snapshot sees that has begun.
     pub fn trimmed(&self) -> Option<Arc<Trimmed>> {
         self.pool.shared.horizon.get()
+    }
+
+    /// Rows of the newest commits.
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.pool.shared.fresh
     }
 
     /// Which metrics and entities are not whole yet.

@@ -17,6 +17,7 @@ mod hub;
 mod index;
 mod metric;
 mod outbox;
+mod priority;
 mod pulse;
 pub(crate) mod slots;
 mod stats;
@@ -266,5 +267,8 @@ impl Drop for Inner {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        priority::step_back();
+        run();
+    })
 }
