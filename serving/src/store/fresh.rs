@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 
-/// Most memory of rows that are kept: some ten thousand events.
-const MOST_BYTES: usize = 16 << 20;
+/// Most memory of rows that are kept: several commits of a pipeline at its limit, some hundred thousand events.
+const MOST_BYTES: usize = 64 << 20;
 
 /// The newest rows. Clones are the same.
 #[derive(Debug, Clone, Default)]

@@ -23,6 +23,7 @@ use super::filter::EventFilter;
 use super::frame::{FrameWriter, Frames};
 use super::index::{GroupId, Index, Written};
 use super::outbox::{End, Outbox};
+use super::priority;
 use super::stats::Stats;
 use crate::store::Readers;
 use crate::store::events::{EventPage, EventReader, Heads, PageError};
@@ -164,6 +165,7 @@ impl Hub {
 
     /// Follows until closed.
     pub(crate) fn run(&self) {
+        priority::step_back();
         let _ = self.thread.set(std::thread::current());
         while !self.closed.load(Ordering::SeqCst) {
             let Some((after, until, families)) = self.next() else {

@@ -267,8 +267,5 @@ impl Drop for Inner {
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        priority::step_back();
-        run();
-    })
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
