@@ -76,8 +76,7 @@ fn world() -> &'static World {
             let batch = decoder.decode(visits(tenant, mark));
             processor.process(&[&batch]).expect("a commit");
         }
-        let engine =
-            MetricEngine::with_clock(domain, store.readers(), Arc::new(|| NOW));
+        let engine = MetricEngine::with_clock(domain, store.readers(), Arc::new(|| NOW));
         let limits = QueryLimits { time: LIMIT, ..QueryLimits::default() };
         let queries = Queries::new(store.readers(), limits);
         World { engine, queries, _store: store }
