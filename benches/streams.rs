@@ -8,7 +8,8 @@
 //!
 //! Idle connections are read at the end: the signs of life that wait by then are counted. The readers are
 //! on the same cores as the server; what they take is told beside what it takes. In the second part, where no
-//! age is measured, each reads five times a second only: it is the server that is measured.
+//! age is measured, one thread reads all of them five times a second, without being woken by what comes:
+//! it is the server that is measured. What its threads for streams took is told apart.
 //! `AGENTFLOW_BENCH_IDLE`, `_ACTIVE`, `_STREAM_SECONDS`, `_STREAM_EVENTS` and `_STREAM_ROUNDS` set the sizes.
 
 mod support;
@@ -28,7 +29,10 @@ use support::{Server, client, place, produce, setting, tell};
 /// Events in one request of the first part.
 const POSTED: u64 = 10;
 
-/// How long a reader of the second part waits between two reads.
+/// Threads of the server that serve streams and nothing else.
+const THREADS: [&str; 2] = ["streams", "pulse"];
+
+/// From one look of the second part's readers to the next.
 const PAUSE: Duration = Duration::from_millis(200);
 
 fn main() {
@@ -42,7 +46,7 @@ fn main() {
         .build()
         .expect("a runtime");
     let fan_out = fan_out(&runtime, idle, active);
-    let beside = beside_the_pipeline(&runtime, idle, active);
+    let beside = beside_the_pipeline(idle, active);
     tell(
         "streams",
         &json!({
@@ -73,8 +77,7 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
     let silent = Idle::open(&server, idle);
     let opened = opening.elapsed();
     let idle_mib = server.peak_mib();
-    let readers =
-        Readers::open(runtime, &server, Duration::ZERO, (0..active).map(|_| String::new()));
+    let readers = Readers::open(runtime, &server, active);
 
     let events = seconds * 1_000;
     let file = folder.path().join("events.ndjson");
@@ -113,9 +116,9 @@ fn fan_out(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
         "last_frame_after_last_post_ms": (caught_up.as_secs_f64() * 1e3).round(),
         "committed_to_read": read.ages,
         "dropped": read.dropped,
-        "server_cores": (used / posted.as_secs_f64() * 100.0).round() / 100.0,
-        "reader_cores": (used_here / posted.as_secs_f64() * 100.0).round() / 100.0,
-        "opening_idle_seconds": (opened.as_secs_f64() * 10.0).round() / 10.0,
+        "server_cores": hundredths(used / posted.as_secs_f64()),
+        "reader_cores": hundredths(used_here / posted.as_secs_f64()),
+        "opening_idle_seconds": tenths(opened.as_secs_f64()),
         "signs_of_life_per_idle_second": sign_of_life,
         "peak_memory_mib": {
             "without_streams": bare_mib, "with_idle": idle_mib, "with_all": server.peak_mib(),
@@ -135,7 +138,7 @@ fn fresh(lines: &[&str]) -> String {
     body
 }
 
-fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64) -> Value {
+fn beside_the_pipeline(idle: u64, active: u64) -> Value {
     let events = setting("STREAM_EVENTS", 1_000_000);
     let rounds = setting("STREAM_ROUNDS", 3);
     let folder = place();
@@ -156,9 +159,10 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
             let open = has_streams.then(|| {
                 let filters = products.iter().map(|product| format!("?entity_id={product}"));
                 let silent = Idle::open(&server, idle);
-                (silent, Readers::open(runtime, &server, PAUSE, filters))
+                (silent, Unhurried::open(&server, filters))
             });
             let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
+            let of_threads = THREADS.map(|thread| server.thread_cpu_seconds(thread));
             let started = Instant::now();
             let mut writing = std::fs::File::create(&file).expect("a file");
             writing.write_all(&text).expect("append");
@@ -167,15 +171,21 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
                 std::thread::sleep(Duration::from_millis(50));
             }
             let took = started.elapsed().as_secs_f64();
+            let used = server.cpu_seconds() - before.0;
             let mut figures = json!({
                 "events_per_second": (events as f64 / took).round(),
-                "server_cpu_seconds": tenths(server.cpu_seconds() - before.0),
+                "server_cpu_seconds": tenths(used),
+                "server_cores": hundredths(used / took),
                 "reader_cpu_seconds": tenths(support::cpu_seconds(std::process::id()) - before.1),
             });
             if let Some((silent, readers)) = open {
-                let read = readers.end();
-                figures["frames_per_second"] = json!((read.frames as f64 / took).round());
-                figures["dropped"] = json!(read.dropped);
+                let (frames, dropped) = readers.end();
+                figures["frames_per_second"] = json!((frames as f64 / took).round());
+                figures["dropped"] = json!(dropped);
+                for (thread, before) in THREADS.iter().zip(of_threads) {
+                    let used = server.thread_cpu_seconds(thread) - before;
+                    figures[format!("{thread}_thread_cores")] = json!(hundredths(used / took));
+                }
                 figures["signs_of_life_per_idle_second"] = json!(silent.count());
             }
             figures["peak_memory_mib"] = json!(server.peak_mib());
@@ -202,8 +212,12 @@ fn beside_the_pipeline(runtime: &tokio::runtime::Runtime, idle: u64, active: u64
     })
 }
 
-fn tenths(seconds: f64) -> f64 {
-    (seconds * 10.0).round() / 10.0
+fn tenths(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
+fn hundredths(number: f64) -> f64 {
+    (number * 100.0).round() / 100.0
 }
 
 /// The products that most events are about.
@@ -226,6 +240,20 @@ fn request(server: &Server, query: &str) -> String {
     format!("GET /v1/stream/events{query} HTTP/1.1\r\nhost: {}\r\n\r\n", server.address)
 }
 
+/// A stream whose head was read, not blocking.
+fn open(server: &Server, query: &str) -> TcpStream {
+    let mut connection = TcpStream::connect(&server.address).expect("connect");
+    connection.write_all(request(server, query).as_bytes()).expect("ask");
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        connection.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
+    connection.set_nonblocking(true).expect("an option");
+    connection
+}
+
 /// Connections that wait for what never comes.
 struct Idle {
     connections: Vec<TcpStream>,
@@ -234,19 +262,7 @@ struct Idle {
 
 impl Idle {
     fn open(server: &Server, count: u64) -> Self {
-        let open = |number| {
-            let mut connection = TcpStream::connect(&server.address).expect("connect");
-            let request = request(server, &format!("?entity_id=nobody-{number}"));
-            connection.write_all(request.as_bytes()).expect("ask");
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") {
-                connection.read_exact(&mut byte).expect("a head");
-                head.push(byte[0]);
-            }
-            assert!(head.starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&head));
-            connection.set_nonblocking(true).expect("an option");
-            connection
-        };
+        let open = |number| open(server, &format!("?entity_id=nobody-{number}"));
         let connections = (0..count).map(open).collect();
         Self { connections, opened: Instant::now() }
     }
@@ -263,7 +279,7 @@ impl Idle {
             assert!(!text.contains("data:"), "{text}");
             fewest = fewest.min(text.matches(": keepalive").count());
         }
-        (fewest as f64 / seconds * 100.0).round() / 100.0
+        hundredths(fewest as f64 / seconds)
     }
 }
 
@@ -290,25 +306,17 @@ struct Read_ {
 }
 
 impl Readers {
-    fn open(
-        runtime: &tokio::runtime::Runtime,
-        server: &Server,
-        pause: Duration,
-        filters: impl Iterator<Item = String>,
-    ) -> Self {
+    /// As many that want every event.
+    fn open(runtime: &tokio::runtime::Runtime, server: &Server, count: u64) -> Self {
         let counts = Arc::new(Counts::default());
         let opened = Arc::new(AtomicU64::new(0));
-        let mut tasks = Vec::new();
-        for filter in filters {
-            let (address, request) = (server.address.clone(), request(server, &filter));
+        let read = |_| {
+            let (address, request) = (server.address.clone(), request(server, ""));
             let (counts, opened) = (Arc::clone(&counts), Arc::clone(&opened));
-            tasks.push(
-                runtime.spawn(
-                    async move { read(&address, &request, pause, (&counts, &opened)).await },
-                ),
-            );
-        }
-        while opened.load(Ordering::Relaxed) < tasks.len() as u64 {
+            runtime.spawn(async move { read(&address, &request, (&counts, &opened)).await })
+        };
+        let tasks = (0..count).map(read).collect();
+        while opened.load(Ordering::Relaxed) < count {
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { tasks, counts }
@@ -345,7 +353,6 @@ impl Readers {
 async fn read(
     address: &str,
     request: &str,
-    pause: Duration,
     (counts, opened): (&Counts, &AtomicU64),
 ) -> Vec<Duration> {
     let mut connection = tokio::net::TcpStream::connect(address).await.expect("connect");
@@ -367,27 +374,75 @@ async fn read(
             opened.fetch_add(1, Ordering::Relaxed);
             is_open = true;
         }
-        // A chunk begins with frames, so `id: ` may stand cut at the end of what was read.
-        let mut rest = 0;
-        while let Some(at) = find(&buffer[rest..], b"\n\n") {
-            let frame = &buffer[rest..rest + at];
-            rest += at + 2;
-            if find(frame, b"event: error").is_some() {
-                counts.dropped.fetch_add(1, Ordering::Relaxed);
-            } else if find(frame, b"data: ").is_some() {
-                counts.frames.fetch_add(1, Ordering::Relaxed);
-                seen += 1;
-                if seen.is_multiple_of(1_000) {
-                    ages.extend(age(frame));
-                }
+        take_frames(&mut buffer, counts, |frame| {
+            seen += 1;
+            if seen.is_multiple_of(1_000) {
+                ages.extend(age(frame));
             }
-        }
-        buffer.drain(..rest);
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
-        }
+        });
     }
     ages
+}
+
+/// Counts the whole frames at the start of `buffer`, shows those with events to `each`, and leaves what follows.
+fn take_frames(buffer: &mut Vec<u8>, counts: &Counts, mut each: impl FnMut(&[u8])) {
+    // A chunk begins with frames, so `id: ` may stand cut at the end of what was read.
+    let mut rest = 0;
+    while let Some(at) = find(&buffer[rest..], b"\n\n") {
+        let frame = &buffer[rest..rest + at];
+        rest += at + 2;
+        if find(frame, b"event: error").is_some() {
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
+        } else if find(frame, b"data: ").is_some() {
+            counts.frames.fetch_add(1, Ordering::Relaxed);
+            each(frame);
+        }
+    }
+    buffer.drain(..rest);
+}
+
+/// Connections that one thread reads a few times a second.
+struct Unhurried {
+    thread: std::thread::JoinHandle<()>,
+    counts: Arc<Counts>,
+}
+
+impl Unhurried {
+    fn open(server: &Server, filters: impl Iterator<Item = String>) -> Self {
+        let counts = Arc::new(Counts::default());
+        let mut all: Vec<(TcpStream, Vec<u8>)> =
+            filters.map(|filter| (open(server, &filter), Vec::new())).collect();
+        let counting = Arc::clone(&counts);
+        let thread = std::thread::spawn(move || {
+            let mut some = vec![0; 1 << 18];
+            loop {
+                // What came before it was told to end is read.
+                let ends = counting.ends.load(Ordering::Relaxed);
+                for (connection, buffer) in &mut all {
+                    while let Ok(bytes @ 1..) = connection.read(&mut some) {
+                        buffer.extend_from_slice(&some[..bytes]);
+                        if bytes < some.len() {
+                            break;
+                        }
+                    }
+                    take_frames(buffer, &counting, |_| ());
+                }
+                if ends {
+                    return;
+                }
+                std::thread::sleep(PAUSE);
+            }
+        });
+        Self { thread, counts }
+    }
+
+    /// Frames that came, and connections that were dropped.
+    fn end(self) -> (u64, i64) {
+        self.counts.ends.store(true, Ordering::Relaxed);
+        self.thread.join().expect("a reader");
+        let Counts { frames, dropped, .. } = &*self.counts;
+        (frames.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed))
+    }
 }
 
 /// How long ago the event of a frame was committed.

@@ -74,7 +74,11 @@ pub fn peak_memory_mib(pid: u32) -> Option<f64> {
 
 /// Seconds of processor time that a running process has used so far.
 pub fn cpu_seconds(pid: u32) -> f64 {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    cpu_of(&std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs"))
+}
+
+/// Seconds of processor time in a line of `stat`.
+fn cpu_of(text: &str) -> f64 {
     // Behind the name, which is in brackets: user and system time are the 12th and 13th, in
     // hundredths.
     let rest = text.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -187,6 +191,16 @@ impl Server {
         assert!(asked.success(), "the server runs");
         let status = self.child.wait().expect("wait");
         assert!(status.success(), "the server ended with {status}");
+    }
+
+    /// The same of its threads with this name.
+    pub fn thread_cpu_seconds(&self, name: &str) -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let texts = tasks.expect("it runs").flatten().filter_map(|task| {
+            // A thread may have ended meanwhile.
+            std::fs::read_to_string(task.path().join("stat")).ok()
+        });
+        texts.filter(|text| text.contains(&format!("({name})"))).map(|text| cpu_of(&text)).sum()
     }
 
     /// Position that the source partition whose name begins so continues from.

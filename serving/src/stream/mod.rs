@@ -17,6 +17,7 @@ mod hub;
 mod index;
 mod metric;
 mod outbox;
+mod priority;
 mod pulse;
 pub(crate) mod slots;
 mod stats;

@@ -71,7 +71,7 @@ impl Pulse {
     pub(crate) fn run(&self) {
         let mut due = Instant::now();
         let mut due_now: Vec<Arc<Outbox>> = Vec::new();
-        for now in (0..MOMENTS as usize).cycle() {
+        for at in (0..MOMENTS as usize).cycle() {
             let is_empty =
                 |state: &mut State| !state.closed && state.moments.iter().all(HashMap::is_empty);
             let state = self.changed.wait_while(self.lock(), is_empty);
@@ -80,11 +80,17 @@ impl Pulse {
                 return;
             }
             // Ticks write to sockets, which takes some microseconds each: nobody shall wait for all of them.
-            due_now.extend(state.moments[now].values().cloned());
+            due_now.extend(state.moments[at].values().cloned());
             drop(state);
             due_now.drain(..).for_each(|outbox| outbox.tick());
-            due = (due + PERIOD / MOMENTS).max(Instant::now());
-            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            // A moment that comes late does not put off those after it: they would be late, too, and each
+            // connection's second is nearly over when its own comes. Only a long pause is not made up for.
+            let now = Instant::now();
+            due += PERIOD / MOMENTS;
+            if now.saturating_duration_since(due) > PERIOD {
+                due = now;
+            }
+            std::thread::sleep(due.saturating_duration_since(now));
         }
     }
 

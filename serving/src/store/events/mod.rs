@@ -1,8 +1,8 @@
 //! Events out of the journal in order of position, over several families at once: what streams send.
 //!
 //! A page looks at few columns first and reads whole rows only of the events that somebody wants, so
-//! what nobody wants costs little. All of a page is read in one snapshot. Start at
-//! [`EventReader::page`].
+//! what nobody wants costs little. All of a page is read in one snapshot. What has just been committed needs no
+//! reading ([`EventReader::fresh`]). Start at [`EventReader::page`].
 
 mod table;
 
@@ -15,6 +15,7 @@ use contracts::model::{Domain, column};
 use duckdb::{Connection, params_from_iter};
 use pipeline::store::StoreError;
 
+use super::fresh::Follows;
 use super::readers::Readers;
 use super::rows;
 use super::trimmed::Trimmed;
@@ -74,7 +75,7 @@ pub(crate) struct Only<'a> {
 /// Events of a stretch of the journal.
 #[derive(Debug, Default)]
 pub(crate) struct EventPage {
-    /// Rows by family, ascending by position within each.
+    /// Rows by family, ascending by position within each batch.
     pub(crate) rows: Vec<(usize, RecordBatch)>,
     /// Everything up to here was looked at.
     pub(crate) reached: i64,
@@ -176,6 +177,26 @@ impl EventReader {
         })?;
         self.check(families, after)?;
         Ok(page)
+    }
+
+    /// While this is held, what is committed can be had from [`Self::fresh`].
+    pub(crate) fn follow(&self) -> Follows {
+        self.readers.fresh().follow()
+    }
+
+    /// The same as a page of all events, out of memory: `None` where that does not have all of the stretch.
+    /// What it has of it is given once.
+    pub(crate) fn fresh(&self, families: &[usize], after: i64, until: i64) -> Option<EventPage> {
+        let mut page = EventPage::empty(until);
+        for commit in self.readers.fresh().take(after, until)? {
+            page.applied.push((commit.until, commit.applied_at));
+            for (family, rows) in &commit.rows {
+                if families.contains(family) && rows.num_rows() > 0 {
+                    page.rows.push((*family, self.tables[*family].of_written(rows)?));
+                }
+            }
+        }
+        Some(page)
     }
 
     /// The newest `count` events up to `until` that `only` lets through; of an event that lies further

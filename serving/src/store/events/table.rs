@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::compute::cast;
+use arrow::compute::kernels::zip::zip;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use contracts::model::{Family, column};
 use duckdb::types::Value as SqlValue;
 
@@ -19,6 +22,8 @@ pub(super) struct EventTable {
     pub(super) rows: (String, SchemaRef),
     /// The entity as an expression.
     entity: String,
+    /// The contract's `key` by version, the newest last.
+    keys: Vec<(i64, Option<String>)>,
 }
 
 impl EventTable {
@@ -56,7 +61,37 @@ impl EventTable {
             heads: with_entity(heads, &entity),
             rows: with_entity(sent, &entity),
             entity,
+            keys: family
+                .versions
+                .iter()
+                .map(|version| (i64::from(version.version), version.key.clone()))
+                .collect(),
         }
+    }
+
+    /// Rows of the family's schema as [`Self::select`] would read them back; `None` if they are not of it.
+    pub(super) fn of_written(&self, rows: &RecordBatch) -> Option<RecordBatch> {
+        let schema = &self.rows.1;
+        let (_, read) = schema.fields().split_last()?;
+        let read = read.iter().map(|field| rows.column_by_name(field.name()).cloned());
+        let columns: Option<Vec<ArrayRef>> = read.chain([self.entities(rows)]).collect();
+        RecordBatch::try_new(Arc::clone(schema), columns?).ok()
+    }
+
+    /// The entity of each row. Keys are texts and integers, which Arrow and DuckDB write alike.
+    fn entities(&self, rows: &RecordBatch) -> Option<ArrayRef> {
+        let text = |key: &Option<String>| match key {
+            None => Some(new_null_array(&DataType::Utf8, rows.num_rows())),
+            Some(key) => cast(rows.column_by_name(key)?, &DataType::Utf8).ok(),
+        };
+        let Some(((_, newest), others)) = self.keys.split_last() else { return text(&None) };
+        let mut entities = text(newest)?;
+        for (version, key) in others.iter().filter(|(_, key)| key != newest) {
+            let versions = rows.column_by_name(column::VERSION)?.as_primitive_opt::<Int64Type>()?;
+            let is_of = versions.values().iter().map(|of| Some(of == version));
+            entities = zip(&is_of.collect(), &text(key)?, &entities).ok()?;
+        }
+        Some(entities)
     }
 
     /// The statement for whole rows.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
+use duckdb::Connection;
 use pipeline::headers::Headers;
 use pipeline::outcome::Reason;
 use pipeline::source::Limits;
@@ -230,6 +231,35 @@ fn a_reader_that_takes_too_long_is_stopped_and_its_connection_stays_usable() {
         assert!(matches!(&error, StoreError::Failed { retry: true, .. }), "{error}");
         assert!(error.to_string().contains("time limit"), "{error}");
         assert_eq!(readers.journal_rows().unwrap(), [0, 0]);
+    }
+}
+
+/// As it was left where an interrupt came while a transaction was being ended: the connection was of no
+/// use to anybody after that.
+#[test]
+fn a_transaction_that_was_left_open_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = StoreOptions { readers: 1, ..StoreOptions::default() };
+    let store = Store::open(dir.path(), parcels(), options).unwrap();
+    let readers = store.readers();
+    let one = |conn: &Connection| conn.query_row("select 1", [], |row| row.get::<_, i64>(0));
+    for is_aborted in [false, true] {
+        let leave = || {
+            let left = readers.with("leave a transaction", |conn| {
+                conn.execute_batch("begin transaction read only")?;
+                if is_aborted {
+                    assert!(conn.execute_batch("select error('aborted')").is_err());
+                    assert!(one(conn).unwrap_err().to_string().contains("aborted"));
+                }
+                Ok(())
+            });
+            left.unwrap();
+        };
+        leave();
+        assert_eq!(readers.snapshot("read", one).unwrap(), 1);
+        leave();
+        let limit = Duration::from_secs(10);
+        assert_eq!(readers.snapshot_within("read", limit, one).unwrap().unwrap(), 1);
     }
 }
 

@@ -25,7 +25,7 @@ use crate::access::Pass;
 use crate::cache::Cache;
 use crate::metric::MetricEngine;
 use crate::question::MetricQuestion;
-use crate::store::events::Heads;
+use crate::store::events::{EventPage, Heads};
 use crate::store::{Readers, Store};
 
 const CONTRACTS: &str = "
@@ -45,6 +45,27 @@ key: person
 fields:
   person: {type: int64, pii: true}
   note: {type: string, required: false}
+  score: {type: float64, required: false}
+  places: {type: 'list<struct<name: string, since: timestamp, cost: decimal(9,3)>>', required: false}
+---
+kind: event
+name: weight
+version: 1
+names: [weighed]
+envelope: {version: version}
+key: thing
+fields:
+  thing: string
+---
+kind: event
+name: weight
+version: 2
+names: [weighed]
+envelope: {version: version}
+key: place
+fields:
+  thing: string
+  place: int64
 ---
 kind: metric
 name: takings
@@ -230,6 +251,18 @@ fn sale(id: usize, event_type: &str, sale_id: &str) -> Value {
 
 fn visit(id: usize, person: usize) -> Value {
     json!({"event_id": format!("v{id}"), "event_type": "visit", "timestamp": now(), "person": person})
+}
+
+/// Of one version or the other: their keys are not the same.
+fn weighed(id: usize) -> Value {
+    let mut event = json!({
+        "event_id": format!("w{id}"), "event_type": "weighed", "timestamp": now(),
+        "version": 1 + (id + 1) % 2, "thing": format!("thing {id}"),
+    });
+    if id % 2 == 0 {
+        event["place"] = id.into();
+    }
+    event
 }
 
 fn now() -> String {
@@ -433,6 +466,81 @@ async fn what_was_being_read_is_not_missed() {
         _ => 0,
     };
     assert_eq!((count(&first), count(&second)), (300, 0));
+}
+
+/// What has just been committed is sent as it would be read from the journal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frame_is_the_same_out_of_memory_and_out_of_the_journal() {
+    let world = World::start(&many());
+    let hub = Arc::new(Hub::new(world.readers.clone(), Arc::default()).unwrap());
+    let outbox = Arc::new(Outbox::new(Arc::default(), Account::default()));
+    let all = world.filter(&[], None);
+    // The first commit of a store is not kept: nothing is known of what came before.
+    let before = world.post("t", &[sale(0, "sale.made", "a")]).await[0];
+    hub.committed(&Committed { last_seq: before, ..Default::default() });
+    let _member = hub.join(&"t".into(), &all, (1, &outbox));
+    let mut last = before;
+    for round in 0..5 {
+        let mut events = Vec::new();
+        for n in 0..60 {
+            let n = round * 60 + n;
+            let (mut sale, mut visit) = (sale(n + 1, "sale.undone", "ä\n\"b\""), visit(n, n));
+            match n % 4 {
+                0 => {}
+                1 => sale["buyer"] = Value::Null,
+                2 => {
+                    visit["note"] = Value::Null;
+                    visit["score"] = json!(0.1 + n as f64);
+                    visit["places"] = json!([
+                        {"name": "x", "since": "2026-01-31T10:00:00.000001Z", "cost": 1.5},
+                        {"name": "y", "since": "2026-01-31T10:00:00Z", "cost": -2},
+                    ]);
+                }
+                _ => {
+                    (sale["more"], visit["more"]) = (json!({"n": [1, 2.50]}), "x".into());
+                    visit["places"] = json!([]);
+                }
+            }
+            events.extend([sale, visit, weighed(n)]);
+        }
+        last = *world.post("t", &events).await.last().unwrap();
+    }
+    let text = |page: &EventPage| {
+        let frames = page.rows.iter().map(|rows| hub.writer.frames(rows).unwrap());
+        let frames: Vec<_> = frames.collect();
+        let mut out = Vec::new();
+        for (_, place, row) in page.in_order() {
+            frames[place].write(row, page, &hub.reader, &mut out);
+        }
+        String::from_utf8(out).unwrap()
+    };
+    let families = [0, 1, 2];
+    let fresh = hub.reader.fresh(&families, before, last).expect("it has all of them");
+    let read = hub.read(before, last, &families).unwrap();
+    assert_eq!((fresh.reached, read.reached), (last, last));
+    assert_eq!(text(&fresh).matches("\ndata: ").count(), 900);
+    assert_eq!(text(&fresh), text(&read));
+    assert!(hub.reader.fresh(&families, before, last).is_none(), "they are given once");
+    for entity in ["\"entity_id\":\"thing 7\"", "\"entity_id\":\"8\"", "\"entity_id\":\"***\""] {
+        assert!(text(&read).contains(entity), "{entity}");
+    }
+}
+
+/// Where rows were not kept, the journal is read: nothing is missed and nothing comes twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_in_memory_any_more_is_read() {
+    let world = World::start(&many());
+    let mut reading = world.open("t", world.filter(&[], None), Begin::After(0));
+    let taken = world.readers.clone();
+    let mut expected = Vec::new();
+    for n in 0..200 {
+        expected.extend(world.post("t", &[sale(n, "sale.made", "a"), visit(n, n)]).await);
+        if n % 3 == 0 {
+            // Another one takes them, now and then before the hub does.
+            drop(taken.fresh().take(0, i64::MAX));
+        }
+    }
+    assert_eq!(reading.ids(expected.len()).await, expected);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
