@@ -157,3 +157,65 @@ fn no_statement_reads_a_file_or_writes_one() {
     }
     assert!(!target.exists());
 }
+
+#[test]
+fn the_command_line_asks_whatever_the_api_is_asked() {
+    let (place, server) = shop(&[]);
+    let as_of = (chrono::Utc::now() + chrono::Duration::seconds(2)).format("%Y-%m-%dT%H:%M:%SZ");
+    let as_of = as_of.to_string();
+    let asked: [(&[&str], &str); 5] = [
+        (
+            &["--group-by", "city", "--order-by", "-value", "--limit", "1", "--other"],
+            "group_by=city&order_by=-value&limit=1&other=true",
+        ),
+        (&["--group-by", "city", "--limit", "1"], "group_by=city&limit=1"),
+        (&["--compare", "previous"], "compare=previous"),
+        (&["--grain", "15m", "--version", "1"], "grain=15m&version=1"),
+        (
+            &["--group-by", "city", "--grain", "day", "--zone", "Europe/Moscow"],
+            "group_by=city&grain=day&zone=Europe/Moscow",
+        ),
+    ];
+    let told = asked.map(|(_, parameters)| {
+        let path = format!("/v1/metrics/revenue?window=1h&as_of={as_of}&{parameters}");
+        let (status, answer) = server.get(&path);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    });
+    let members = ["value", "groups", "groups_truncated", "previous", "change", "series"];
+    let check = |through: &str| {
+        for ((arguments, _), told) in asked.iter().zip(&told) {
+            let mut all = vec!["revenue", "--window", "1h", "--as-of", &as_of];
+            all.extend(*arguments);
+            let answer = place.read(&all).json();
+            for member in members {
+                assert_eq!(answer.get(member), told.get(member), "{through}: {arguments:?}");
+            }
+        }
+        let line = json!({"metric": "revenue", "window": "1h", "as_of": as_of, "group_by": ["city"],
+            "order_by": "-value", "limit": 1, "other": true});
+        let answers = place.read_batch(&place.data(), &[line]);
+        assert_eq!(answers[0]["groups"], told[0]["groups"], "{through}");
+        let refused = |more: &[&str], says: &str| {
+            let mut all = vec!["revenue"];
+            all.extend(more);
+            place.read(&all).failed(1, &[says]);
+        };
+        refused(&["--group-by", "city", "--order-by", "size"], "`order_by` is no order of groups");
+        refused(&["--group-by", "city", "--limit", "0"], "`limit` must be a whole number");
+        refused(&["--compare", "next"], "`compare` names nothing to compare with");
+        refused(&["--zone", "Europe/Riga"], "--grain");
+        refused(&["--as-of", "soon"], "`as_of` is not a time");
+    };
+    assert_eq!(told[0]["groups"][1]["dimensions"], json!({"city": "__other__"}), "{}", told[0]);
+    check("through the server");
+    assert!(server.stop().success());
+    check("from the store");
+    let mut all = vec!["read".to_owned()];
+    all.extend(place.common(&place.data()));
+    all.extend(
+        ["revenue", "--as-of", &as_of, "--group-by", "city", "--limit", "1"].map(str::to_owned),
+    );
+    let shown = place.agentflow(all);
+    assert!(shown.succeeded().stdout.contains("more groups exist"), "{shown:?}");
+}

@@ -4,7 +4,6 @@
 use super::error::ApiError;
 use super::fields::Fields;
 use super::query::Parameters;
-use super::state::Caller;
 use crate::query::metrics::series;
 use crate::question::{GroupOrder, MetricQuestion};
 
@@ -37,13 +36,13 @@ const LIMIT: std::ops::RangeInclusive<u64> = 1..=10_000;
 /// The question that query parameters ask.
 pub(super) fn of_parameters(
     metric: String,
-    caller: &Caller,
+    tenant: &str,
     parameters: &Parameters,
 ) -> Result<MetricQuestion, ApiError> {
     Ok(MetricQuestion {
         metric,
         version: parameters.version("version")?,
-        tenant: caller.tenant.to_string(),
+        tenant: tenant.to_owned(),
         window: parameters.one("window")?.map(str::to_owned),
         span: None,
         as_of: parameters.time("as_of")?,
@@ -60,12 +59,12 @@ pub(super) fn of_parameters(
 }
 
 /// The question that the members of a body ask.
-pub(super) fn of_fields(caller: &Caller, fields: &Fields) -> Result<MetricQuestion, ApiError> {
+pub(super) fn of_fields(tenant: &str, fields: &Fields) -> Result<MetricQuestion, ApiError> {
     let filters = if fields.has("filter") { "filter" } else { "filters" };
     Ok(MetricQuestion {
         metric: fields.required("name")?,
         version: fields.version("version")?,
-        tenant: caller.tenant.to_string(),
+        tenant: tenant.to_owned(),
         window: fields.text("window")?,
         span: None,
         as_of: fields.time("as_of")?,

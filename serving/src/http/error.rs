@@ -92,6 +92,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// Would asking differently help?
+    pub fn is_the_callers(self) -> bool {
+        self.status().is_client_error()
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidBody

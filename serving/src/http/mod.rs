@@ -15,6 +15,7 @@ mod asked;
 pub mod body;
 mod connection;
 mod deprecation;
+mod direct;
 pub mod error;
 mod etag;
 mod fields;
@@ -44,6 +45,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use axum::http::HeaderValue;
+pub use direct::read_metric;
 pub use live::{Hold, Live};
 pub use monitor::{PipelineMonitor, PipelineState};
 pub use reload::{ContractsStatus, LiveContracts, Problem, Refusal, ReloadResult, Reloaded};

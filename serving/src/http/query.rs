@@ -29,6 +29,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Parameters {
+    /// Names and values in their order.
+    pub(super) fn of(pairs: Vec<(String, String)>) -> Self {
+        Self(pairs)
+    }
+
     /// Refuses all names but these.
     pub(super) fn only(self, known: &[&str]) -> Result<Self, ApiError> {
         for (name, _) in &self.0 {

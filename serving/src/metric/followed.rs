@@ -153,6 +153,10 @@ impl Asked<'_> {
             // Two sources may give the same key as a number and as a text.
             columns.push(format!("{key}::varchar as e"));
             has_key = format!(" and {key} is not null");
+            // What has no time is in no order. Bounds leave it out already.
+            if bounds.start.is_none() && bounds.ends.is_empty() {
+                has_key.push_str(&format!(" and {time} is not null"));
+            }
             for (n, step) in followed.steps.iter().flatten().enumerate() {
                 let is_step = match step {
                     Step::Where(condition) => source.column(query, condition),

@@ -6,6 +6,7 @@ use contracts::model::{ColumnRef, Measure, Metric, Relation, column, ingest};
 use contracts::types::Type;
 
 use super::compare::Expected;
+use super::estimate;
 use super::metric::{self, Found, Member, Views, empty, settled};
 use super::report::Difference;
 use super::session::{Failed, Session};
@@ -125,9 +126,7 @@ fn doubts(session: &mut Session<'_>, views: &Views, leaves: &BTreeSet<usize>, la
             Relation::Entity(_) => None,
         };
         let Some(rows) = rows else { continue };
-        let used = [Some(&input.time), input.filter.as_ref(), input.arg.as_ref()];
-        let used = used.into_iter().flatten().chain(&input.dimensions);
-        for ColumnRef { name, .. } in used {
+        for ColumnRef { name, .. } in input.columns() {
             if let Some(why) = rows.as_stored(name) {
                 session.report.skip(
                     format!("{label}: a column that it reads"),
@@ -141,13 +140,18 @@ fn doubts(session: &mut Session<'_>, views: &Views, leaves: &BTreeSet<usize>, la
 /// Why a window cannot be recomputed: rows that it needs are gone.
 fn given_up(session: &Session<'_>, leaves: &BTreeSet<usize>, start: Option<i64>) -> Option<String> {
     let trimmed = session.trimmed.as_ref()?;
-    let inputs = leaves.iter().flat_map(|leaf| &session.domain.metrics[*leaf].inputs);
+    let metrics = leaves.iter().map(|leaf| &session.domain.metrics[*leaf]);
+    let inputs = metrics.flat_map(|metric| metric.inputs.iter().map(move |input| (metric, input)));
     inputs
-        .filter_map(|input| {
+        .filter_map(|(metric, input)| {
             match input.relation {
                 Relation::Family(family) => {
+                    // What held when the window began may have been said at any time before it.
+                    let is_state =
+                        matches!(metric.measure, Measure::TimeWeighted | Measure::DurationInState);
                     // What is known of the rows that are gone is their own time, and no other.
-                    let start = start.filter(|_| input.time.name == column::TIME);
+                    let is_own = input.time.name == column::TIME && !is_state;
+                    let start = start.filter(|_| is_own);
                     session.given_up(family, start)
                 }
                 Relation::Ingest => {
@@ -301,7 +305,10 @@ fn values(
         })
         .collect();
     let values: Vec<Expected> = match &metric.measure {
-        Measure::Ratio { .. } => rows.iter().map(|(_, row)| quotient(&row[0], &row[1])).collect(),
+        Measure::Ratio { .. } => {
+            let quotients = rows.iter().map(|(_, row)| quotient(&row[0], &row[1]));
+            quotients.collect::<Result<_, String>>()?
+        }
         Measure::Derived { parts, expr } => {
             let names: Vec<String> =
                 parts.iter().map(|part| session.domain.metrics[*part].versioned_name()).collect();
@@ -316,14 +323,19 @@ fn values(
         .collect())
 }
 
-fn quotient(a: &Expected, b: &Expected) -> Expected {
-    match (a.number(), b.number()) {
-        (Some(x), Some(y)) if y != 0.0 => {
-            let magnitude = a.magnitude() / y.abs() * (b.magnitude() / y.abs()).max(1.0);
-            Expected::finite(x / y, magnitude)
-        }
-        _ => Expected::Null,
+fn quotient(a: &Expected, b: &Expected) -> Result<Expected, String> {
+    let (Some(x), Some(y)) = (a.number(), b.number()) else { return Ok(Expected::Null) };
+    if let (true, Some(over), Some(under)) = (a.is_near() || b.is_near(), a.bounds(), b.bounds())
+        && under != (0.0, 0.0)
+    {
+        let quotient = estimate::quotient(over, under, x / y);
+        return quotient.ok_or_else(|| "it divides by an estimate that may be zero".to_owned());
     }
+    if y == 0.0 {
+        return Ok(Expected::Null);
+    }
+    let magnitude = a.magnitude() / y.abs() * (b.magnitude() / y.abs()).max(1.0);
+    Ok(Expected::finite(x / y, magnitude))
 }
 
 /// An expression over the values of metrics, evaluated by DuckDB.
@@ -335,6 +347,9 @@ fn derived(
 ) -> Result<Vec<Expected>, String> {
     if rows.is_empty() {
         return Ok(Vec::new());
+    }
+    if rows.iter().any(|(_, row)| row.iter().any(Expected::is_near)) {
+        return Err("it is an expression over estimates, whose bounds say nothing of it".to_owned());
     }
     let resolve = |wanted: &str| {
         let at = names.iter().position(|name| *name == wanted)?;

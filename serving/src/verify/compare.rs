@@ -1,7 +1,8 @@
 //! When two values are the same.
 //!
 //! Whole numbers, decimals, texts, times and bools must be equal. Doubles may differ by the order in
-//! which they were added: by 1e-9 of the sum of the magnitudes that went in.
+//! which they were added: by 1e-9 of the sum of the magnitudes that went in. An estimate lies within bounds
+//! around the exact value.
 
 use contracts::types::Type;
 
@@ -48,6 +49,8 @@ pub(super) enum Expected {
     Exact { digits: i128, scale: i32 },
     /// A double, and the sum of the magnitudes that it was made of.
     Float { value: f64, magnitude: f64 },
+    /// An estimate: the exact value, and the bounds within which the estimate lies.
+    Near { value: f64, low: f64, high: f64 },
     /// A text.
     Text(String),
     /// True or false.
@@ -63,9 +66,22 @@ impl Expected {
     pub(super) fn number(&self) -> Option<f64> {
         match self {
             Self::Exact { digits, scale } => format!("{digits}e{}", -scale).parse().ok(),
-            Self::Float { value, .. } => Some(*value),
+            Self::Float { value, .. } | Self::Near { value, .. } => Some(*value),
             _ => None,
         }
+    }
+
+    /// Between which values a number lies: of all but estimates twice the same.
+    pub(super) fn bounds(&self) -> Option<(f64, f64)> {
+        match self {
+            Self::Near { low, high, .. } => Some((*low, *high)),
+            other => other.number().map(|value| (value, value)),
+        }
+    }
+
+    /// Is it the bounds of an estimate?
+    pub(super) fn is_near(&self) -> bool {
+        matches!(self, Self::Near { .. })
     }
 
     /// The magnitude up to which rounding shows.
@@ -85,6 +101,9 @@ impl Expected {
     pub(super) fn is(&self, found: &Value) -> bool {
         match (self, found) {
             (Self::Null, Value::Null) => true,
+            (Self::Near { low, high, .. }, found) => {
+                found.as_f64().is_some_and(|found| *low <= found && found <= *high)
+            }
             (Self::Exact { digits, scale }, Value::Int(found)) => {
                 same_digits(*digits, *scale, *found, 0)
             }
@@ -129,6 +148,9 @@ impl std::fmt::Display for Expected {
                 Err(_) => write!(f, "{digits}e-{scale}"),
             },
             Self::Float { value, .. } => write!(f, "{value}"),
+            Self::Near { value, low, high } => {
+                write!(f, "{value}, of which an estimate lies between {low} and {high}")
+            }
             Self::Text(text) => f.write_str(text),
             Self::Bool(value) => write!(f, "{value}"),
             Self::Time(micros) => f.write_str(&time_text(*micros)),

@@ -12,6 +12,7 @@ use super::entity::Entities;
 use super::journal::Rows;
 use super::session::{Failed, Session};
 use super::sql::sql_type;
+use super::{estimate, followed};
 
 /// Most groups of a metric that are held.
 const MOST_GROUPS: usize = 300_000;
@@ -25,7 +26,7 @@ pub(super) struct Window {
     /// As written in the contract.
     pub(super) text: String,
     /// Its first moment, µs; `None` when it has none.
-    start: Option<i64>,
+    pub(super) start: Option<i64>,
     /// Is it bounded by no time of the rows?
     is_now: bool,
 }
@@ -97,6 +98,10 @@ pub(super) fn recompute(
         .map(|input| rows_of(session, views, metric, input))
         .collect::<Result<Vec<_>, String>>()?
         .join(" union all ");
+    let rows = match metric.measure.follows_keys() {
+        true => followed::rows(session, metric, &rows),
+        false => rows,
+    };
     let weighted = metric.inputs.iter().any(|input| input.relation == Relation::Ingest);
     let argument = metric.inputs.iter().find_map(|input| input.arg.as_ref()).map(|arg| &arg.ty);
     let dimensions = metric.dimensions.len();
@@ -108,8 +113,19 @@ pub(super) fn recompute(
     }
     for window in windows {
         let within = within(session, window);
-        list.push_str(&format!(", count(*) filter (where {within})"));
-        for column in measure(&metric.measure, argument, weighted, &within)? {
+        let (counts, columns) = match metric.measure.follows_keys() {
+            true => {
+                let counts = followed::counts(&metric.measure, window, &within);
+                let columns = followed::aggregates(&metric.measure, argument, window, &counts);
+                (counts, columns)
+            }
+            false => {
+                let columns = measure(&metric.measure, argument, weighted, &within)?;
+                (within, columns)
+            }
+        };
+        list.push_str(&format!(", count(*) filter (where {counts})"));
+        for column in columns {
             list.push_str(&format!(", {column}"));
         }
     }
@@ -150,7 +166,7 @@ pub(super) fn recompute(
 }
 
 /// Rows of an input: `tenant`, the dimensions, the argument `a`, the weight `n`, the time `tm` and the
-/// position `s`.
+/// position `s`, and what a measure needs that follows keys.
 fn rows_of(
     session: &Session<'_>,
     views: &Views,
@@ -201,6 +217,9 @@ fn rows_of(
     list.push_str(&format!(
         ", {argument} as a, ({weight})::bigint as n, {time} as tm, {position} as s"
     ));
+    if let Some(followed) = &input.followed {
+        list.push_str(&followed::columns(followed, column)?);
+    }
     let mut sql = format!("select {list} from {from} where true{}", session.of_tenant(tenant));
     if matches!(input.relation, Relation::Family(_)) && !input.event_types.is_empty() {
         let types: Vec<String> =
@@ -227,9 +246,17 @@ fn within(session: &Session<'_>, window: &Window) -> String {
 /// Columns that a measure takes of a window.
 fn width(measure: &Measure) -> usize {
     match measure {
-        Measure::Sum => 2,
-        Measure::Avg => 3,
+        Measure::Sum | Measure::Conversion { .. } => 2,
+        Measure::Avg | Measure::TimeWeighted | Measure::ApproxQuantile(_) => 3,
         _ => 1,
+    }
+}
+
+/// The nearest double of a number, as expressions hold it.
+pub(super) fn as_double(value: &str, ty: Option<&Type>) -> String {
+    match ty {
+        Some(Type::Decimal { scale, .. }) => format!("({value}::varchar || 'e-{scale}')::double"),
+        _ => format!("{value}::double"),
     }
 }
 
@@ -259,26 +286,30 @@ fn measure(
         Measure::Max => vec![format!("max(a) {rows}")],
         // Rows of one time and position are told apart by their value.
         Measure::Latest => vec![format!("arg_max(a, row(tm, s, a)) {present}")],
-        Measure::CountDistinct | Measure::Active => vec![format!("count(distinct a) {rows}")],
-        Measure::Quantile(q) => {
-            let Some(ty) = argument else { return Err("a quantile of nothing".to_owned()) };
-            let number = match ty {
-                Type::Decimal { scale, .. } => format!("(a::varchar || 'e-{scale}')::double"),
-                _ => "a::double".to_owned(),
-            };
+        Measure::CountDistinct | Measure::Active | Measure::ApproxCountDistinct => {
+            vec![format!("count(distinct a) {rows}")]
+        }
+        Measure::Quantile(q) | Measure::ApproxQuantile(q) => {
+            if argument.is_none() {
+                return Err("a quantile of nothing".to_owned());
+            }
             if weighted {
                 return Err("a quantile over rows that stand for several records".to_owned());
             }
-            // Linear between the two ranks around the place.
-            let sorted = format!("list_sort(list({number}) {present})");
-            vec![format!(
-                "list_transform([{sorted}], lambda l: list_transform([{q:?} * (len(l) - 1)], \
-                 lambda p: l[floor(p)::bigint + 1] + (l[ceil(p)::bigint + 1] - \
-                 l[floor(p)::bigint + 1]) * (p - floor(p)))[1])[1]"
-            )]
-        }
-        Measure::ApproxCountDistinct | Measure::ApproxQuantile(_) => {
-            return Err("its answer is an estimate, and rows give the exact value".to_owned());
+            let sorted = format!("list_sort(list({}) {present})", as_double("a", argument));
+            // Linear between the two ranks around the place `p`.
+            let of_sorted = |value: &str| {
+                format!(
+                    "list_transform([{sorted}], lambda l: \
+                     list_transform([{q:?} * (len(l) - 1)], lambda p: {value})[1])[1]"
+                )
+            };
+            let (below, above) = ("l[floor(p)::bigint + 1]", "l[ceil(p)::bigint + 1]");
+            let value = of_sorted(&format!("{below} + ({above} - {below}) * (p - floor(p))"));
+            match measure {
+                Measure::Quantile(_) => vec![value],
+                _ => vec![value, of_sorted(below), of_sorted(above)],
+            }
         }
         _ => return Err("this measure has no form in SQL here".to_owned()),
     })
@@ -315,6 +346,31 @@ fn value_of(
                 _ => Expected::Null,
             })
         }
+        Measure::TimeWeighted => {
+            let weight = read(at + 2, None, 0)?.number().unwrap_or(0.0);
+            Ok(match row.get::<_, Option<f64>>(at)? {
+                Some(sum) if weight > 0.0 => {
+                    Expected::finite(sum / weight, float(at + 1)?.max(sum.abs()) / weight)
+                }
+                _ => Expected::Null,
+            })
+        }
+        Measure::Conversion { .. } => {
+            let count =
+                |i: usize| Ok::<_, duckdb::Error>(read(i, None, 0)?.number().unwrap_or(0.0));
+            let (converted, entered) = (count(at)?, count(at + 1)?);
+            Ok(match entered > 0.0 {
+                true => Expected::finite(converted / entered, 1.0),
+                false => Expected::Null,
+            })
+        }
+        // Microseconds, as seconds.
+        Measure::DurationInState => read(at, None, 6),
+        Measure::ApproxCountDistinct => Ok(estimate::count(&read(at, None, 0)?)),
+        Measure::ApproxQuantile(_) => Ok(match row.get::<_, Option<f64>>(at)? {
+            Some(value) => estimate::quantile(value, float(at + 1)?, float(at + 2)?),
+            None => Expected::Null,
+        }),
         Measure::Quantile(_) => read(at, Some(&Type::Float64), 0),
         _ => read(at, argument, scale),
     }

@@ -20,7 +20,7 @@ use crate::failure::{Context, Failure};
 use crate::lake_args::LakeArgs;
 use crate::output::{self, Output, OutputArgs};
 
-use question::Question;
+use question::{Question, QuestionArgs};
 use reader::{Reader, Refusal};
 
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ use reader::{Reader, Refusal};
   agentflow read revenue --contracts DIR --data DIR --window 1h
   agentflow read revenue --contracts DIR --data DIR --window 24h --filter city=Kazan
   agentflow read revenue --contracts DIR --data DIR --group-by city --output json
+  agentflow read revenue --contracts DIR --data DIR --group-by city --order-by -value --limit 3 --other
+  agentflow read revenue --contracts DIR --data DIR --window 24h --grain 1h --compare previous
   agentflow read revenue --contracts DIR --data DIR --as-of 2026-01-31T10:00:00Z")]
 pub(super) struct Read {
     /// Name of the metric.
@@ -39,24 +41,11 @@ pub(super) struct Read {
     data: DataArg,
     #[command(flatten)]
     lake: LakeArgs,
-    /// A window that the contract declares. Default: `1h`, else the first one.
-    #[arg(long, conflicts_with = "batch")]
-    window: Option<String>,
-    /// Answer as of this time (RFC 3339, a date, or seconds since 1970). Without it: now.
-    #[arg(long, value_name = "TIME", conflicts_with = "batch")]
-    as_of: Option<String>,
-    /// Leave out what was applied after this time: the answer that was true to what was known then.
-    #[arg(long, value_name = "TIME", conflicts_with = "batch")]
-    known_at: Option<String>,
-    /// Only rows with this value of a dimension, or `DIMENSION.OPERATOR=VALUE` with in, not, not_in, gt, gte,
-    /// lt, lte, between or null. May be repeated; all must hold.
-    #[arg(long, value_name = "DIMENSION=VALUE", conflicts_with = "batch")]
-    filter: Vec<String>,
-    /// One value per value of these dimensions.
-    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with = "batch")]
-    group_by: Vec<String>,
-    /// Ask many questions: one JSON object a line ({"metric", "window", "as_of", "known_at",
-    /// "filters", "group_by"}), answered by one line each; `-` reads stdin.
+    #[command(flatten)]
+    question: QuestionArgs,
+    /// Ask many questions: one JSON object a line ({"metric", "window", "as_of", "known_at", "version",
+    /// "filters", "group_by", "order_by", "limit", "other", "compare", "grain", "zone"}), answered by one
+    /// line each; `-` reads stdin.
     #[arg(long, value_name = "FILE")]
     batch: Option<PathBuf>,
     #[command(flatten)]
@@ -72,14 +61,7 @@ impl Read {
     }
 
     fn one(self) -> Result<(), Failure> {
-        let question = Question::of_arguments(
-            self.metric.unwrap_or_default(),
-            self.window,
-            self.as_of,
-            self.known_at,
-            &self.filter,
-            self.group_by,
-        )?;
+        let question = Question::of_arguments(self.metric.unwrap_or_default(), self.question)?;
         let reader = Reader::new(&self.contracts.contracts, &self.data.data, &self.lake)?;
         let answer = reader.ask(&question).map_err(Refusal::into_failure)?;
         match self.output.output {

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serving::http::body::MetricBody;
-use serving::metric::{MetricEngine, parse_at};
-use serving::question::{MetricQuestion, ReadError};
+use serving::cache::{Cache, CacheMode};
+use serving::http::error::ApiError;
+use serving::http::read_metric;
+use serving::metric::MetricEngine;
 use serving::store::data_dir::DataDir;
 use serving::store::{LakeArchive, StoreOptions};
 
@@ -22,7 +23,8 @@ const TENANT: &str = "default";
 pub(super) enum Reader {
     Server(Server),
     Store {
-        engine: Box<MetricEngine>,
+        /// Keeps nothing: it stands where the server has its own.
+        cache: Box<Cache>,
         /// Held as long as the store is open.
         _directory: DataDir,
     },
@@ -46,21 +48,17 @@ impl Refusal {
     }
 }
 
-impl From<ReadError> for Refusal {
-    fn from(error: ReadError) -> Self {
-        let message = error.to_string();
-        match error {
-            ReadError::NotFound { hint, .. } | ReadError::Invalid { hint, .. } => {
-                Self::Question { message, hint }
-            }
-            ReadError::Beyond { hint, cause: None, .. } | ReadError::Overflow { hint, .. } => {
-                Self::Question { message, hint: Some(hint) }
-            }
-            ReadError::Beyond { hint, .. } | ReadError::Backfilling { hint, .. } => {
-                Self::Ours(Failure::ours(message).hint(hint))
-            }
-            ReadError::Unavailable { .. } => Self::Ours(Failure::ours(message)),
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        if error.code.is_the_callers() {
+            return Self::Question { message: error.detail, hint: error.hint };
         }
+        // What a server writes to its log.
+        let message = match error.cause {
+            Some(cause) => format!("{}: {cause}", error.detail),
+            None => error.detail,
+        };
+        Self::Ours(Failure::ours(message).maybe_hint(error.hint))
     }
 }
 
@@ -85,8 +83,9 @@ impl Reader {
                     ..StoreOptions::default()
                 };
                 let store = opened::open_with(&directory, Arc::clone(&domain), options)?;
-                let engine = Box::new(MetricEngine::new(domain, store.readers()));
-                Ok(Self::Store { engine, _directory: directory })
+                let engine = Arc::new(MetricEngine::new(domain, store.readers()));
+                let cache = Box::new(Cache::with_mode(engine, CacheMode::Off));
+                Ok(Self::Store { cache, _directory: directory })
             }
         }
     }
@@ -97,27 +96,18 @@ impl Reader {
             Self::Server(server) => {
                 let path = ["v1", "metrics", &question.metric];
                 let (status, body) =
-                    server.get(&path, &question.parameters()).map_err(Refusal::Ours)?;
+                    server.get(&path, &question.parameters).map_err(Refusal::Ours)?;
                 match status {
                     200 => Ok(body),
                     _ => Err(refusal(status, &body)),
                 }
             }
-            Self::Store { engine, .. } => {
-                let time = |name, text: &Option<String>| {
-                    text.as_deref().map(|text| parse_at(name, text)).transpose()
-                };
-                let answer = engine.read(&MetricQuestion {
-                    metric: question.metric.clone(),
-                    tenant: TENANT.to_owned(),
-                    window: question.window.clone(),
-                    as_of: time("as_of", &question.as_of)?,
-                    known_at: time("known_at", &question.known_at)?,
-                    filters: question.filters.clone(),
-                    group_by: question.group_by.clone(),
-                    ..Default::default()
-                })?;
-                serde_json::to_string(&MetricBody::new(answer)).map_err(|error| {
+            Self::Store { cache, .. } => {
+                let parameters = question.parameters.iter();
+                let parameters =
+                    parameters.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+                let body = read_metric(cache, TENANT, &question.metric, parameters)?;
+                serde_json::to_string(&body).map_err(|error| {
                     Refusal::Ours(Failure::ours(format!("write the answer as JSON: {error}")))
                 })
             }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{BooleanArray, Datum};
-use arrow::compute::and_kleene;
 use arrow::compute::kernels::cmp;
+use arrow::compute::{and_kleene, or_kleene};
 use arrow::datatypes::{DataType, Decimal128Type};
 use datafusion_common::ScalarValue;
 use datafusion_physical_expr::expressions::{LikeExpr, in_list};
@@ -76,11 +76,26 @@ impl Binder<'_> {
                 .hint("compare a member, or go over a list with `any_of(list, predicate)`"));
         }
         let schema = self.frame().schema();
-        let mut nodes = values.into_iter().map(|value| value.node);
-        let Some(first) = nodes.next() else {
+        let mut nodes: Vec<Node> = values.into_iter().map(|value| value.node).collect();
+        if nodes.len() < 2 {
             return Err(pos.error("`in ()` has an empty list"));
-        };
-        let node = in_list(first, nodes.collect(), &negated, &schema)
+        }
+        // `in_list` takes for constant whatever gives one value for a batch without rows, as a `case` over a
+        // column does. So it gets those lists only that are written out.
+        if nodes[1..].iter().any(|item| literal(item).is_none()) {
+            let node = Call::node("in", nodes, Type::Bool.arrow(), |args, rows| {
+                let operand = Operand::full(args[0].column(rows)?);
+                let mut found = BooleanArray::from(vec![false; rows]);
+                for item in &args[1..] {
+                    let is_it = compare_operands(CompareOp::Equal, &operand, item, rows)?;
+                    found = or_kleene(&found, &is_it)?;
+                }
+                Ok(Arc::new(found))
+            });
+            return Ok(negate_if(negated, node, pos));
+        }
+        let first = nodes.remove(0);
+        let node = in_list(first, nodes, &negated, &schema)
             .map_err(|error| pos.error(format!("`in` cannot be compiled: {error}")))?;
         Ok(Typed::new(fold(node), Type::Bool, pos))
     }

@@ -78,6 +78,15 @@ fn lists_of_values() {
     rows("amount in (149.9, 0)", ["null", "true", "true", "false", "false", "false"]);
     rows("f in (1.5, 0)", ["null", "true", "true", "null", "null", "false"]);
     rows("i in (j, 7)", ["null", "true", "true", "false", "false", "null"]);
+    rows(
+        "i in (case i when i then 1 end, 7)",
+        ["null", "false", "true", "false", "false", "false"],
+    );
+    rows(
+        "i not in (case when i = 0 then 0 end)",
+        ["null", "false", "null", "null", "null", "null"],
+    );
+    rows("2 in (j, null)", ["true", "null", "true", "true", "null", "null"]);
     rows("b in (true)", ["null", "true", "false", "true", "false", "null"]);
     rows("day in (date '1970-01-01')", ["null", "true", "false", "false", "false", "false"]);
     rows("i in (0.5, 7)", ["null", "false", "true", "false", "false", "false"]);

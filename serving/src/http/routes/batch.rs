@@ -196,7 +196,7 @@ fn answer(state: &AppState, caller: &Caller, item: &Fields) -> Result<Box<RawVal
             json(&body.row())
         }
         "metric" => {
-            let question = asked::of_fields(caller, &params)?;
+            let question = asked::of_fields(&caller.tenant, &params)?;
             let body = match asked::cut_of_fields(&params)? {
                 Some((grain, zone)) => {
                     ask::series(state, caller, &question, (&grain, zone.as_deref()))?

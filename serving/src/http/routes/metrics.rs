@@ -104,7 +104,7 @@ pub(in super::super) async fn read(
 ) -> Result<Response, ApiError> {
     let begun = Instant::now();
     let parameters = parameters.only(&asked::PARAMETERS)?;
-    let question = asked::of_parameters(metric, &caller, &parameters)?;
+    let question = asked::of_parameters(metric, &caller.tenant, &parameters)?;
     let cut = asked::cut_of_parameters(&parameters)?;
     let after = After::of_parameters(&parameters)?;
     if let Some(after) = after {

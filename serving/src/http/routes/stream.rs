@@ -124,7 +124,7 @@ pub(in super::super) async fn metric(
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
     let parameters = parameters.only(&asked::STREAM_PARAMETERS)?;
-    let question = asked::of_parameters(metric, &caller, &parameters)?;
+    let question = asked::of_parameters(metric, &caller.tenant, &parameters)?;
     ask::may_read(&state, &caller, &question.metric, question.version)?;
     let tenant = caller.tenant.clone();
     let warnings = deprecation::of_metric(&state, &question.metric, question.version);

@@ -42,7 +42,7 @@ fn a_whole_store_has_no_differences() {
     let report = filled().verify(&VerifyOptions::default());
     assert_clean(&report, "whole");
     assert!(report.checked.values > 500, "{:?}", report.checked);
-    assert!(report.checked.metrics >= 23 && report.checked.entities > 10, "{:?}", report.checked);
+    assert!(report.checked.metrics >= 36 && report.checked.entities > 10, "{:?}", report.checked);
 }
 
 #[test]
@@ -72,6 +72,11 @@ fn each_damage_is_found() {
         "update ev_lift set class = 'none' where _seq = (select max(_seq) from ev_lift where class is not null)",
         &["column `class`"],
     );
+    let known = "where load > 1 and mass is not null";
+    check(&format!("update ev_lift set mass = mass * 2 {known}"), &["metric `mass_over_time`"]);
+    check("update ev_lift set heavy = not heavy", &["metric `heavy_again`", "metric `heavy_time`"]);
+    check("update ev_lift set label = 'same'", &["metric `labels_estimated`"]);
+    check("update ev_lift set share = share * 1.05", &["metric `share_estimated`"]);
     check(
         "delete from ev_gust where _seq = (select min(_seq) from ev_gust)",
         &["positions of the journal", "accepted records of type", "partition `"],
