@@ -107,6 +107,7 @@ impl Readers {
         read: impl FnOnce(&Connection) -> duckdb::Result<T>,
     ) -> Result<T, StoreError> {
         let borrowed = self.pool.borrow(context)?;
+        borrowed.limit(self.pool.time_limit);
         read(&borrowed.reader().conn).map_err(|error| self.explain(context, &error))
     }
 
@@ -118,8 +119,9 @@ impl Readers {
         limit: Duration,
         read: impl FnOnce(&Connection) -> T,
     ) -> Result<T, StoreError> {
-        let borrowed = self.pool.borrow_for(context, limit)?;
+        let borrowed = self.pool.borrow(context)?;
         let transaction = borrowed.begin().map_err(|error| self.explain(context, &error))?;
+        borrowed.limit(limit);
         Ok(read(transaction.conn()))
     }
 
@@ -133,6 +135,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let borrowed = self.pool.borrow(context)?;
         let transaction = borrowed.begin().map_err(|error| self.explain(context, &error))?;
+        borrowed.limit(self.pool.time_limit);
         read(transaction.conn()).map_err(|error| self.explain(context, &error))
     }
 
@@ -227,12 +230,8 @@ impl Drop for Transaction<'_> {
 }
 
 impl Pool {
+    /// A free connection. Its reader has all the time there is until [`Borrowed::limit`].
     fn borrow(&self, context: &str) -> Result<Borrowed<'_>, StoreError> {
-        self.borrow_for(context, self.time_limit)
-    }
-
-    /// A free connection, whose reader is interrupted after `limit`.
-    fn borrow_for(&self, context: &str, limit: Duration) -> Result<Borrowed<'_>, StoreError> {
         let idle = lock(&self.idle);
         let (mut idle, _) = self
             .returned
@@ -246,7 +245,6 @@ impl Pool {
             });
         };
         drop(idle);
-        self.watch.set(reader.place, Some(Instant::now() + limit));
         Ok(Borrowed { pool: self, reader: Some(reader) })
     }
 }
@@ -269,6 +267,13 @@ impl Borrowed<'_> {
         self.reader.as_ref().expect("taken only when dropped")
     }
 
+    /// From now on the reader is interrupted after `limit`.
+    fn limit(&self, limit: Duration) {
+        self.pool.watch.set(self.reader().place, Some(Instant::now() + limit));
+    }
+
+    /// Begins a transaction. Before the time limit, which is the reader's: what interrupts this is told as
+    /// the store's fault.
     fn begin(&self) -> duckdb::Result<Transaction<'_>> {
         let conn = &self.reader().conn;
         let begin = || conn.execute_batch("begin transaction read only");
