@@ -5,21 +5,21 @@
 
 use std::collections::BTreeSet;
 
-use contracts::model::{Domain, Relation, column};
+use contracts::model::{Domain, Relation};
 use duckdb::types::Value as SqlValue;
 use duckdb::{Connection, params_from_iter};
 use pipeline::store::data_through;
 
 use super::check::{Resolved, timestamp};
 use super::known::Known;
-use super::sql::{Query, quote};
-use super::unavailable;
+use super::sql::Query;
+use super::{counted, unavailable};
 use crate::question::{Proof, ReadError};
 
-/// Where late events and dead letters are counted.
+/// Where events and dead letters are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Counted<'a> {
-    /// Late events.
+    /// Events, and late ones among them.
     pub(crate) late: &'a Connection,
     /// Late events that the journal has given up and that are counted nowhere else.
     pub(crate) late_before: i64,
@@ -55,6 +55,14 @@ pub(crate) fn read(
         })
         .collect();
     let progress = progress(conn, now)?;
+    let ends = [question.span.map(|(_, to)| to), question.as_of];
+    let span = counted::Span {
+        tenant: question.tenant,
+        from: question.start(),
+        before: ends.into_iter().flatten().min(),
+        known,
+    };
+    let events = counted::events(counted.late, domain, &families, &span)?;
     Ok(Proof {
         contract_version: metric.version,
         contract_hash: format!("{:016x}", metric.hash),
@@ -70,8 +78,8 @@ pub(crate) fn read(
         exact: true,
         error_bounds: Vec::new(),
         rejected_in_window: rejected(counted.rejected, question)? + counted.rejected_before,
-        late_in_window: late(counted.late, domain, &families, question, known)?
-            + counted.late_before,
+        events_in_window: events.accepted,
+        late_in_window: events.late + counted.late_before,
         cached: false,
         age: 0,
     })
@@ -114,39 +122,6 @@ fn rejected(conn: &Connection, question: &Resolved<'_>) -> Result<i64, ReadError
         window.push_str(&format!(" and arrived_at <= {}", query.bind(timestamp(known_at))));
     }
     query.text = format!("select count(*) from dead_letters where tenant = {tenant}{window}");
-    number(conn, query)
-}
-
-/// Late events of the tenant in the window, in the journals that the metric stands on.
-fn late(
-    conn: &Connection,
-    domain: &Domain,
-    families: &BTreeSet<usize>,
-    question: &Resolved<'_>,
-    known: Option<Known>,
-) -> Result<i64, ReadError> {
-    if families.is_empty() {
-        return Ok(0);
-    }
-    let mut query = Query::default();
-    let counts: Vec<String> = families
-        .iter()
-        .map(|family| {
-            let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
-            let mut window = within(&mut query, &quote(column::TIME), question);
-            if let Some(known) = known {
-                let position = query.bind(SqlValue::BigInt(known.position));
-                window.push_str(&format!(" and {} <= {position}", quote(column::SEQ)));
-            }
-            format!(
-                "(select count(*) from {} where {} and {} = {tenant}{window})",
-                quote(&domain.families[*family].table()),
-                quote(column::LATE),
-                quote(column::TENANT),
-            )
-        })
-        .collect();
-    query.text = format!("select {}", counts.join(" + "));
     number(conn, query)
 }
 
