@@ -19,13 +19,13 @@ fn figure(server: &Server, name: &str) -> Option<i64> {
     serving["metrics"][name].as_i64()
 }
 
-/// What an answer says and how many late and rejected events it tells of, without when it was said.
-fn said(answers: &[Value]) -> Vec<[Value; 4]> {
+/// What an answer says and how many late, rejected and accepted events it tells of, without when it was said.
+fn said(answers: &[Value]) -> Vec<[Value; 5]> {
     let of = |answer: &Value| {
         let proof = &answer["proof"];
-        let counts = ["rejected_in_window", "late_in_window"].map(|name| proof[name].clone());
-        let [rejected, late] = counts;
-        [answer["value"].clone(), answer["groups"].clone(), rejected, late]
+        let counts = ["rejected_in_window", "late_in_window", "events_in_window"];
+        let [rejected, late, events] = counts.map(|name| proof[name].clone());
+        [answer["value"].clone(), answer["groups"].clone(), rejected, late, events]
     };
     answers.iter().map(of).collect()
 }

@@ -143,12 +143,31 @@ pub struct Proof {
     pub error_bounds: Vec<(String, ErrorBound)>,
     /// Dead letters whose event time (arrival time when unknown) lies in the window.
     pub rejected_in_window: i64,
-    /// Accepted events of the metric's families that were late and lie in the window.
+    /// Accepted events of the metric's families that lie in the window, late ones among them. `None`: the
+    /// window has no beginning, and they are not counted.
+    pub events_in_window: Option<i64>,
+    /// Those of them that were late.
     pub late_in_window: i64,
     /// Does the answer come from the cache?
     pub cached: bool,
     /// µs between `computed_at` and this answer.
     pub age: i64,
+}
+
+impl Proof {
+    /// Late events as a share of all in the window; `None` where there are none, or are not counted.
+    pub fn late_share(&self) -> Option<f64> {
+        share(self.late_in_window, self.events_in_window?)
+    }
+
+    /// Rejected records as a share of them and the accepted events in the window; `None` as before.
+    pub fn rejected_share(&self) -> Option<f64> {
+        share(self.rejected_in_window, self.events_in_window? + self.rejected_in_window)
+    }
+}
+
+fn share(part: i64, whole: i64) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// A question to one entity.

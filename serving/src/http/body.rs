@@ -162,6 +162,13 @@ pub struct ProofBody {
     pub rejected_in_window: i64,
     /// Accepted events in the window that came late.
     pub late_in_window: i64,
+    /// Accepted events in the window, of the types that the metric stands on, late ones among them. Null
+    /// where the window has no beginning (`all`, `now`).
+    pub events_in_window: Option<i64>,
+    /// `late_in_window` as a share of `events_in_window`; null where there are none.
+    pub late_share: Option<f64>,
+    /// `rejected_in_window` as a share of itself and `events_in_window`; null where there are none.
+    pub rejected_share: Option<f64>,
     /// From the cache?
     pub cached: bool,
     /// Where the value comes from.
@@ -326,6 +333,7 @@ impl Meta {
 
 impl ProofBody {
     pub(super) fn new(metric: &str, proof: Proof) -> Self {
+        let (late_share, rejected_share) = (proof.late_share(), proof.rejected_share());
         Self {
             contract: ContractRef {
                 name: format!("metric.{metric}"),
@@ -350,6 +358,9 @@ impl ProofBody {
                 .collect(),
             rejected_in_window: proof.rejected_in_window,
             late_in_window: proof.late_in_window,
+            events_in_window: proof.events_in_window,
+            late_share,
+            rejected_share,
             cached: proof.cached,
             lineage: format!("/v1/lineage/metric/{metric}"),
         }

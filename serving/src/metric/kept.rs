@@ -9,7 +9,8 @@ use contracts::model::{Domain, Measure, Metric, Relation, column};
 use contracts::types::Type;
 use duckdb::Connection;
 
-use super::check::{FilterValue, LATEST, Resolved, Test};
+use super::check::{LATEST, Resolved, Test};
+use super::counted::Events;
 use super::fetch::{fetch_columns, mean, overflow};
 use super::groups::{Groups, Member, settle};
 use super::proof::Progress;
@@ -95,40 +96,32 @@ impl Kept<'_> {
         })
     }
 
-    /// How many late events of a family there are in a window of event time, with the spans of it that are to
-    /// be counted by rows. `None`: all of it is.
-    pub(super) fn late(&self, family: usize, question: &Resolved<'_>) -> Option<Counts> {
-        let late = Test::In { values: vec![FilterValue::Bool(true)], or_none: false };
-        self.count(Subject::Events(family), question, &[(0, &late)])
+    /// How many events of a family there are in a window of event time, with the spans of it that are to be
+    /// counted by rows. `None`: all of it is.
+    pub(super) fn events(
+        &self,
+        family: usize,
+        question: &Resolved<'_>,
+    ) -> Option<(Events, Vec<(i64, i64)>)> {
+        let told = self.count(Subject::Events(family), question, &[0])?;
+        let late = told.groups.get(&vec![Member::Bool(true)]).map_or(0, |agg| agg.rows);
+        let accepted = told.groups.values().map(|agg| agg.rows).sum();
+        Some((Events { accepted: Some(accepted), late }, told.edges))
     }
 
     /// How many dead letters there are in a window, likewise.
-    pub(super) fn dead_letters(&self, question: &Resolved<'_>) -> Option<Counts> {
-        self.count(Subject::DeadLetters, question, &[])
+    pub(super) fn dead_letters(&self, question: &Resolved<'_>) -> Option<(i64, Vec<(i64, i64)>)> {
+        let told = self.count(Subject::DeadLetters, question, &[])?;
+        Some((told.groups.values().map(|agg| agg.rows).sum(), told.edges))
     }
 
-    fn count(
-        &self,
-        subject: Subject,
-        question: &Resolved<'_>,
-        tests: &[(usize, &Test)],
-    ) -> Option<Counts> {
+    fn count(&self, subject: Subject, question: &Resolved<'_>, group_by: &[usize]) -> Option<Told> {
         let none = BTreeSet::new();
         let (from, to) = span(question);
         let (tenant, at) = (question.tenant, self.at);
         let without: (&[usize], _) = (&[], &none);
-        let ask = Ask { subject, tenant, at, from, to, group_by: &[], tests, without };
-        let told = self.keeper.tell(&ask)?;
-        let all = told.groups.values().map(|agg| agg.rows).sum();
-        Some(Counts { all, edges: told.edges })
+        self.keeper.tell(&Ask { subject, tenant, at, from, to, group_by, tests: &[], without })
     }
-}
-
-/// How many rows there are.
-pub(super) struct Counts {
-    pub(super) all: i64,
-    /// Spans of time that are not counted.
-    pub(super) edges: Vec<(i64, i64)>,
 }
 
 /// Both bounds of the window, `as_of` among them.

@@ -21,6 +21,7 @@ mod aggregates;
 mod beyond;
 mod built;
 mod check;
+mod counted;
 mod fetch;
 mod followed;
 mod groups;

@@ -5,23 +5,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::model::{Domain, Relation, column};
+use contracts::model::{Domain, Relation};
 use duckdb::types::Value as SqlValue;
 use duckdb::{Connection, params_from_iter};
 use pipeline::store::data_through;
 
 use super::check::{Resolved, timestamp};
+use super::counted::{self, Events};
 use super::kept::Kept;
 use super::known::Known;
-use super::sql::{Query, quote};
+use super::sql::Query;
 use super::unavailable;
 use crate::question::{Proof, ReadError};
 use crate::store::state::NUMBER;
 
-/// Where late events and dead letters are counted.
+/// Where events and dead letters are counted.
 #[derive(Clone, Copy)]
 pub(crate) struct Counted<'a> {
-    /// Late events.
+    /// Events, and late ones among them.
     pub(crate) late: &'a Connection,
     /// Late events that the journal has given up and that are counted nowhere else.
     pub(crate) late_before: i64,
@@ -44,43 +45,42 @@ impl Counted<'_> {
     /// Dead letters of the tenant in the window.
     fn rejected(&self, question: &Resolved<'_>) -> Result<i64, ReadError> {
         let kept = self.kept.filter(|_| question.known_at.is_none());
-        let Some(counts) = kept.and_then(|kept| kept.dead_letters(question)) else {
+        let Some((inside, edges)) = kept.and_then(|kept| kept.dead_letters(question)) else {
             return rejected(self.rejected, question);
         };
         let edges =
-            counts.edges.iter().map(|edge| rejected(self.rejected, &within_span(question, *edge)));
-        edges.sum::<Result<i64, _>>().map(|edges| counts.all + edges)
+            edges.into_iter().map(|edge| rejected(self.rejected, &within_span(question, edge)));
+        edges.sum::<Result<i64, _>>().map(|edges| inside + edges)
     }
 
-    /// Late events of the tenant in the window, in the journals that the metric stands on.
-    fn late(
+    /// Events of the tenant in the window, in the journals that the metric stands on.
+    fn events(
         &self,
         domain: &Domain,
         families: &BTreeSet<usize>,
         question: &Resolved<'_>,
         known: Option<Known>,
-    ) -> Result<i64, ReadError> {
+    ) -> Result<Events, ReadError> {
         let kept = self.kept.filter(|_| question.known_at.is_none());
-        let mut sum = 0;
-        let mut by_rows: BTreeMap<Option<(i64, i64)>, BTreeSet<usize>> = BTreeMap::new();
+        let ends = [question.span.map(|(_, to)| to), question.as_of];
+        let whole = (question.start(), ends.into_iter().flatten().min());
+        let mut sum = Events { accepted: Some(0), late: 0 };
+        let mut by_rows: BTreeMap<(Option<i64>, Option<i64>), BTreeSet<usize>> = BTreeMap::new();
         for family in families {
-            let counts = kept.and_then(|kept| kept.late(*family, question));
-            let spans = match &counts {
-                Some(counts) => counts.edges.iter().map(|edge| Some(*edge)).collect(),
-                None => vec![None],
+            let spans = match kept.and_then(|kept| kept.events(*family, question)) {
+                Some((events, edges)) => {
+                    sum = sum.and(events);
+                    edges.into_iter().map(|(from, to)| (Some(from), Some(to))).collect()
+                }
+                None => vec![whole],
             };
-            sum += counts.map_or(0, |counts| counts.all);
             for span in spans {
                 by_rows.entry(span).or_default().insert(*family);
             }
         }
-        for (span, families) in by_rows {
-            sum += match span {
-                None => late(self.late, domain, &families, question, known)?,
-                Some(span) => {
-                    late(self.late, domain, &families, &within_span(question, span), known)?
-                }
-            };
+        for ((from, before), families) in by_rows {
+            let span = counted::Span { tenant: question.tenant, from, before, known };
+            sum = sum.and(counted::events(self.late, domain, &families, &span)?);
         }
         Ok(sum)
     }
@@ -108,6 +108,7 @@ pub(crate) fn read(
             _ => None,
         })
         .collect();
+    let events = counted.events(domain, &families, question, known)?;
     Ok(Proof {
         contract_version: metric.version,
         contract_hash: format!("{:016x}", metric.hash),
@@ -123,7 +124,8 @@ pub(crate) fn read(
         exact: true,
         error_bounds: Vec::new(),
         rejected_in_window: counted.rejected(question)? + counted.rejected_before,
-        late_in_window: counted.late(domain, &families, question, known)? + counted.late_before,
+        events_in_window: events.accepted,
+        late_in_window: events.late + counted.late_before,
         cached: false,
         age: 0,
     })
@@ -171,39 +173,6 @@ fn rejected(conn: &Connection, question: &Resolved<'_>) -> Result<i64, ReadError
         window.push_str(&format!(" and arrived_at <= {}", query.bind(timestamp(known_at))));
     }
     query.text = format!("select count(*) from dead_letters where tenant = {tenant}{window}");
-    number(conn, query)
-}
-
-/// Late events of the tenant in the window, in the journals that the metric stands on.
-fn late(
-    conn: &Connection,
-    domain: &Domain,
-    families: &BTreeSet<usize>,
-    question: &Resolved<'_>,
-    known: Option<Known>,
-) -> Result<i64, ReadError> {
-    if families.is_empty() {
-        return Ok(0);
-    }
-    let mut query = Query::default();
-    let counts: Vec<String> = families
-        .iter()
-        .map(|family| {
-            let tenant = query.bind(SqlValue::Text(question.tenant.to_owned()));
-            let mut window = within(&mut query, &quote(column::TIME), question);
-            if let Some(known) = known {
-                let position = query.bind(SqlValue::BigInt(known.position));
-                window.push_str(&format!(" and {} <= {position}", quote(column::SEQ)));
-            }
-            format!(
-                "(select count(*) from {} where {} and {} = {tenant}{window})",
-                quote(&domain.families[*family].table()),
-                quote(column::LATE),
-                quote(column::TENANT),
-            )
-        })
-        .collect();
-    query.text = format!("select {}", counts.join(" + "));
     number(conn, query)
 }
 

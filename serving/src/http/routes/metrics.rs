@@ -137,7 +137,7 @@ fn tag(body: &MetricBody) -> Tag {
         (&body.metric_name, &body.window, &body.meta.as_of, &body.meta.known_at),
         (&body.value, &body.components, &body.groups, body.groups_truncated, &body.previous),
         (&body.series, &contract.hash, data_through, position),
-        (body.proof.rejected_in_window, body.proof.late_in_window),
+        (body.proof.rejected_in_window, body.proof.late_in_window, body.proof.events_in_window),
     ))
 }
 

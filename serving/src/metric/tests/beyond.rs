@@ -251,7 +251,9 @@ fn an_answer_does_not_move_while_the_journal_is_trimmed() {
         ];
         questions.map(|question| {
             let answer = bench.engine.read(&question).unwrap();
-            (answer.value, answer.proof.rejected_in_window, answer.proof.late_in_window)
+            let proof = answer.proof;
+            let counts = (proof.rejected_in_window, proof.late_in_window, proof.events_in_window);
+            (answer.value, counts)
         })
     };
     let expected = answers();

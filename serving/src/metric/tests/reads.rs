@@ -232,6 +232,12 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
     let proof = bench.engine.read(&ask("trips", "10s")).expect("it fits").proof;
     assert_eq!(proof.late_in_window, 1);
     assert_eq!(proof.rejected_in_window, 2);
+    let events = proof.events_in_window.expect("the window has a beginning");
+    assert_eq!(proof.late_share(), Some(1.0 / events as f64));
+    assert_eq!(proof.rejected_share(), Some(2.0 / (events + 2) as f64));
+    // Events of all time are not counted for an answer.
+    let all = bench.engine.read(&ask("trips", "now")).expect("it fits").proof;
+    assert_eq!((all.late_in_window, all.events_in_window, all.late_share()), (2, None, None));
     assert_eq!(proof.position, 7);
     assert_eq!(proof.data_through, Some(NOW - SECOND));
     assert_eq!(proof.contract_hash, "0000000000000abc");

@@ -317,6 +317,8 @@ fn together(mut so_far: MetricAnswer, next: &MetricAnswer) -> MetricAnswer {
     proof.data_through = proof.data_through.min(other.data_through);
     proof.rejected_in_window += other.rejected_in_window;
     proof.late_in_window += other.late_in_window;
+    let events = proof.events_in_window.zip(other.events_in_window);
+    proof.events_in_window = events.map(|(a, b)| a + b);
     proof.partitions = proof.partitions.max(other.partitions);
     proof.partitions_behind = proof.partitions_behind.max(other.partitions_behind);
     proof.cached &= other.cached;

@@ -7,7 +7,7 @@ use super::cut::Grain;
 use super::{MAX_ROWS, MAX_TIME, gaps, invalid, together};
 use crate::cache::Cache;
 use crate::metric::empty_value;
-use crate::question::{Group, GroupOrder, MetricAnswer, MetricQuestion, ReadError, Value};
+use crate::question::{Group, GroupOrder, MetricAnswer, MetricQuestion, Proof, ReadError, Value};
 
 /// A window of a series.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,9 +74,16 @@ pub(crate) fn read(
         answers.push((value, groups));
     }
     // Counts of the whole window are in its own proof, and those of its parts would be them again.
-    let counts = (whole.proof.rejected_in_window, whole.proof.late_in_window);
-    (proof.proof.rejected_in_window, proof.proof.late_in_window) = counts;
-    let whole = MetricAnswer { proof: proof.proof, computed_at: proof.computed_at, ..whole };
+    let whole = MetricAnswer {
+        proof: Proof {
+            rejected_in_window: whole.proof.rejected_in_window,
+            late_in_window: whole.proof.late_in_window,
+            events_in_window: whole.proof.events_in_window,
+            ..proof.proof
+        },
+        computed_at: proof.computed_at,
+        ..whole
+    };
 
     let order = keys(&whole, &answers, is_left_out);
     if order.len().saturating_mul(windows.len()) > MAX_ROWS {
