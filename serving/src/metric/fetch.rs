@@ -59,6 +59,9 @@ pub(super) fn fetch(
     Ok(fetched)
 }
 
+/// A group and its columns.
+pub(super) type Columns = (Vec<Member>, Vec<Value>);
+
 /// Runs a statement of [`sql::aggregate`] and gives the columns behind the dimensions as they are, `width` of
 /// them, by group.
 pub(super) fn fetch_columns(
@@ -67,7 +70,7 @@ pub(super) fn fetch_columns(
     query: sql::Query,
     dimensions: usize,
     width: usize,
-) -> Result<Vec<(Vec<Member>, Vec<Value>)>, ReadError> {
+) -> Result<Vec<Columns>, ReadError> {
     let mut fetched = Vec::new();
     let mut run = || -> Result<(), Fault> {
         let mut statement = conn.prepare_cached(&query.text)?;

@@ -20,7 +20,7 @@ use crate::metric::{Member, Test};
 
 /// Commits that readers may be behind, and cells that these may have.
 const MOST_BEHIND: usize = 1_024;
-const MOST_CELLS_BEHIND: usize = 1 << 20;
+const MOST_CELLS_BEHIND: usize = 1 << 19;
 
 /// Cells of minutes over all cubes, about 48 bytes each; with more of them the oldest minutes go.
 const MOST_FINE_CELLS: usize = if cfg!(test) { 400 } else { 1 << 21 };

@@ -259,7 +259,7 @@ fn weighed(id: usize) -> Value {
         "event_id": format!("w{id}"), "event_type": "weighed", "timestamp": now(),
         "version": 1 + (id + 1) % 2, "thing": format!("thing {id}"),
     });
-    if id % 2 == 0 {
+    if id.is_multiple_of(2) {
         event["place"] = id.into();
     }
     event
