@@ -141,7 +141,8 @@ pub struct Proof {
     pub exact: bool,
     /// How far off those may be that are estimated, by metric: this one, or parts of it.
     pub error_bounds: Vec<(String, ErrorBound)>,
-    /// Dead letters whose event time (arrival time when unknown) lies in the window.
+    /// Dead letters whose event time (arrival time when unknown) lies in the window, which begins for this and
+    /// the next two counts with the minute in which it begins.
     pub rejected_in_window: i64,
     /// Accepted events of the metric's families that lie in the window, late ones among them. `None`: the
     /// window has no beginning, and they are not counted.

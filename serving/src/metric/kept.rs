@@ -13,10 +13,11 @@ use super::check::{LATEST, Resolved, Test};
 use super::counted::Events;
 use super::fetch::{fetch_columns, mean, overflow};
 use super::groups::{Groups, Member, settle};
-use super::proof::Progress;
-use super::{MetricEngine, sql};
+use super::proof::counted_from;
+use super::{MetricEngine, sql, unavailable};
 use crate::question::ReadError;
 use crate::state::{Agg, Ask, Keeper, Subject, Told};
+use crate::store::state::NUMBER;
 use crate::value::Value;
 
 /// State as the snapshot of a reader sees it.
@@ -28,9 +29,28 @@ pub(crate) struct Kept<'a> {
 }
 
 impl MetricEngine {
-    /// The state as of the snapshot in which `progress` was read.
-    pub(super) fn kept(&self, progress: &Progress) -> Kept<'_> {
-        Kept { keeper: self.readers().state(), at: progress.state }
+    /// The number of the state, if no commit is under way; to be asked before a snapshot begins.
+    pub(super) fn settled(&self) -> Option<i64> {
+        self.readers().state().settled()
+    }
+
+    /// The state as of the snapshot of `conn`, which something was read in already; `before`: what
+    /// [`Self::settled`] said before.
+    pub(super) fn kept(
+        &self,
+        conn: &Connection,
+        before: Option<i64>,
+    ) -> Result<Kept<'_>, ReadError> {
+        let keeper = self.readers().state();
+        // No commit became visible in between, or the number would be another.
+        let at = match before.filter(|_| before == keeper.settled()) {
+            Some(at) => at,
+            None => conn
+                .prepare_cached(&format!("select {NUMBER}"))
+                .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+                .map_err(unavailable("read the state of metrics"))?,
+        };
+        Ok(Kept { keeper, at })
     }
 }
 
@@ -117,7 +137,8 @@ impl Kept<'_> {
 
     fn count(&self, subject: Subject, question: &Resolved<'_>, group_by: &[usize]) -> Option<Told> {
         let none = BTreeSet::new();
-        let (from, to) = span(question);
+        let (_, to) = span(question);
+        let from = counted_from(question);
         let (tenant, at) = (question.tenant, self.at);
         let without: (&[usize], _) = (&[], &none);
         self.keeper.tell(&Ask { subject, tenant, at, from, to, group_by, tests: &[], without })

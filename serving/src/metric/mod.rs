@@ -150,12 +150,13 @@ impl MetricEngine {
                 || question.known_at.is_some()
                 || !Plan::of(&self.domain, &widest, &leaves, trimmed).is_empty()
         };
+        let settled = self.settled();
         let (layout, components, proof) =
             self.across("read a metric", concerns, |conn, beyond| {
                 let Some(beyond) = beyond else {
                     let known = known(conn, question.known_at)?;
                     let progress = progress(conn, computed_at)?;
-                    let kept = self.kept(&progress);
+                    let kept = self.kept(conn, settled)?;
                     let counted = Counted::in_store(conn, kept);
                     let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
                         Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
@@ -170,7 +171,7 @@ impl MetricEngine {
                 };
                 let known = beyond.known(conn, question.known_at)?;
                 let progress = progress(conn, computed_at)?;
-                let kept = self.kept(&progress);
+                let kept = self.kept(conn, settled)?;
                 let plan = Plan::of(&self.domain, &widest, &leaves, &beyond.trimmed);
                 let database = match plan.is_empty() {
                     true => None,
@@ -224,7 +225,7 @@ impl MetricEngine {
         let mut leaves = BTreeSet::new();
         collect_leaves(&self.domain, metric.index, &mut leaves);
         let known = known(conn, question.known_at)?;
-        let kept = self.kept(&progress(conn, now)?);
+        let kept = self.kept(conn, None)?;
         let measure = |question: &Resolved<'_>, leaves: &BTreeSet<usize>| {
             Ok(self.measure(conn, question, leaves, known, kept, None)?.groups)
         };

@@ -17,7 +17,7 @@ use super::known::Known;
 use super::sql::Query;
 use super::unavailable;
 use crate::question::{Proof, ReadError};
-use crate::store::state::NUMBER;
+use crate::state::MINUTE;
 
 /// Where events and dead letters are counted.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ impl Counted<'_> {
     ) -> Result<Events, ReadError> {
         let kept = self.kept.filter(|_| question.known_at.is_none());
         let ends = [question.span.map(|(_, to)| to), question.as_of];
-        let whole = (question.start(), ends.into_iter().flatten().min());
+        let whole = (counted_from(question), ends.into_iter().flatten().min());
         let mut sum = Events { accepted: Some(0), late: 0 };
         let mut by_rows: BTreeMap<(Option<i64>, Option<i64>), BTreeSet<usize>> = BTreeMap::new();
         for family in families {
@@ -84,6 +84,12 @@ impl Counted<'_> {
         }
         Ok(sum)
     }
+}
+
+/// From when on events and dead letters are counted: the beginning of the minute in which the window begins, so that
+/// counting reads no rows where the counts of minutes are kept.
+pub(super) fn counted_from(question: &Resolved<'_>) -> Option<i64> {
+    Some(question.start()?.div_euclid(MINUTE).saturating_mul(MINUTE))
 }
 
 /// The question about another span of time.
@@ -140,27 +146,22 @@ pub(crate) struct Progress {
     pub(crate) data_through: Option<i64>,
     /// Number of source partitions.
     pub(crate) partitions: usize,
-    /// Number of the newest changes of the state of metrics.
-    pub(crate) state: i64,
 }
 
 /// How far the store has come.
 pub(crate) fn progress(conn: &Connection, now: i64) -> Result<Progress, ReadError> {
-    let sql = format!("select last_seq, watermark, updated_at, {NUMBER} from source_partitions");
     let rows = conn
-        .prepare_cached(&sql)
+        .prepare_cached("select last_seq, watermark, updated_at from source_partitions")
         .and_then(|mut statement| {
-            let rows = statement.query_map([], |row| {
-                Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
+            let rows = statement
+                .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?)))?;
             rows.collect::<duckdb::Result<Vec<_>>>()
         })
         .map_err(unavailable("read source positions"))?;
     Ok(Progress {
         partitions: rows.len(),
         position: rows.iter().map(|(last_seq, ..)| *last_seq).max().unwrap_or(0),
-        data_through: data_through(rows.iter().map(|(_, mark, at, _)| (*mark, *at)), now),
-        state: rows.first().map_or(0, |(.., state)| *state),
+        data_through: data_through(rows.iter().map(|(_, mark, at)| (*mark, *at)), now),
     })
 }
 
@@ -179,7 +180,7 @@ fn rejected(conn: &Connection, question: &Resolved<'_>) -> Result<i64, ReadError
 /// `and <time> lies in the window`.
 fn within(query: &mut Query, time: &str, question: &Resolved<'_>) -> String {
     let mut text = String::new();
-    if let Some(start) = question.start() {
+    if let Some(start) = counted_from(question) {
         text.push_str(&format!(" and {time} >= {}", query.bind(timestamp(start))));
     }
     for end in [question.span.map(|(_, to)| to), question.as_of].into_iter().flatten() {

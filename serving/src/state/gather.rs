@@ -216,7 +216,8 @@ struct Combined {
 
 enum Coded {
     Members(Codes<Member>),
-    Times(Codes<Bucket>),
+    /// Minutes, and hours where minutes would be as many as rows.
+    Times(Codes<Bucket>, Option<Codes<Bucket>>),
 }
 
 /// A batch whose columns are numbered once.
@@ -230,7 +231,10 @@ impl<'a> View<'a> {
     fn table(&mut self, spec: &'a Spec, input: &'a Input, sign: i64) -> Option<Table> {
         let groups = self.groups(&input.dimensions)?;
         let times = self.coded(&input.time)?;
-        let Coded::Times(times) = &*times else { return None };
+        let Coded::Times(minutes, hours) = &*times else { return None };
+        // What the proof counts has few groups, and is to be had to the minute.
+        let hours = hours.as_ref().filter(|_| matches!(spec.subject, Subject::Metric(_)));
+        let times = hours.unwrap_or(minutes);
         let passes = self.passes(input)?;
         let weights = match input.weight {
             Some(name) => Some(self.rows.column_by_name(name)?.as_primitive_opt::<Int64Type>()?),
@@ -336,8 +340,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Numbers the values of a column; of instants their minutes, or their hours where rows are so far apart that
-/// minutes would be as many as rows.
+/// Numbers the values of a column; of instants their minutes.
 fn coded(values: &ArrayRef) -> Option<Coded> {
     fn number<T: std::hash::Hash + Eq + Copy, V>(
         values: impl Iterator<Item = Option<T>>,
@@ -381,7 +384,8 @@ fn coded(values: &ArrayRef) -> Option<Coded> {
             let minutes = number(minutes, |minute| minute.map_or(Bucket::Timeless, Bucket::Minute));
             let rows = minutes.codes.len();
             let is_sparse = rows >= MANY_ROWS && rows / minutes.values.len() < ROWS_PER_MINUTE;
-            Coded::Times(if is_sparse { hours(&minutes) } else { minutes })
+            let hours = is_sparse.then(|| hours(&minutes));
+            Coded::Times(minutes, hours)
         }
         _ => return None,
     })

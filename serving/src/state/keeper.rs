@@ -36,8 +36,9 @@ struct Inner {
     kept: BTreeMap<i64, Kept>,
     by_subject: HashMap<Subject, i64>,
     cubes: HashMap<i64, HashMap<Box<str>, Cube>>,
-    /// Number of what was put in last.
+    /// Number of what was put in last, and of what was committed last.
     applied: i64,
+    committed: i64,
     recent: VecDeque<(i64, Arc<Delta>)>,
     recent_cells: usize,
 }
@@ -148,6 +149,13 @@ impl Keeper {
         }
     }
 
+    /// The number of what was put in last, if it is committed: when it was that before a snapshot began and
+    /// still is, it is that of the snapshot.
+    pub(crate) fn settled(&self) -> Option<i64> {
+        let inner = self.read();
+        (inner.applied == inner.committed).then_some(inner.applied)
+    }
+
     /// The number of what was put in last.
     pub(crate) fn applied(&self) -> i64 {
         self.read().applied
@@ -216,6 +224,7 @@ impl Keeper {
     /// What was put in last is committed.
     pub(crate) fn committed(&self, delta: &Delta) {
         let mut inner = self.write();
+        inner.committed = inner.applied;
         for change in &delta.cubes {
             if let Some(cube) = inner.cube(change.spec, &change.tenant) {
                 cube.keys_stored();
@@ -286,7 +295,8 @@ impl Keeper {
 
     /// At a start: the number of what the store has in full.
     pub(crate) fn starts_at(&self, number: i64) {
-        self.write().applied = number;
+        let mut inner = self.write();
+        (inner.applied, inner.committed) = (number, number);
     }
 
     /// At a start: what the store has of a cube. False: it does not fit.
@@ -309,6 +319,7 @@ impl Keeper {
     pub(crate) fn load_delta(&self, delta: &Delta) -> Vec<i64> {
         let mut inner = self.write();
         inner.applied += 1;
+        inner.committed = inner.applied;
         let mut unfit = Vec::new();
         for change in &delta.cubes {
             let cube = inner.cube(change.spec, &change.tenant);

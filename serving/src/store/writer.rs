@@ -385,6 +385,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.erasures.close();
+        // Whoever writes from now on tells it nothing.
+        self.state.close();
     }
 }
 

@@ -6,6 +6,7 @@ use contracts::model::{Domain, Measure, Metric, Relation, column, ingest};
 
 use crate::metric::check::Resolved;
 use crate::metric::past;
+use crate::metric::proof::counted_from;
 use crate::store::Trimmed;
 
 /// Rows of a table that a question needs.
@@ -67,7 +68,8 @@ impl Plan {
         }
         let relations = domain.graph.relations_of.get(question.metric.index);
         let families: BTreeSet<usize> = families_of(relations.map_or(&[][..], Vec::as_slice));
-        let reaches = |latest: i64| match start {
+        let counted = counted_from(question);
+        let reaches = |latest: i64| match counted {
             Some(start) => latest >= start,
             None => of_past,
         };
@@ -75,7 +77,7 @@ impl Plan {
         if families.iter().filter_map(lost).any(|lost| reaches(lost.latest)) {
             plan.late = true;
             for family in families {
-                plan.add_family(family, [column::LATE], start.unwrap_or(i64::MIN));
+                plan.add_family(family, [column::LATE], counted.unwrap_or(i64::MIN));
             }
         }
         plan.letters = trimmed.latest_letter.is_some_and(reaches);

@@ -370,6 +370,11 @@ impl Keeping {
         Ok(())
     }
 
+    /// Readers go by rows from now on.
+    pub(super) fn close(&self) {
+        self.keeper.forget(self.kept.keys().copied());
+    }
+
     /// Gives up all state: readers go by rows from now on, and with the open transaction the store has none.
     pub(super) fn drop_all(&mut self, conn: &Connection) -> duckdb::Result<()> {
         let numbers: Vec<i64> = self.kept.keys().copied().collect();
