@@ -2,7 +2,7 @@
 //!
 //! Time is cut into minutes, hours and days, each kept as the sum of the next finer ones, and there is the sum
 //! of all: a window of any length is put together from at most 59 + 23 + … + 59 spans. Only the newest hours are cut
-//! into minutes ([`Cube::coarsen`]), and only where that pays ([`super::gather`]); a window that begins or ends
+//! into minutes ([`Cube::coarsen`]), and only where that pays ([`mod@super::gather`]); a window that begins or ends
 //! within an hour or a minute that is not cut further gets the rest from rows.
 //!
 //! Start at [`Cube::add`] and [`Cube::over`].

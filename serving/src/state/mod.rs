@@ -2,7 +2,7 @@
 //! the same whatever the number of events.
 //!
 //! What always holds: state is a function of the rows of the same commit. A row that comes is added, one that
-//! goes or changes is taken out by the same amount ([`gather`]); what a commit changes is written in its own
+//! goes or changes is taken out by the same amount ([`mod@gather`]); what a commit changes is written in its own
 //! transaction ([`delta`]) and, from time to time, the whole ([`cube`]). A reader gets the state of its own
 //! snapshot ([`keeper`]), and what lies within a minute at the edge of its window from rows. Which metrics have
 //! state says [`spec`]; the store's side is `store/state.rs`, the reader's `metric/kept.rs`.

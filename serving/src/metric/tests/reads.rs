@@ -8,7 +8,7 @@ use contracts::types::Type;
 use super::fixture::{
     Bench, CLOSES_AFTER, NOW, SECOND, TENANT, TRIPS, ask, ask_entity, event, expr, metric, row,
 };
-use crate::question::{EntityQuestion, MetricQuestion, ReadError};
+use crate::question::{EntityQuestion, MetricQuestion, Proof, ReadError};
 use crate::value::Value;
 
 fn text(text: &str) -> Value {
@@ -184,7 +184,8 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
         TRIPS,
         &[
             event(5, NOW - SECOND, [(column::LATE, Value::Bool(true))]),
-            event(6, NOW - 11 * SECOND, [(column::LATE, Value::Bool(true))]),
+            // The window of ten seconds begins in the minute before now.
+            event(6, NOW - 60 * SECOND - 1, [(column::LATE, Value::Bool(true))]),
             event(7, NOW, [(column::LATE, Value::Bool(true)), (column::TENANT, text("other"))]),
         ],
     );
@@ -217,8 +218,8 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
         &columns,
         &[
             letter(None, TENANT),
-            letter(Some(NOW - 10 * SECOND), TENANT),
-            letter(Some(NOW - 10 * SECOND - 1), TENANT),
+            letter(Some(NOW - 60 * SECOND), TENANT),
+            letter(Some(NOW - 60 * SECOND - 1), TENANT),
             letter(None, "other"),
         ],
     );
@@ -232,10 +233,18 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
     let proof = bench.engine.read(&ask("trips", "10s")).expect("it fits").proof;
     assert_eq!(proof.late_in_window, 1);
     assert_eq!(proof.rejected_in_window, 2);
+    bench.learn();
+    let kept = bench.engine.read(&ask("trips", "10s")).expect("it fits").proof;
+    let counts =
+        |proof: &Proof| (proof.events_in_window, proof.late_in_window, proof.rejected_in_window);
+    assert_eq!(counts(&kept), counts(&proof), "from state as from rows");
     let events = proof.events_in_window.expect("the window has a beginning");
     assert_eq!(proof.late_share(), Some(1.0 / events as f64));
     assert_eq!(proof.rejected_share(), Some(2.0 / (events + 2) as f64));
-    // Events of all time are not counted for an answer.
+    // Those of all time are known from state, and not counted for an answer without it.
+    let all = bench.engine.read(&ask("trips", "now")).expect("it fits").proof;
+    assert_eq!((all.late_in_window, all.events_in_window), (2, Some(5)));
+    bench.store.forget_state();
     let all = bench.engine.read(&ask("trips", "now")).expect("it fits").proof;
     assert_eq!((all.late_in_window, all.events_in_window, all.late_share()), (2, None, None));
     assert_eq!(proof.position, 7);
