@@ -243,7 +243,7 @@ fn the_proof_says_what_is_missing_and_how_far_the_answer_goes() {
     assert_eq!(proof.rejected_share(), Some(2.0 / (events + 2) as f64));
     // Those of all time are known from state, and not counted for an answer without it.
     let all = bench.engine.read(&ask("trips", "now")).expect("it fits").proof;
-    assert_eq!((all.late_in_window, all.events_in_window), (2, Some(5)));
+    assert_eq!((all.late_in_window, all.events_in_window), (2, Some(6)));
     bench.store.forget_state();
     let all = bench.engine.read(&ask("trips", "now")).expect("it fits").proof;
     assert_eq!((all.late_in_window, all.events_in_window, all.late_share()), (2, None, None));
