@@ -85,6 +85,8 @@ pub(crate) fn gather(specs: &BTreeMap<i64, Arc<Spec>>, effects: &Effects<'_>) ->
 struct Gathering {
     places: HashMap<(i64, Box<str>), usize>,
     buckets: Vec<Gathered>,
+    /// Number of the batch.
+    batch: usize,
 }
 
 struct Gathered {
@@ -92,6 +94,8 @@ struct Gathered {
     index: HashMap<Key, u32>,
     /// How many batches gave cells: with one of them no place stands twice.
     batches: usize,
+    /// The latest of them.
+    latest: usize,
 }
 
 impl Gathered {
@@ -112,7 +116,7 @@ impl Gathering {
         }
         self.places.insert((spec, tenant.into()), self.buckets.len());
         let change = Change::of(spec, tenant);
-        self.buckets.push(Gathered { change, index: HashMap::new(), batches: 0 });
+        self.buckets.push(Gathered { change, index: HashMap::new(), batches: 0, latest: 0 });
         self.buckets.len() - 1
     }
 
@@ -139,7 +143,7 @@ impl Gathering {
 
     fn put(&mut self, spec: i64, table: Table) {
         let mut targets: Vec<Option<(usize, u32)>> = vec![None; table.groups.keys.len()];
-        let mut given: Vec<usize> = Vec::new();
+        self.batch += 1;
         for (time, group, agg) in table.cells {
             let (bucket, place) = match targets[group] {
                 Some(target) => target,
@@ -150,12 +154,13 @@ impl Gathering {
                     *targets[group].insert((bucket, place))
                 }
             };
-            if !given.contains(&bucket) {
-                given.push(bucket);
+            let bucket = &mut self.buckets[bucket];
+            if bucket.latest != self.batch {
+                bucket.latest = self.batch;
+                bucket.batches += 1;
             }
-            self.buckets[bucket].change.cells.push((time, place, agg));
+            bucket.change.cells.push((time, place, agg));
         }
-        given.into_iter().for_each(|bucket| self.buckets[bucket].batches += 1);
     }
 
     fn letters(&mut self, spec: i64, letters: &[DeadLetter<'_>]) {

@@ -248,18 +248,21 @@ impl Keeper {
     /// Gives up minutes where there are too many.
     pub(crate) fn coarsen(&self) {
         let mut inner = self.write();
-        loop {
-            let cubes = inner.cubes.values_mut().flat_map(HashMap::values_mut);
-            let mut sized: Vec<(usize, &mut Cube)> =
-                cubes.map(|cube| (cube.fine_cells(), cube)).collect();
-            let all: usize = sized.iter().map(|(cells, _)| cells).sum();
-            let largest = sized.iter_mut().max_by_key(|(cells, _)| *cells);
-            let Some((cells, cube)) = largest.filter(|_| all > MOST_FINE_CELLS) else { return };
-            cube.coarsen();
-            if cube.fine_cells() >= *cells {
-                // Its newest hours alone are too many.
+        let cubes = inner.cubes.values_mut().flat_map(HashMap::values_mut);
+        let mut sized: Vec<(usize, &mut Cube)> =
+            cubes.map(|cube| (cube.fine_cells(), cube)).collect();
+        let mut all: usize = sized.iter().map(|(cells, _)| cells).sum();
+        if all <= MOST_FINE_CELLS {
+            return;
+        }
+        // The largest first, each once: what is still too much goes the next time.
+        sized.sort_unstable_by_key(|(cells, _)| std::cmp::Reverse(*cells));
+        for (cells, cube) in sized {
+            if all <= MOST_FINE_CELLS {
                 return;
             }
+            cube.coarsen();
+            all -= cells - cube.fine_cells().min(cells);
         }
     }
 

@@ -8,23 +8,22 @@
 //! position, while what comes in is added already; of an entity, of received records and dead letters at once,
 //! between two batches. Whatever else changes rows (an erasure) drops all state in its transaction.
 //!
-//! Start at [`Keeping::open`] for a start, [`Writer::build_state`] for what is missing.
+//! Start at [`Keeping::open`] for a start, [`build`] for what is missing.
 
+mod build;
+mod load;
 mod rows;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use contracts::model::Domain;
 use duckdb::{Connection, params};
 use pipeline::fail_point;
 use pipeline::store::{Effects, StoreError};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::error::failed;
 use super::in_transaction;
-use super::writer::Writer;
-use crate::state::{Change, Delta, Keeper, Spec, gather, specs};
+use crate::state::{Change, Delta, Keeper, Spec, gather};
 
 /// Tables of it, as [`super::schema::BOOKKEEPING`] creates them.
 pub(super) const TABLES: &str = "
@@ -45,12 +44,6 @@ const FOLD_AFTER: usize = if cfg!(test) { 4 << 10 } else { 32 << 20 };
 
 /// Bytes of hours that were written anew, beyond those that count, with which the table is made anew.
 const REWRITE_AFTER: usize = if cfg!(test) { 4 << 10 } else { 32 << 20 };
-
-/// Positions whose events are put in at a time.
-const SEQS_PER_SLICE: i64 = if cfg!(test) { 25 } else { 1 << 20 };
-
-/// Hours of which minutes are made when state is built from rows.
-const FINE_HOURS: i64 = 26;
 
 /// Hours in the table for what is not of an hour.
 const HEAD: i64 = i64::MIN;
@@ -84,161 +77,6 @@ pub(super) struct Put {
 }
 
 impl Keeping {
-    /// Loads what the store has, and finds out what is missing. Without `is_on` the store gives up its
-    /// state: what is not kept with each commit is worth nothing.
-    pub(super) fn open(
-        conn: &Connection,
-        domain: &Domain,
-        keeper: Keeper,
-        is_on: bool,
-    ) -> Result<Self, StoreError> {
-        let mut keeping = Self {
-            keeper,
-            kept: BTreeMap::new(),
-            missing: VecDeque::new(),
-            log_bytes: 0,
-            hour_bytes: 0,
-            dead_bytes: 0,
-            next_spec: 1,
-        };
-        let wanted = if is_on { specs(domain) } else { Vec::new() };
-        keeping.load(conn, wanted).map_err(|e| failed("load the state of metrics", &e))?;
-        Ok(keeping)
-    }
-
-    fn load(&mut self, conn: &Connection, wanted: Vec<Arc<Spec>>) -> duckdb::Result<()> {
-        let stored = stored_specs(conn)?;
-        let sql = "select greatest((select coalesce(max(spec), 0) from metric_state_specs),
-                                   (select coalesce(max(spec), 0) from metric_state)) + 1";
-        self.next_spec = conn.query_row(sql, [], |row| row.get(0))?;
-        let mut gone: Vec<i64> = Vec::new();
-        let mut begun = BTreeMap::new();
-        for spec in &stored {
-            let same = |wanted: &&Arc<Spec>| {
-                wanted.name == spec.name && wanted.fingerprint == spec.fingerprint
-            };
-            match wanted.iter().find(same) {
-                Some(wanted) => {
-                    self.keeper.keep(spec.number, Arc::clone(wanted), spec.fine_from, None);
-                    self.kept.insert(spec.number, Arc::clone(wanted));
-                    begun.insert(spec.number, (spec.done, spec.until));
-                }
-                None => gone.push(spec.number),
-            }
-        }
-        let (at, damaged) = self.load_hours(conn)?;
-        self.keeper.starts_at(at);
-        gone.extend(damaged);
-        gone.extend(self.load_log(conn, at)?);
-        gone.sort_unstable();
-        gone.dedup();
-        for number in &gone {
-            if let Some(spec) = self.kept.remove(number) {
-                tracing::warn!(
-                    state = spec.name,
-                    "the state of a metric is damaged and is built anew"
-                );
-            }
-        }
-        self.keeper.forget(gone.iter().copied());
-        if !gone.is_empty() {
-            forget_specs(conn, &gone)?;
-        }
-        let now = self.keeper.applied();
-        for (number, (done, until)) in begun {
-            let Some(spec) = self.kept.get(&number) else { continue };
-            if done >= until {
-                self.keeper.is_whole(number, now);
-            } else {
-                let (spec, begun) = (Arc::clone(spec), Some((number, done, until)));
-                self.missing.push_back(Missing { spec, begun });
-            }
-        }
-        let is_kept = |spec: &Arc<Spec>| self.kept.values().any(|kept| kept.name == spec.name);
-        let missing: Vec<_> = wanted.into_iter().filter(|spec| !is_kept(spec)).collect();
-        if !missing.is_empty() && is_empty(conn)? {
-            // Nothing is in it, so nothing is missing.
-            for spec in missing {
-                self.begin(conn, &spec, 0, 0)?;
-            }
-        } else {
-            let missing = missing.into_iter().map(|spec| Missing { spec, begun: None });
-            self.missing.extend(missing);
-        }
-        Ok(())
-    }
-
-    /// The number up to which hours are written, and specs whose hours are damaged.
-    fn load_hours(&mut self, conn: &Connection) -> duckdb::Result<(i64, Vec<i64>)> {
-        let at = conn
-            .query_row("select coalesce(max(n), 0) from metric_state_at", [], |row| row.get(0))?;
-        let mut damaged = Vec::new();
-        // Heads are first: they name the groups of the hours.
-        let sql = "select spec, tenant, hour, cells, checksum from metric_state order by hour";
-        let mut statement = conn.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (spec, tenant): (i64, String) = (row.get(0)?, row.get(1)?);
-            let (hour, bytes, checksum): (i64, Vec<u8>, u64) =
-                (row.get(2)?, row.get(3)?, row.get(4)?);
-            self.hour_bytes += bytes.len();
-            if !self.kept.contains_key(&spec) || damaged.contains(&spec) {
-                continue;
-            }
-            let fits = xxh3_64(&bytes) == checksum
-                && match hour {
-                    HEAD => postcard::from_bytes(&bytes)
-                        .is_ok_and(|head| self.keeper.load(spec, &tenant, Some(head), None)),
-                    hour => postcard::from_bytes(&bytes).is_ok_and(|chunk| {
-                        let hour = (hour != TIMELESS).then_some(hour);
-                        self.keeper.load(spec, &tenant, None, Some((hour, chunk)))
-                    }),
-                };
-            if !fits {
-                damaged.push(spec);
-            }
-        }
-        Ok((at, damaged))
-    }
-
-    /// Puts in what was committed since; the specs that it does not fit, all of them when the log has a
-    /// hole.
-    fn load_log(&mut self, conn: &Connection, at: i64) -> duckdb::Result<Vec<i64>> {
-        let sql = "select n, changes, checksum from metric_state_log order by n";
-        let mut statement = conn.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        let (mut unfit, mut next) = (Vec::new(), at + 1);
-        while let Some(row) = rows.next()? {
-            let (n, bytes, checksum): (i64, Vec<u8>, u64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            self.log_bytes += bytes.len();
-            let delta = (n == next && xxh3_64(&bytes) == checksum)
-                .then(|| postcard::from_bytes::<Delta>(&bytes).ok())
-                .flatten();
-            let Some(delta) = delta else {
-                tracing::warn!(n, next, "the log of the state of metrics is damaged");
-                return self.empty_log(conn);
-            };
-            self.next_spec = self.next_spec.max(delta.specs().max().unwrap_or(0) + 1);
-            unfit.extend(self.keeper.load_delta(&delta));
-            next += 1;
-        }
-        Ok(unfit)
-    }
-
-    /// Gives up a log that is damaged, and with it all that is kept. What comes gets numbers after all that
-    /// there were.
-    fn empty_log(&mut self, conn: &Connection) -> duckdb::Result<Vec<i64>> {
-        let last: i64 = conn.query_row(&format!("select {NUMBER}"), [], |row| row.get(0))?;
-        let last = last.max(self.keeper.applied());
-        conn.execute_batch(&format!(
-            "begin; delete from metric_state_log; delete from metric_state_at;
-             insert into metric_state_at values ({last}); commit"
-        ))?;
-        self.keeper.starts_at(last);
-        self.log_bytes = 0;
-        Ok(self.kept.keys().copied().collect())
-    }
-
     /// Notes in the open transaction that a spec is kept from now on, with the events after `done` up to
     /// `until` still missing.
     fn begin(
@@ -327,8 +165,6 @@ impl Keeping {
             if is_rewritten {
                 conn.execute_batch(&format!("drop table metric_state; {TABLES}"))?;
             }
-            let mut taken = conn
-                .prepare("delete from metric_state where spec = ? and tenant = ? and hour = ?")?;
             let mut rows: Vec<(i64, String, i64, Vec<u8>)> = Vec::new();
             self.keeper.unsaved(|spec, tenant, head, chunks| {
                 let head = head.iter().map(|head| (HEAD, postcard::to_allocvec(head)));
@@ -338,14 +174,14 @@ impl Keeping {
                 for (hour, bytes) in head.chain(chunks) {
                     let bytes = bytes
                         .map_err(|error| duckdb::Error::ToSqlConversionFailure(Box::new(error)))?;
-                    if !is_rewritten {
-                        replaced += taken.execute(params![spec, tenant, hour])?;
-                    }
                     written += bytes.len();
                     rows.push((spec, tenant.to_owned(), hour, bytes));
                 }
                 Ok::<_, duckdb::Error>(())
             })?;
+            if !is_rewritten {
+                replaced = take_out(conn, &rows)?;
+            }
             let mut appender = conn.appender("metric_state")?;
             for (spec, tenant, hour, bytes) in &rows {
                 appender.append_row(params![spec, tenant, hour, bytes, xxh3_64(bytes)])?;
@@ -384,133 +220,7 @@ impl Keeping {
         self.missing.extend(gone.map(|spec| Missing { spec, begun: None }));
         forget_specs(conn, &numbers)
     }
-}
 
-impl Writer {
-    /// Builds a piece of the state that is missing; true when it did something. What is not whole itself is
-    /// left alone.
-    pub(super) fn build_state(&mut self) -> Result<bool, StoreError> {
-        if self.state.missing.is_empty() || !self.backfill.is_done() {
-            return Ok(false);
-        }
-        let context = "build the state of a metric";
-        let Some(Missing { spec, begun }) = self.state.missing.pop_front() else {
-            return Ok(false);
-        };
-        let piece = self.state_piece(&spec, begun);
-        match piece {
-            Ok(left) => {
-                if let Some(begun) = left {
-                    self.state.missing.push_front(Missing { spec, begun: Some(begun) });
-                }
-                Ok(true)
-            }
-            Err(error) => {
-                self.state.missing.push_back(Missing { spec, begun });
-                Err(failed(context, &error))
-            }
-        }
-    }
-
-    /// One transaction of it: the number and positions that are left, if any are.
-    fn state_piece(
-        &mut self,
-        spec: &Arc<Spec>,
-        begun: Option<(i64, i64, i64)>,
-    ) -> duckdb::Result<Option<(i64, i64, i64)>> {
-        let last_seq = super::bookkeeping::last_seq(&self.conn)?;
-        let is_sliced = rows::is_sliced(spec);
-        self.conn.execute_batch("begin")?;
-        let mut work = || -> duckdb::Result<(i64, i64, i64, Option<Put>)> {
-            let (number, done, until) = match begun {
-                Some(begun) => begun,
-                None => {
-                    let fine_from = rows::newest_hour(&self.conn, &self.tables, spec)?
-                        .map_or(i64::MIN, |hour| hour - FINE_HOURS);
-                    let until = last_seq.max(1);
-                    (self.state.begin(&self.conn, spec, fine_from, until)?, 0, until)
-                }
-            };
-            let slice = match is_sliced {
-                true => until.min(done.saturating_add(SEQS_PER_SLICE)),
-                false => until,
-            };
-            let fine_from = rows::fine_from(&self.conn, number)?;
-            let span = is_sliced.then_some((done, slice));
-            let changes = rows::changes(&self.conn, &self.tables, spec, number, fine_from, span)?;
-            let put = self.state.put_changes(changes);
-            let noted = put.as_ref().map_or(Ok(()), |put| self.state.note(&self.conn, put));
-            let noted = noted.and_then(|()| {
-                let sql = "update metric_state_specs set done_seq = ? where spec = ?";
-                self.conn.execute(sql, params![slice, number])?;
-                fail_point::hit("state_before_slice");
-                self.conn.execute_batch("commit")
-            });
-            match noted {
-                Ok(()) => Ok((number, slice, until, put)),
-                Err(error) => {
-                    self.state.settle(put, false);
-                    Err(error)
-                }
-            }
-        };
-        match work() {
-            Ok((number, done, until, put)) => {
-                fail_point::hit("state_after_slice");
-                self.state.settle(put, true);
-                self.logged(last_seq);
-                if done < until {
-                    return Ok(Some((number, done, until)));
-                }
-                self.state.keeper.is_whole(number, self.state.keeper.applied());
-                tracing::info!(state = spec.name, "the state of a metric is built");
-                Ok(None)
-            }
-            Err(error) => {
-                self.rollback();
-                if begun.is_none() {
-                    self.state.unbegin(spec);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    /// Folds the log of the state, at the latest before it is too long. A failure leaves it as it was.
-    pub(super) fn fold_state(&mut self) {
-        let folded = self.state.fold(&self.conn).and_then(|()| {
-            // A backup that begins now must not leave it out.
-            let last_seq = super::bookkeeping::last_seq(&self.conn);
-            last_seq.map_err(|e| failed("read the journal's end", &e))
-        });
-        match folded {
-            Ok(last_seq) => self.logged(last_seq),
-            Err(error) => {
-                tracing::warn!(%error, "the state of metrics stays as it was and is folded later");
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-impl crate::store::Store {
-    /// Gives up all state, as if it had never been kept.
-    pub(crate) fn forget_state(&self) {
-        let mut writer = self.writer.lock().expect("a writer");
-        let writer = writer.as_mut().expect("it is not taken");
-        writer.state.drop_all(&writer.conn).expect("it is given up");
-    }
-
-    /// Builds the state of the rows that there are now, however they came in.
-    pub(crate) fn learn_state(&self) {
-        self.forget_state();
-        let mut writer = self.writer.lock().expect("a writer");
-        let writer = writer.as_mut().expect("it is not taken");
-        while writer.build_state().expect("rows are added up") {}
-    }
-}
-
-impl Keeping {
     /// A spec that was begun in a transaction that failed.
     fn unbegin(&mut self, spec: &Arc<Spec>) {
         let numbers: Vec<i64> = self
@@ -526,31 +236,22 @@ impl Keeping {
     }
 }
 
-/// A spec as the store has it.
-struct StoredSpec {
-    number: i64,
-    name: String,
-    fingerprint: u64,
-    fine_from: i64,
-    done: i64,
-    until: i64,
-}
-
-fn stored_specs(conn: &Connection) -> duckdb::Result<Vec<StoredSpec>> {
-    let sql = "select spec, name, fingerprint, fine_from, done_seq, until_seq \
-               from metric_state_specs order by spec";
-    let mut statement = conn.prepare(sql)?;
-    let specs = statement.query_map([], |row| {
-        Ok(StoredSpec {
-            number: row.get(0)?,
-            name: row.get(1)?,
-            fingerprint: row.get(2)?,
-            fine_from: row.get(3)?,
-            done: row.get(4)?,
-            until: row.get(5)?,
-        })
-    })?;
-    specs.collect()
+/// Takes out what is written anew, in one statement: after a stretch of old events it is thousands of hours.
+fn take_out(conn: &Connection, rows: &[(i64, String, i64, Vec<u8>)]) -> duckdb::Result<usize> {
+    conn.execute_batch(
+        "create or replace temp table metric_state_keys (spec bigint, tenant varchar, hour bigint)",
+    )?;
+    let mut appender = conn.appender("metric_state_keys")?;
+    for (spec, tenant, hour, _) in rows {
+        appender.append_row(params![spec, tenant, hour])?;
+    }
+    appender.flush()?;
+    drop(appender);
+    conn.execute(
+        "delete from metric_state as m using metric_state_keys as k
+         where m.spec = k.spec and m.tenant = k.tenant and m.hour = k.hour",
+        [],
+    )
 }
 
 fn forget_specs(conn: &Connection, numbers: &[i64]) -> duckdb::Result<()> {
@@ -559,11 +260,4 @@ fn forget_specs(conn: &Connection, numbers: &[i64]) -> duckdb::Result<()> {
         conn.execute("delete from metric_state where spec = ?", [number])?;
     }
     Ok(())
-}
-
-/// Was nothing ever received?
-fn is_empty(conn: &Connection) -> duckdb::Result<bool> {
-    let sql = "select not exists (from ingest) and not exists (from dead_letters) \
-               and not exists (from source_partitions)";
-    conn.query_row(sql, [], |row| row.get(0))
 }
