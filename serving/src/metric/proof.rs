@@ -1,7 +1,7 @@
 //! What shows that an answer is right and current, read from the same snapshot as the answer.
 //!
-//! Three short statements: each costs DuckDB a quarter of a millisecond at rest, so nothing
-//! here may scan more than the window.
+//! One short statement where the state of metrics has the counts, and two more where it does not: each costs
+//! DuckDB a quarter of a millisecond at rest, so nothing here may scan more than the window.
 
 use std::collections::{BTreeMap, BTreeSet};
 

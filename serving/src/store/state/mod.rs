@@ -25,7 +25,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::in_transaction;
 use crate::state::{Change, Delta, Keeper, Spec, gather};
 
-/// Tables of it, as [`super::schema::BOOKKEEPING`] creates them.
+/// Its tables, made like those of [`super::schema::BOOKKEEPING`] when the store is opened.
 pub(super) const TABLES: &str = "
     create table if not exists metric_state_specs (
         spec bigint, name varchar, fingerprint ubigint, fine_from bigint, done_seq bigint, until_seq bigint);
