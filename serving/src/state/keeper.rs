@@ -25,6 +25,10 @@ const MOST_CELLS_BEHIND: usize = 1 << 19;
 /// Cells of minutes over all cubes, about 48 bytes each; with more of them the oldest minutes go.
 const MOST_FINE_CELLS: usize = if cfg!(test) { 400 } else { 1 << 21 };
 
+/// Tenants of a spec that have a cube, those that came first: even an empty one is kilobytes. Which ones is part
+/// of what the store has, so this is part of [`Spec::fingerprint`].
+pub(super) const MOST_TENANTS: usize = if cfg!(test) { 16 } else { 4_096 };
+
 /// The cubes. Clones are the same ones.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keeper {
@@ -36,6 +40,8 @@ struct Inner {
     kept: BTreeMap<i64, Kept>,
     by_subject: HashMap<Subject, i64>,
     cubes: HashMap<i64, HashMap<Box<str>, Cube>>,
+    /// Cubes that came with what was put in last, until it is committed.
+    newest: Vec<(i64, Box<str>)>,
     /// Number of what was put in last, and of what was committed last.
     applied: i64,
     committed: i64,
@@ -104,8 +110,11 @@ impl Keeper {
         if behind > inner.recent.len() {
             return None;
         }
-        let Some(cube) = inner.cubes.get(&number).and_then(|cubes| cubes.get(ask.tenant)) else {
-            return Some(Told::default());
+        let cubes = inner.cubes.get(&number);
+        let Some(cube) = cubes.and_then(|cubes| cubes.get(ask.tenant)) else {
+            // A tenant without a cube has no rows, unless it came when there was no room.
+            let has_room = cubes.is_none_or(|cubes| cubes.len() < MOST_TENANTS);
+            return has_room.then(Told::default);
         };
         let newer = inner.recent.range(inner.recent.len() - behind..);
         let newer: Vec<&CubeDelta> =
@@ -196,13 +205,17 @@ impl Keeper {
     pub(crate) fn apply(&self, changes: Vec<Change>) -> (i64, Arc<Delta>) {
         let mut inner = self.write();
         let mut delta = Delta::default();
+        inner.newest.clear();
         for change in changes {
             let Change { spec, tenant, keys, cells } = change;
-            let Some(cube) = inner.cube(spec, &tenant) else { continue };
+            let Some((cube, is_new)) = inner.cube(spec, &tenant) else { continue };
             let numbers = cube.numbers(&keys);
             let runs = runs(cells, &numbers, cube.arithmetic());
             cube.add(&runs, false);
             let faces = cube.new_keys();
+            if is_new {
+                inner.newest.push((spec, tenant.clone()));
+            }
             delta.cubes.push(CubeDelta { spec, tenant, faces, runs });
         }
         let delta = Arc::new(delta);
@@ -225,8 +238,9 @@ impl Keeper {
     pub(crate) fn committed(&self, delta: &Delta) {
         let mut inner = self.write();
         inner.committed = inner.applied;
+        inner.newest.clear();
         for change in &delta.cubes {
-            if let Some(cube) = inner.cube(change.spec, &change.tenant) {
+            if let Some((cube, _)) = inner.cube(change.spec, &change.tenant) {
                 cube.keys_stored();
             }
         }
@@ -239,9 +253,13 @@ impl Keeper {
         inner.applied -= 1;
         inner.recent_cells -= delta.cells();
         for change in &delta.cubes {
-            if let Some(cube) = inner.cube(change.spec, &change.tenant) {
+            if let Some((cube, _)) = inner.cube(change.spec, &change.tenant) {
                 cube.add(&change.runs, true);
             }
+        }
+        // The store does not know them: others may come first there.
+        for (spec, tenant) in std::mem::take(&mut inner.newest) {
+            inner.cubes.get_mut(&spec).and_then(|cubes| cubes.remove(&tenant));
         }
     }
 
@@ -311,7 +329,7 @@ impl Keeper {
         chunk: Option<(Option<i64>, Chunk)>,
     ) -> bool {
         let mut inner = self.write();
-        let Some(cube) = inner.cube(number, tenant) else { return false };
+        let Some((cube, _)) = inner.cube(number, tenant) else { return false };
         if let Some(head) = head {
             cube.load_head(head);
         }
@@ -326,7 +344,7 @@ impl Keeper {
         let mut unfit = Vec::new();
         for change in &delta.cubes {
             let cube = inner.cube(change.spec, &change.tenant);
-            if cube.is_some_and(|cube| !cube.load_delta(change)) {
+            if cube.is_some_and(|(cube, _)| !cube.load_delta(change)) {
                 unfit.push(change.spec);
             }
         }
@@ -343,15 +361,20 @@ impl Keeper {
 }
 
 impl Inner {
-    /// The cube of a spec and a tenant, made when it is new; `None`: the spec is not kept.
-    fn cube(&mut self, number: i64, tenant: &str) -> Option<&mut Cube> {
+    /// The cube of a spec and a tenant, and whether it was made now; `None`: the spec is not kept, or there is
+    /// no room for another tenant.
+    fn cube(&mut self, number: i64, tenant: &str) -> Option<(&mut Cube, bool)> {
         let kept = self.kept.get(&number)?;
         let cubes = self.cubes.entry(number).or_default();
-        if !cubes.contains_key(tenant) {
+        let is_new = !cubes.contains_key(tenant);
+        if is_new {
+            if cubes.len() >= MOST_TENANTS {
+                return None;
+            }
             let cube = Cube::new(kept.spec.arithmetic, kept.spec.dimensions, kept.fine_from);
             cubes.insert(tenant.into(), cube);
         }
-        cubes.get_mut(tenant)
+        Some((cubes.get_mut(tenant)?, is_new))
     }
 }
 

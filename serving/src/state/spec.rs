@@ -11,6 +11,7 @@ use contracts::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::agg::Arithmetic;
+use super::keeper::MOST_TENANTS;
 
 /// Digits of decimals that are added up here: 10¹⁰ of them fit into 38 digits.
 const MOST_DIGITS: u8 = 28;
@@ -87,7 +88,12 @@ pub(crate) fn specs(domain: &Domain) -> Vec<Arc<Spec>> {
         dimensions: 0,
         inputs: Vec::new(),
     };
-    metrics.chain(events).chain([letters]).map(Arc::new).collect()
+    let with_bound = |mut spec: Spec| {
+        let facts = [spec.fingerprint, MOST_TENANTS as u64].map(u64::to_be_bytes);
+        spec.fingerprint = xxh3_64(facts.as_flattened());
+        Arc::new(spec)
+    };
+    metrics.chain(events).chain([letters]).map(with_bound).collect()
 }
 
 /// The state of a metric, where it has one.

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::cube::Cube;
 use super::delta::Run;
 use super::face::MOST_GROUPS;
+use super::keeper::MOST_TENANTS;
 use super::*;
 use crate::metric::Member;
 
@@ -266,6 +267,43 @@ fn with_too_many_groups_only_the_sum_over_all_is_kept() {
         assert!(keeper.tell(&ask(all, None, None, &[0, 1], &none)).is_none());
         let told = keeper.tell(&ask(all, Some(0), Some(all), &[], &none)).expect("a sum");
         assert_eq!((told.groups[&Vec::new()].rows, told.edges), (all, Vec::new()));
+    }
+}
+
+#[test]
+fn tenants_that_come_when_there_is_no_room_are_left_to_rows() {
+    let keeper = Keeper::default();
+    keeper.keep(1, spec(), i64::MIN, Some(0));
+    let tenants: Vec<String> = (0..MOST_TENANTS + 3).map(|n| format!("t{n}")).collect();
+    let one = |tenant: &String| {
+        let mut change = Change::of(1, tenant);
+        let place = change.key(&Key::from(vec![Member::Int(1), Member::Int(2)]));
+        change.push(Bucket::Minute(5), place, Agg::count(1, 1));
+        change
+    };
+    let none = BTreeSet::new();
+    let rows = |keeper: &Keeper, tenant: &str| {
+        let ask = Ask { tenant, ..ask(keeper.applied(), None, None, &[], &none) };
+        let told = keeper.tell(&ask)?;
+        Some(told.groups.get(&Vec::new()).map_or(0, |agg| agg.rows))
+    };
+    // Who comes with a commit that fails takes no room.
+    keeper.apply(tenants.iter().rev().map(one).collect());
+    keeper.undo();
+    assert_eq!(rows(&keeper, &tenants[0]), Some(0));
+    let mut stored = Stored::default();
+    for (n, some) in tenants.chunks(3).enumerate() {
+        let (_, delta) = keeper.apply(some.iter().map(one).collect());
+        keeper.committed(&delta);
+        stored.log.push(postcard::to_allocvec(&*delta).expect("bytes"));
+        if n == 1 {
+            stored.fold(&keeper);
+        }
+    }
+    for keeper in [&keeper, &stored.load()] {
+        for (n, tenant) in tenants.iter().enumerate() {
+            assert_eq!(rows(keeper, tenant), (n < MOST_TENANTS).then_some(1), "{tenant}");
+        }
     }
 }
 

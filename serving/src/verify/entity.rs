@@ -11,7 +11,7 @@ use super::fold;
 use super::journal::Rows;
 use super::report::Difference;
 use super::session::{Failed, Ran, Session};
-use super::sql::{Column, Refused, emit, name, of_stored};
+use super::sql::{Column, Refused, emit, name, narrowed, of_stored};
 
 /// Most rows of a difference that are shown.
 const SHOWN: usize = 5;
@@ -181,7 +181,7 @@ fn make(
     let folds = format!("verify_a{}", entity.index);
     let mut folded = fold::folded(entity, &rows)?;
     let closes = match entity.closes_after {
-        Some(after) => format!("try_cast(updated_at::hugeint + {after} as bigint)"),
+        Some(after) => narrowed(&format!("(updated_at::hugeint + {after})"), "bigint"),
         None => "null::bigint".to_owned(),
     };
     folded = format!("select *, {closes} as closes_at from ({folded})");

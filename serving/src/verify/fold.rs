@@ -8,7 +8,7 @@ use contracts::types::Type;
 use super::entity::Entities;
 use super::journal::Rows;
 use super::session::Session;
-use super::sql::{name, quoted, sql_type};
+use super::sql::{name, narrowed, quoted, sql_type};
 
 /// Rows that an entity is folded from: `t` tenant, `k` key, `tm` µs, `s` position, and of fold number
 /// `n` the value `v<n>`, the order `b<n>` and whether the row gives anything, `g<n>`.
@@ -187,8 +187,8 @@ pub(super) fn aggregate(entity: &Entity, fold: usize, over: &str) -> Result<Stri
         FoldOp::Sum => {
             let sum = format!("coalesce(sum(({v})::hugeint) {given}, 0::hugeint)");
             match ty {
-                Type::Int64 => format!("try_cast({sum} as bigint)"),
-                _ => format!("try_cast({sum} as decimal(38, 0))::hugeint"),
+                Type::Int64 => narrowed(&sum, "bigint"),
+                _ => format!("{}::hugeint", narrowed(&sum, "decimal(38, 0)")),
             }
         }
         FoldOp::CountDistinct => format!("count(distinct {v}) {given}"),

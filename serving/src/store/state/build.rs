@@ -13,7 +13,7 @@ use crate::store::error::failed;
 use crate::store::writer::Writer;
 
 /// Positions whose events are put in at a time.
-const SEQS_PER_SLICE: i64 = if cfg!(test) { 25 } else { 1 << 20 };
+const SEQS_PER_SLICE: i64 = if cfg!(test) { 100 } else { 1 << 20 };
 
 /// Hours of which minutes are made when state is built from rows.
 const FINE_HOURS: i64 = 26;

@@ -40,10 +40,10 @@ pub(crate) const NUMBER: &str = "coalesce((select max(n) from metric_state_log),
      (select max(n) from metric_state_at), 0)";
 
 /// Bytes of the log with which it is folded into the hours, whether or not there is a checkpoint.
-const FOLD_AFTER: usize = if cfg!(test) { 4 << 10 } else { 32 << 20 };
+const FOLD_AFTER: usize = if cfg!(test) { 8 << 10 } else { 32 << 20 };
 
 /// Bytes of hours that were written anew, beyond those that count, with which the table is made anew.
-const REWRITE_AFTER: usize = if cfg!(test) { 4 << 10 } else { 32 << 20 };
+const REWRITE_AFTER: usize = if cfg!(test) { 8 << 10 } else { 32 << 20 };
 
 /// Hours in the table for what is not of an hour.
 const HEAD: i64 = i64::MIN;

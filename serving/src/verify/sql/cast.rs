@@ -2,7 +2,7 @@
 
 use contracts::types::Type;
 
-use super::number::{digits, fit, rounded, scaled};
+use super::number::{digits, fit, narrow, rounded, scaled};
 use super::{Emitted, Emitter, Sql, decimal, name, power, refused, time};
 
 /// The one type that all of `values` turn into, and the values as that type.
@@ -111,16 +111,18 @@ pub(super) fn cast(emitter: &Emitter<'_>, value: Sql, ty: &Type) -> Emitted {
                 0 => value.text,
                 scale => rounded(emitter, &value.text, &power(i32::from(scale))),
             };
-            Ok(Sql::new(format!("try_cast({whole} as bigint)"), Type::Int64))
+            Ok(narrow(&whole))
         }
         (Type::Int64 | Type::Decimal { .. }, Type::Decimal { precision, scale }) => {
             let (digits_before, before) = value.exact().unwrap_or((38, 0));
             let (precision, scale) = (i32::from(*precision), i32::from(*scale));
             let input = digits(value).text;
             let text = if scale >= before {
-                let text = scaled(&input, before, scale);
-                let fits = digits_before + scale - before <= 38;
-                if fits { text } else { format!("try({text})") }
+                if digits_before + scale - before <= 38 {
+                    scaled(&input, before, scale)
+                } else {
+                    emitter.bind(&input, |v| format!("try({})", scaled(v, before, scale)))
+                }
             } else {
                 rounded(emitter, &input, &power(before - scale))
             };

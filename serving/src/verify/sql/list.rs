@@ -3,7 +3,7 @@
 use contracts::expr::Ast;
 use contracts::types::Type;
 
-use super::number::{digits, divided, fit};
+use super::number::{digits, divided, fit, narrow};
 use super::{Emitted, Emitter, Frame, Sql, compare, decimal, refused, text};
 
 /// A list with what an expression makes of each element.
@@ -109,15 +109,17 @@ fn sum(emitter: &Emitter<'_>, mapped: &Mapped) -> Emitted {
         Type::Int64 => {
             let values = mapped.with(&format!("({})::hugeint", mapped.value.text));
             let sum = total(emitter, &values, "0::hugeint");
-            Ok(Sql::new(format!("try_cast({sum} as bigint)"), Type::Int64))
+            Ok(narrow(&sum))
         }
         Type::Float64 => {
             let sum = total(emitter, &mapped.values, "0::double");
             Ok(emitter.clean(Sql::new(sum, Type::Float64)))
         }
         Type::Decimal { scale, .. } => {
-            let sum = total(emitter, &mapped.values, "0::hugeint");
-            Ok(Sql::new(fit(&format!("try({sum})"), 38), decimal(38, i32::from(*scale))))
+            // Only the sum may be too large: what fails within the values still does.
+            let sum = emitter
+                .bind(&mapped.values, |v| format!("try({})", total(emitter, v, "0::hugeint")));
+            Ok(Sql::new(fit(&sum, 38), decimal(38, i32::from(*scale))))
         }
         ty => refused(format!("a sum of {ty}")),
     }

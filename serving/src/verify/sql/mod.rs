@@ -32,6 +32,7 @@ use contracts::expr::{Ast, AstKind, Expr};
 use contracts::types::Type;
 
 pub(in crate::verify) use cast::sql_type;
+pub(in crate::verify) use number::narrowed;
 
 /// Why an expression cannot be said in SQL: a sentence without its beginning, such as `rounding a
 /// double to digits`.

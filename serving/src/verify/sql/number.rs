@@ -66,12 +66,20 @@ pub(super) fn scaled(text: &str, from: i32, to: i32) -> String {
 
 /// Null when it has more than `precision` digits.
 pub(super) fn fit(text: &str, precision: i32) -> String {
-    format!("try_cast({text} as decimal({precision}, 0))::hugeint")
+    format!("{}::hugeint", narrowed(text, &format!("decimal({precision}, 0)")))
+}
+
+/// A HUGEINT as `ty`, null where it does not fit.
+///
+/// It goes through a list because DuckDB (1.5.6) takes a cast that is compared with a constant away and compares
+/// what was cast. That is right for a cast that fails, but `try_cast(1e30::hugeint as bigint) > 0` is then true.
+pub(in crate::verify) fn narrowed(text: &str, ty: &str) -> String {
+    format!("([try_cast({text} as {ty})])[1]")
 }
 
 /// A HUGEINT as an int64, null past its range.
-fn narrow(text: String) -> Sql {
-    Sql::new(format!("try_cast({text} as bigint)"), Type::Int64)
+pub(super) fn narrow(text: &str) -> Sql {
+    Sql::new(narrowed(text, "bigint"), Type::Int64)
 }
 
 pub(super) fn arithmetic(
@@ -91,7 +99,7 @@ pub(super) fn arithmetic(
         Numbers::Whole(a, b) => {
             let symbol = if op == ArithmeticOp::Divide { "//" } else { op.symbol() };
             // Two int64 cannot overflow 128 bits; dividing by zero is null in DuckDB, too.
-            Ok(narrow(format!("(({})::hugeint {symbol} ({})::hugeint)", a.text, b.text)))
+            Ok(narrow(&format!("(({})::hugeint {symbol} ({})::hugeint)", a.text, b.text)))
         }
         Numbers::Float(a, b) => {
             let text = format!("({} {} {})", a.text, op.symbol(), b.text);
@@ -113,21 +121,25 @@ fn decimals(
 ) -> Sql {
     let (whole_a, whole_b) = (pa - sa, pb - sb);
     let scale = sa.max(sb);
-    // As many digits as there can be; past 38 the value decides.
-    let bounded = |text: String, digits: i32, scale: i32| {
+    // As many digits as there can be; past 38 the value decides. What fails within an operand still does.
+    let bounded = |digits: i32, scale: i32, of: &dyn Fn(&str, &str) -> String| {
         let text = match digits <= MAX_DIGITS {
-            true => text,
-            false => fit(&format!("try({text})"), MAX_DIGITS),
+            true => of(a, b),
+            false => {
+                let tried = |a: &str, b: &str| format!("try({})", of(a, b));
+                fit(&emitter.bind(a, |a| emitter.bind(b, |b| tried(a, b))), MAX_DIGITS)
+            }
         };
         Sql::new(text, decimal(digits, scale))
     };
     match op {
         ArithmeticOp::Add | ArithmeticOp::Subtract => {
-            let (a, b) = (scaled(a, sa, scale), scaled(b, sb, scale));
             let digits = whole_a.max(whole_b).max(0) + 1 + scale;
-            bounded(format!("({a} {} {b})", op.symbol()), digits, scale)
+            bounded(digits, scale, &|a, b| {
+                format!("({} {} {})", scaled(a, sa, scale), op.symbol(), scaled(b, sb, scale))
+            })
         }
-        ArithmeticOp::Multiply => bounded(format!("({a} * {b})"), pa + pb, sa + sb),
+        ArithmeticOp::Multiply => bounded(pa + pb, sa + sb, &|a, b| format!("({a} * {b})")),
         ArithmeticOp::Remainder => {
             let (a, b) = (scaled(a, sa, scale), scaled(b, sb, scale));
             Sql::new(format!("({a} % {b})"), decimal(whole_a.min(whole_b).max(0) + scale, scale))
@@ -186,7 +198,7 @@ pub(super) fn negate(emitter: &mut Emitter<'_>, of: &Ast) -> Emitted {
     let of = emitter.emit(of)?;
     match of.ty {
         _ if of.is_null() => refused("the sign of a bare null"),
-        Type::Int64 => Ok(narrow(format!("(0 - ({})::hugeint)", of.text))),
+        Type::Int64 => Ok(narrow(&format!("(0 - ({})::hugeint)", of.text))),
         Type::Float64 => Ok(emitter.clean(Sql::new(format!("(-({}))", of.text), Type::Float64))),
         Type::Decimal { .. } => Ok(Sql::new(format!("(-({}))", of.text), of.ty)),
         _ => refused("the sign of no number"),
@@ -203,7 +215,7 @@ pub(super) fn function(
     let value = emitter.emit(of)?;
     if function == "abs" {
         return match value.ty {
-            Type::Int64 => Ok(narrow(format!("abs(({})::hugeint)", value.text))),
+            Type::Int64 => Ok(narrow(&format!("abs(({})::hugeint)", value.text))),
             _ => Ok(Sql::new(format!("abs({})", value.text), value.ty)),
         };
     }
@@ -253,7 +265,7 @@ pub(super) fn function(
     };
     let text = scaled(&text, 0, kept - places);
     if is_whole {
-        return Ok(narrow(text));
+        return Ok(narrow(&text));
     }
     let precision = (precision - scale + kept + 1).min(MAX_DIGITS);
     Ok(Sql::new(fit(&text, precision), decimal(precision, kept)))

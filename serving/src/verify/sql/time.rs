@@ -4,7 +4,7 @@ use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 use contracts::expr::{Ast, AstKind};
 use contracts::types::Type;
 
-use super::number::{fit, rounded};
+use super::number::{fit, narrow, rounded};
 use super::{Emitted, Emitter, Sql, decimal, refused};
 
 const DAY: i64 = 86_400_000_000;
@@ -148,7 +148,7 @@ pub(super) fn shift(emitter: &mut Emitter<'_>, of: &Ast, text: &str, back: bool)
     if months != 0 {
         moved = dated(emitter, &moved, |v| format!("epoch_us({v} + to_months({months}))"));
     }
-    let moved = format!("try_cast({moved}::hugeint + {span} as bigint)");
+    let moved = narrow(&format!("({moved}::hugeint + {span})")).text;
     let moved = if value.ty == Type::Date { day_of(emitter, &moved) } else { moved };
     Ok(Sql::new(moved, value.ty))
 }
