@@ -208,8 +208,14 @@ fn the_readme_shows_a_command_that_works() {
     let readme = std::fs::read_to_string("README.md").expect("the README");
     let line = readme.lines().find(|line| line.starts_with("$ agentflow contracts diff "));
     let words: Vec<&str> = line.expect("a line").split_whitespace().skip(2).collect();
-    assert_eq!(words, ["contracts", "diff", "main/contracts", "contracts"]);
-    diff(&folders(&[]), &[]).succeeded();
+    assert_eq!(words, ["contracts", "diff", "contracts/domains/shop", "mine/shop"]);
+    assert!(readme.lines().any(|line| line.starts_with("$ cp -r contracts/domains mine ")));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mine = folder.path().join("mine");
+    let mut copy = std::process::Command::new("cp");
+    assert!(copy.arg("-r").arg("contracts/domains").arg(&mine).status().expect("cp").success());
+    let shop = mine.join("shop");
+    agentflow(["contracts", "diff", words[2], shop.to_str().expect("a path")]).succeeded();
 }
 
 #[test]

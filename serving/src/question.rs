@@ -145,7 +145,7 @@ pub struct Proof {
     /// the next two counts with the minute in which it begins.
     pub rejected_in_window: i64,
     /// Accepted events of the metric's families that lie in the window, late ones among them. `None`: the
-    /// window has no beginning, and they are not counted.
+    /// window has no beginning, and no state counts them.
     pub events_in_window: Option<i64>,
     /// Those of them that were late.
     pub late_in_window: i64,

@@ -162,8 +162,8 @@ pub struct ProofBody {
     pub rejected_in_window: i64,
     /// Accepted events in the window that came late.
     pub late_in_window: i64,
-    /// Accepted events in the window, of the types that the metric stands on, late ones among them. Null
-    /// where the window has no beginning (`all`, `now`).
+    /// Accepted events in the window, of the families that the metric stands on, late ones among them. Null
+    /// where the window has no beginning (`all`, `now`) and the state that counts them is not there.
     pub events_in_window: Option<i64>,
     /// `late_in_window` as a share of `events_in_window`; null where there are none.
     pub late_share: Option<f64>,

@@ -156,7 +156,11 @@ fn of_change(change: &Change) -> Vec<String> {
         (Some(text), None) | (None, Some(text)) => head += &format!(": {text}"),
         (None, None) => {}
     }
-    let mut lines = vec![head, format!("  at {}:{}", change.file.display(), change.line)];
+    let mut lines = vec![head];
+    // A domain that has the name of its folder is declared nowhere.
+    if change.line > 0 {
+        lines.push(format!("  at {}:{}", change.file.display(), change.line));
+    }
     if change.class > Class::Safe {
         lines.push(format!("  why: {}", change.reason));
     }
