@@ -463,6 +463,10 @@ pub struct QueryBody {
     /// What to know before building on it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<WarningBody>,
+    /// Places in `rows`, from 0, of those that stand for groups without a name of their own: their dimensions
+    /// say `__other__`, which a value of that name does, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_rows: Vec<usize>,
     /// How a plain question was read: as metrics in the form of this very request, or as rows of an
     /// entity.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -555,6 +559,7 @@ impl QueryBody {
             warning: None,
             warnings: Vec::new(),
             interpretation: None,
+            other_rows: Vec::new(),
         }
     }
 

@@ -6,7 +6,6 @@ use contracts::model::{ColumnRef, Measure, Metric, Relation, column, ingest};
 use contracts::types::Type;
 
 use super::compare::Expected;
-use super::estimate;
 use super::metric::{self, Found, Member, Views, empty, settled};
 use super::report::Difference;
 use super::session::{Failed, Session};
@@ -183,16 +182,8 @@ impl Asked<'_> {
         engine: &MetricEngine,
         known: &Known,
     ) -> Result<(), Failed> {
-        let question = MetricQuestion {
-            metric: self.metric.name.clone(),
-            version: Some(self.metric.version),
-            tenant: self.tenant.to_owned(),
-            window: Some(self.window.to_owned()),
-            as_of: session.as_of,
-            group_by: self.dimension.iter().map(|name| (*name).to_owned()).collect(),
-            ..MetricQuestion::default()
-        };
-        let found = engine.values_in(session.conn, &question, session.now);
+        let found =
+            engine.values_in(session.conn, &self.question(session, self.metric), session.now);
         let (value, groups, truncated) = match found {
             Ok(answer) => answer,
             Err(error) => {
@@ -201,7 +192,7 @@ impl Asked<'_> {
                 return Ok(());
             }
         };
-        let mut expected = match values(session, known, self.metric.index, self) {
+        let mut expected = match values(session, engine, known, self.metric.index, self) {
             Ok(expected) => expected,
             Err(why) => {
                 session.report.skip(format!("{}, window {}", self.label, self.window), why);
@@ -220,6 +211,19 @@ impl Asked<'_> {
         };
         self.groups(session, dimension, expected, &groups, truncated);
         Ok(())
+    }
+
+    /// The same question to a metric.
+    fn question(&self, session: &Session<'_>, metric: &Metric) -> MetricQuestion {
+        MetricQuestion {
+            metric: metric.name.clone(),
+            version: Some(metric.version),
+            tenant: self.tenant.to_owned(),
+            window: Some(self.window.to_owned()),
+            as_of: session.as_of,
+            group_by: self.dimension.iter().map(|name| (*name).to_owned()).collect(),
+            ..MetricQuestion::default()
+        }
     }
 
     fn groups(
@@ -269,9 +273,49 @@ impl Asked<'_> {
     }
 }
 
+/// What the engine says of an estimate that others are made of: whether that is within its bounds is seen where the
+/// estimate itself is verified, and what is made of it is exact again.
+fn estimated(
+    session: &Session<'_>,
+    engine: &MetricEngine,
+    part: usize,
+    asked: &Asked<'_>,
+    within: BTreeMap<Member, Expected>,
+) -> Result<BTreeMap<Member, Expected>, String> {
+    let metric = &session.domain.metrics[part];
+    let question = asked.question(session, metric);
+    let (value, groups, truncated) =
+        engine.values_in(session.conn, &question, session.now).map_err(|error| {
+            format!("the engine has no answer of the estimate `{}`: {error}", metric.name)
+        })?;
+    if truncated {
+        return Err(format!("not all groups of the estimate `{}` are named", metric.name));
+    }
+    let groups = groups.into_iter().map(|group| {
+        let member = group.dimensions.into_iter().next().and_then(|(_, member)| member);
+        (member, group.value)
+    });
+    let found =
+        groups.chain(value.map(|value| (None, value)).filter(|_| asked.dimension.is_none()));
+    let found: BTreeMap<Member, Value> = found.collect();
+    let of = |member: &Member| -> Result<Expected, String> {
+        match found.get(member) {
+            Some(Value::Int(digits)) => Ok(Expected::Exact { digits: *digits, scale: 0 }),
+            Some(Value::Float(value)) => {
+                Ok(Expected::Float { value: *value, magnitude: value.abs() })
+            }
+            Some(Value::Null) | None => Ok(Expected::Null),
+            Some(other) => Err(format!("the estimate `{}` is no number: {other}", metric.name)),
+        }
+    };
+    let members: Vec<Member> = within.into_keys().collect();
+    members.into_iter().map(|member| of(&member).map(|value| (member, value))).collect()
+}
+
 /// The values of a metric by group.
 fn values(
     session: &Session<'_>,
+    engine: &MetricEngine,
     known: &Known,
     index: usize,
     asked: &Asked<'_>,
@@ -290,7 +334,13 @@ fn values(
     }
     let columns = parts
         .iter()
-        .map(|part| values(session, known, *part, asked))
+        .map(|part| {
+            let values = values(session, engine, known, *part, asked)?;
+            match values.values().any(Expected::is_near) {
+                true => estimated(session, engine, *part, asked, values),
+                false => Ok(values),
+            }
+        })
         .collect::<Result<Vec<_>, String>>()?;
     let members: BTreeSet<&Member> = columns.iter().flat_map(BTreeMap::keys).collect();
     // A group that one part does not have is an empty window of that part.
@@ -305,10 +355,7 @@ fn values(
         })
         .collect();
     let values: Vec<Expected> = match &metric.measure {
-        Measure::Ratio { .. } => {
-            let quotients = rows.iter().map(|(_, row)| quotient(&row[0], &row[1]));
-            quotients.collect::<Result<_, String>>()?
-        }
+        Measure::Ratio { .. } => rows.iter().map(|(_, row)| quotient(&row[0], &row[1])).collect(),
         Measure::Derived { parts, expr } => {
             let names: Vec<String> =
                 parts.iter().map(|part| session.domain.metrics[*part].versioned_name()).collect();
@@ -323,19 +370,13 @@ fn values(
         .collect())
 }
 
-fn quotient(a: &Expected, b: &Expected) -> Result<Expected, String> {
-    let (Some(x), Some(y)) = (a.number(), b.number()) else { return Ok(Expected::Null) };
-    if let (true, Some(over), Some(under)) = (a.is_near() || b.is_near(), a.bounds(), b.bounds())
-        && under != (0.0, 0.0)
-    {
-        let quotient = estimate::quotient(over, under, x / y);
-        return quotient.ok_or_else(|| "it divides by an estimate that may be zero".to_owned());
-    }
+fn quotient(a: &Expected, b: &Expected) -> Expected {
+    let (Some(x), Some(y)) = (a.number(), b.number()) else { return Expected::Null };
     if y == 0.0 {
-        return Ok(Expected::Null);
+        return Expected::Null;
     }
     let magnitude = a.magnitude() / y.abs() * (b.magnitude() / y.abs()).max(1.0);
-    Ok(Expected::finite(x / y, magnitude))
+    Expected::finite(x / y, magnitude)
 }
 
 /// An expression over the values of metrics, evaluated by DuckDB.
@@ -347,9 +388,6 @@ fn derived(
 ) -> Result<Vec<Expected>, String> {
     if rows.is_empty() {
         return Ok(Vec::new());
-    }
-    if rows.iter().any(|(_, row)| row.iter().any(Expected::is_near)) {
-        return Err("it is an expression over estimates, whose bounds say nothing of it".to_owned());
     }
     let resolve = |wanted: &str| {
         let at = names.iter().position(|name| *name == wanted)?;

@@ -71,14 +71,6 @@ impl Expected {
         }
     }
 
-    /// Between which values a number lies: of all but estimates twice the same.
-    pub(super) fn bounds(&self) -> Option<(f64, f64)> {
-        match self {
-            Self::Near { low, high, .. } => Some((*low, *high)),
-            other => other.number().map(|value| (value, value)),
-        }
-    }
-
     /// Is it the bounds of an estimate?
     pub(super) fn is_near(&self) -> bool {
         matches!(self, Self::Near { .. })

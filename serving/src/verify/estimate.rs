@@ -49,18 +49,6 @@ pub(super) fn quantile(value: f64, below: f64, above: f64) -> Expected {
     Expected::Near { value, low: value - off, high: value + off }
 }
 
-/// What a quotient must be of which a part is an estimate. `None` where the divisor may be zero.
-pub(super) fn quotient(a: (f64, f64), b: (f64, f64), value: f64) -> Option<Expected> {
-    if b.0 <= 0.0 && b.1 >= 0.0 {
-        return None;
-    }
-    let corners = [a.0 / b.0, a.0 / b.1, a.1 / b.0, a.1 / b.1];
-    let low = corners.into_iter().fold(f64::INFINITY, f64::min);
-    let high = corners.into_iter().fold(f64::NEG_INFINITY, f64::max);
-    let slack = ROUNDING * low.abs().max(high.abs());
-    Some(Expected::Near { value, low: low - slack, high: high + slack })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,13 +81,5 @@ mod tests {
         check(&quantile(200.0, 100.0, 300.0), &[198.0, 202.0], &[197.9, 202.1]);
         check(&quantile(-200.0, -300.0, -100.0), &[-198.0, -202.0], &[-197.9, -202.1]);
         check(&quantile(0.0, -100.0, 100.0), &[-1.0, 1.0], &[-1.1, 1.1]);
-    }
-
-    #[test]
-    fn a_quotient_has_the_bounds_of_its_parts() {
-        let of = |a, b, value| quotient(a, b, value).unwrap();
-        check(&of((99.0, 101.0), (4.0, 5.0), 22.0), &[19.8, 25.25], &[19.7, 25.3]);
-        check(&of((-1.0, 1.0), (-5.0, -4.0), 0.0), &[-0.25, 0.25], &[-0.26, 0.26]);
-        assert_eq!(quotient((1.0, 1.0), (-1.0, 1.0), 1.0), None);
     }
 }

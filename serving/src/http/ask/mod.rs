@@ -375,7 +375,7 @@ fn metrics(
 ) -> Result<QueryBody, ApiError> {
     let planned = metrics::plan(&state.cache, asked)?;
     let place = (planned.windows() > 1).then(|| state.queries.place_for_series()).transpose()?;
-    let MetricsAnswer { columns, mut rows, metrics, is_truncated } =
+    let MetricsAnswer { columns, mut rows, others, metrics, is_truncated } =
         metrics::read(&state.cache, asked)?;
     drop(place);
     rows.truncate(most.map_or(usize::MAX, saturate));
@@ -387,11 +387,14 @@ fn metrics(
     let total = rows.len() as u64;
     let shown: Vec<_> = rows.into_iter().skip(saturate(offset)).take(saturate(limit)).collect();
     let has_more = offset.saturating_add(shown.len() as u64) < total;
+    let page = saturate(offset)..saturate(offset).saturating_add(shown.len());
+    let others = others.into_iter().filter(|place| page.contains(place));
     let sql = statements(state, &planned)?;
     let rows = RowsBody { columns, rows: shown };
     let mut body = QueryBody::new("metric", sql, rows, freshness);
     body.total_count = Some(total);
     body.has_more = has_more;
+    body.other_rows = others.map(|place| place - page.start).collect();
     body.tables_accessed = tables(&state.domain, &planned);
     body.warnings = metrics.iter().flat_map(WarningBody::of_answer).collect();
     body.proof = metrics.into_iter().map(MetricProof::new).collect();

@@ -122,6 +122,10 @@ async fn rows_of_several_metrics_and_windows_name_the_same_groups() {
         expected.map(|(town, n)| (town, json!(n))).iter().map(|(t, n)| (*t, n)).collect::<Vec<_>>()
     );
     assert_eq!((&body["has_more"], &body["warning"]), (&json!(false), &Value::Null));
+    // Which rows these are is said beside them.
+    let is_other = |place: &usize| rows[*place].0 == "__other__";
+    let others: Vec<usize> = (0..rows.len()).filter(is_other).collect();
+    assert_eq!(body["other_rows"], json!(others));
 }
 
 #[tokio::test]

@@ -83,6 +83,8 @@ pub struct MetricsAnswer {
     pub columns: Vec<Column>,
     /// Rows.
     pub rows: Vec<Row>,
+    /// Places of those that stand for groups that are not named ([`crate::question::OTHER`]).
+    pub others: Vec<usize>,
     /// Of each metric an answer that stands for all of its: with the counts of all, the oldest age and
     /// the lowest position.
     pub metrics: Vec<MetricAnswer>,
@@ -231,6 +233,7 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
     table.order(&query.order_by)?;
     Ok(MetricsAnswer {
         columns: table.columns(metrics),
+        others: table.others(),
         rows: table.rows(),
         metrics: answers.into_iter().flatten().collect(),
         // What was asked to be gathered is not missing.

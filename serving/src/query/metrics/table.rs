@@ -155,6 +155,12 @@ impl Table {
         keys.chain(metrics.map(|(name, ty)| Column { name, ty })).collect()
     }
 
+    /// Places of the rows that are made of groups that are not named.
+    pub(super) fn others(&self) -> Vec<usize> {
+        let rows = self.rows.iter().enumerate();
+        rows.filter(|(_, (is_rest, ..))| *is_rest).map(|(place, _)| place).collect()
+    }
+
     pub(super) fn rows(self) -> Vec<Row> {
         let names: Arc<[String]> = self.names.into_iter().chain(self.metrics).collect();
         let row = |(_, key, values): Line| Row {
