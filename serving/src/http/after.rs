@@ -105,8 +105,16 @@ impl After {
                 .hint("try again after `Retry-After` seconds")
         })?;
         place.give_back();
-        while tokio::time::timeout_at(deadline, commits.changed()).await.is_ok_and(|it| it.is_ok())
-        {
+        let give_way = state.pipeline.giving_way();
+        tokio::pin!(give_way);
+        loop {
+            tokio::select! {
+                biased;
+                changed = commits.changed() => if changed.is_err() { break },
+                // What it waits for comes with the contracts that follow.
+                () = &mut give_way => return Err(contracts_changed()),
+                () = tokio::time::sleep_until(deadline) => break,
+            }
             match self.missing(state).await? {
                 Some(still) => missing = still,
                 None => {
@@ -192,6 +200,14 @@ impl Position {
             )
         })
     }
+}
+
+fn contracts_changed() -> ApiError {
+    ApiError {
+        retry_after: Some(1),
+        ..ApiError::new(Code::ContractsChanged, "the contracts changed while the read waited")
+    }
+    .hint("ask again: it is answered by the new ones")
 }
 
 impl fmt::Display for Position {

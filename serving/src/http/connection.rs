@@ -28,6 +28,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
+use super::error::AskAgain;
 use super::handover::Handover;
 use super::live::Live;
 use crate::stream::{Frames, Wire};
@@ -150,13 +151,36 @@ where
     }
 }
 
-/// Answers by the contracts of the moment, in its turn, which ends with the head of the answer.
+/// Answers by the contracts of the moment, in its turn, which ends with the head of the answer. A `GET` that
+/// waited for a commit when the contracts changed is answered by the new ones.
 async fn answer(live: &Live, peer: SocketAddr, mut request: Request<Incoming>) -> Response<Body> {
     request.extensions_mut().insert(ConnectInfo(peer));
-    let turn = live.turn(request.method(), request.uri().path()).await;
-    let router = TowerToHyperService::new(turn.router());
-    let answer = router.call(request.map(Body::new)).await;
-    answer.unwrap_or_else(|never| match never {})
+    let may_wait = request.method() == Method::GET
+        && request.uri().query().is_some_and(|query| query.contains("after="));
+    let mut again = may_wait.then(|| without_body(&request));
+    let mut request = request.map(Body::new);
+    loop {
+        let turn = live.turn(request.method(), request.uri().path()).await;
+        let router = TowerToHyperService::new(turn.router());
+        let answer = router.call(request).await.unwrap_or_else(|never| match never {});
+        if answer.extensions().get::<AskAgain>().is_none() {
+            return answer;
+        }
+        let Some(next) = again.take() else { return answer };
+        again = Some(without_body(&next));
+        request = next;
+    }
+}
+
+/// The same request once more.
+fn without_body<B>(request: &Request<B>) -> Request<Body> {
+    let mut same = Request::new(Body::empty());
+    *same.method_mut() = request.method().clone();
+    *same.uri_mut() = request.uri().clone();
+    *same.version_mut() = request.version();
+    *same.headers_mut() = request.headers().clone();
+    *same.extensions_mut() = request.extensions().clone();
+    same
 }
 
 /// Head and frames of an answer that is a stream.

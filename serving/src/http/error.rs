@@ -87,6 +87,8 @@ pub enum Code {
     Unavailable,
     /// The version that was asked for is not whole yet; try again after `Retry-After`.
     Backfilling,
+    /// The contracts changed while the read waited for what it is to come after; ask again.
+    ContractsChanged,
     /// It took too long; try again.
     Timeout,
 }
@@ -120,9 +122,11 @@ impl Code {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Busy | Self::Unavailable | Self::Backfilling | Self::Timeout => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Busy
+            | Self::Unavailable
+            | Self::Backfilling
+            | Self::ContractsChanged
+            | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -268,7 +272,14 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.code == Code::ContractsChanged {
+            response.extensions_mut().insert(AskAgain);
+        }
         response.extensions_mut().insert(self);
         response
     }
 }
+
+/// An extension of answers: the same request gets another one from those who answer by then.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AskAgain;

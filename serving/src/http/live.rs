@@ -12,6 +12,7 @@ use axum::http::Method;
 use tokio::sync::watch;
 
 use super::layers::Kept;
+use super::monitor::PipelineMonitor;
 use super::router_with;
 use super::state::{AppState, HttpOptions};
 use crate::access::gate::Gate;
@@ -47,6 +48,7 @@ struct Inner {
 struct Serving {
     router: Router,
     streams: Streams,
+    pipeline: Arc<PipelineMonitor>,
     /// Cloned by each write that has its turn, and by each other request.
     writes: Arc<()>,
     reads: Arc<()>,
@@ -76,8 +78,9 @@ impl From<AppState> for Live {
 
 impl Serving {
     fn new(state: AppState, kept: &Kept) -> Self {
-        let streams = state.streams.clone();
+        let (streams, pipeline) = (state.streams.clone(), Arc::clone(&state.pipeline));
         Self {
+            pipeline,
             router: router_with(state, kept),
             streams,
             writes: Arc::default(),
@@ -129,8 +132,11 @@ impl Live {
     }
 
     /// Lets what is worse than `hold` wait from now on, and what waited before go on if it may.
+    ///
+    /// Reads that wait for a commit ask again when they would be waited for: with `All`, and when others answer.
     pub fn hold(&self, hold: Hold) {
         self.0.hold.send_replace(hold);
+        self.0.now.borrow().pipeline.give_way(hold == Hold::All);
     }
 
     /// Waits until what is held is not under way any more either; `false` when that took too long. Blocks.
@@ -161,6 +167,7 @@ impl Live {
     pub fn put(&self, state: AppState) {
         let serving = Serving::new(state, &self.0.kept);
         let before = self.0.now.send_replace(Arc::new(serving));
+        before.pipeline.give_way(true);
         before.streams.close();
     }
 

@@ -36,6 +36,7 @@ pub struct PipelineMonitor {
     touches: Mutex<BTreeMap<Relation, Touch>>,
     /// Moves with each commit.
     commits: watch::Sender<()>,
+    gives_way: watch::Sender<bool>,
     offsets: Mutex<Offsets>,
     /// Reads that wait for a commit.
     waiters: Slots,
@@ -74,6 +75,7 @@ impl Default for PipelineMonitor {
             refused: AtomicBool::new(false),
             touches: Mutex::default(),
             commits: watch::Sender::new(()),
+            gives_way: watch::Sender::new(false),
             offsets: Mutex::default(),
             waiters: Slots::new(WAITERS_PER_TENANT, WAITERS),
         }
@@ -114,6 +116,18 @@ impl PipelineMonitor {
         self.told(committed.offsets.iter().cloned());
         self.commits.send_replace(());
         self.ready();
+    }
+
+    /// Does it give way to a pipeline under other contracts? Then reads that wait for its commits ask again.
+    pub(super) fn give_way(&self, gives_way: bool) {
+        self.gives_way.send_replace(gives_way);
+    }
+
+    /// Ends once it gives way.
+    pub(super) async fn giving_way(&self) {
+        let mut gives_way = self.gives_way.subscribe();
+        // The sender lives as long as this does.
+        let _ = gives_way.wait_for(|gives_way| *gives_way).await;
     }
 
     /// Changes with each commit from now on.
