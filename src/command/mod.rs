@@ -83,8 +83,8 @@ struct ContractsArg {
 /// Whether the state of metrics is kept.
 #[derive(Debug, Args)]
 struct StateArg {
-    /// Keep counts and sums of metrics by minute, hour and day beside the events, so that a window costs the same
-    /// whatever the number of events. `off`: answers are read from rows, and what is there of it is given up.
+    /// Keep counts and sums of metrics by minute, hour and day beside the events, so that of a window only
+    /// its edges are read from rows. `off`: answers are read from rows, and what is there of it is given up.
     #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Switch::On)]
     metric_state: Switch,
 }

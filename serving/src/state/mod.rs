@@ -1,11 +1,11 @@
-//! State of metrics: counts and sums by minute, hour and day, kept with each commit, so that a window costs
-//! the same whatever the number of events.
+//! State of metrics: counts and sums by minute, hour and day, kept with each commit, so that of a
+//! window only the edges are read from rows.
 //!
 //! What always holds: state is a function of the rows of the same commit. A row that comes is added, one that
 //! goes or changes is taken out by the same amount ([`mod@gather`]); what a commit changes is written in its own
 //! transaction ([`delta`]) and, from time to time, the whole ([`cube`]). A reader gets the state of its own
 //! snapshot ([`keeper`]), and what lies within a minute at the edge of its window from rows. Which metrics have
-//! state says [`spec`]; the store's side is `store/state.rs`, the reader's `metric/kept.rs`.
+//! state says [`spec`]; the store's side is `store/state/`, the reader's `metric/kept.rs`.
 
 mod agg;
 mod cube;

@@ -109,7 +109,7 @@ pub struct StoreOptions {
     /// Where contracts changed: let the writer bring old rows in line beside what comes in, as far as
     /// nothing that answered before stands on it. Otherwise all of it is done before the store is open.
     pub backfill_beside: bool,
-    /// Keep the state of metrics, so that a window costs the same whatever the number of events. Without it
+    /// Keep the state of metrics, so that of a window only the edges are read from rows. Without it
     /// the store gives up what it has of it, and every answer is read from rows.
     pub metric_state: bool,
 }
