@@ -9,7 +9,8 @@
 //!
 //! `AGENTFLOW_BENCH_EVENTS` sets the number of events, `AGENTFLOW_BENCH_READS` how often each read is made
 //! (300), `AGENTFLOW_BENCH_READ_SECONDS` after how many seconds of one kind it is enough (20).
-//! `AGENTFLOW_BENCH_METRIC_STATE=off` measures without metric state.
+//! `AGENTFLOW_BENCH_METRIC_STATE=off` measures without metric state. `AGENTFLOW_BENCH_STORE=FOLDER` keeps the store
+//! there, and reads it again when it is there already: its events end when they were stored.
 
 mod support;
 
@@ -43,8 +44,12 @@ fn main() {
     let state = std::env::var("AGENTFLOW_BENCH_METRIC_STATE").ok();
     let more: Vec<&str> = state.iter().flat_map(|state| ["--metric-state", state]).collect();
     let folder = place();
-    let data = folder.path().join("data");
-    let loaded = load(folder.path(), &data, events, &more);
+    let stored = std::env::var_os("AGENTFLOW_BENCH_STORE").map(PathBuf::from);
+    let data = stored.unwrap_or_else(|| folder.path().join("data"));
+    let loaded = match data.exists() {
+        true => json!("read again, as it was stored before"),
+        false => load(folder.path(), &data, events, &more),
+    };
 
     eprintln!("reading");
     let cases = reads::cases();

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -137,10 +138,12 @@ fn each_record_is_read_while_contracts_change() {
         std::fs::write(place.contracts.join(name), text).expect("write contracts");
     };
     write("more.yaml", MORE);
+    let refused = Cell::new(0);
     // The new entity is folded from what had been there, and goes on with what comes.
     wait_for("the new metric answers", || {
         round("trips", &trips);
         let (status, answer) = server.get("/v1/metrics/busy");
+        refused.set(refused.get() + u64::from(status == 503));
         (status == 200 && !answer["value"].is_null()).then_some(())
     });
     wait_for("everything is whole", || {
@@ -165,6 +168,11 @@ fn each_record_is_read_while_contracts_change() {
     });
     let sent = round("trips", &trips);
     assert_eq!(server.received(), sent as u64, "each record was received once");
+    // What was asked again under new contracts is one request, with the answer that its caller saw.
+    let reads = "agentflow_http_requests_total{method=\"GET\",route=\"/v1/metrics/{name}\"";
+    let answers = |status: u16| server.sum(&format!("{reads},status=\"{status}\""));
+    assert!(answers(200) >= sent as u64);
+    assert_eq!(answers(503), refused.get());
     println!("{sent} records; the longest wait for one: {longest:?}");
     assert!(server.stop().success());
 }

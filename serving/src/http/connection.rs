@@ -28,7 +28,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 
-use super::error::AskAgain;
+use super::again::{AskAgain, Go};
 use super::handover::Handover;
 use super::live::Live;
 use crate::stream::{Frames, Wire};
@@ -157,6 +157,10 @@ async fn answer(live: &Live, peer: SocketAddr, mut request: Request<Incoming>) -
     request.extensions_mut().insert(ConnectInfo(peer));
     let may_wait = request.method() == Method::GET
         && request.uri().query().is_some_and(|query| query.contains("after="));
+    let mut go = Go::first();
+    if may_wait {
+        request.extensions_mut().insert(go);
+    }
     let mut again = may_wait.then(|| without_body(&request));
     let mut request = request.map(Body::new);
     loop {
@@ -166,7 +170,9 @@ async fn answer(live: &Live, peer: SocketAddr, mut request: Request<Incoming>) -
         if answer.extensions().get::<AskAgain>().is_none() {
             return answer;
         }
-        let Some(next) = again.take() else { return answer };
+        let Some(mut next) = again.take() else { return answer };
+        go = go.next();
+        next.extensions_mut().insert(go);
         again = Some(without_body(&next));
         request = next;
     }

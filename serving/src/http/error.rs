@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use pipeline::store::StoreError;
 
+use super::again::AskAgain;
 use crate::filter::NoFilter;
 use crate::query::QueryError;
 use crate::query::guard::{Refusal, RefusalKind};
@@ -279,7 +280,3 @@ impl IntoResponse for ApiError {
         response
     }
 }
-
-/// An extension of answers: the same request gets another one from those who answer by then.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AskAgain;

@@ -10,6 +10,7 @@
 //! end.
 
 mod after;
+mod again;
 mod ask;
 mod asked;
 pub mod body;

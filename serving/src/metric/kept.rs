@@ -1,11 +1,13 @@
 //! Answers from state: counts and sums that are kept by minute, hour and day ([`crate::state`]).
 //!
-//! The rest of a window, within a minute at its edges, is read from rows by the statement that would read all of
-//! it, and put to it. What is not counts and sums of what holds now is left to rows.
+//! The rest of a window, within a minute at its edges, comes from rows: by the statement that would read all of
+//! it, or, where it is asked for again, from the minute's rows, which are kept ([`mod@pieces`]). What is not counts and
+//! sums of what holds now is left to rows; but of distinct counts the values are kept by hour.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use contracts::model::{Domain, Measure, Metric, Relation, column};
+use contracts::model::{Dimension, Domain, Measure, Metric, Relation, column};
 use contracts::types::Type;
 use duckdb::Connection;
 
@@ -14,9 +16,9 @@ use super::counted::Events;
 use super::fetch::{fetch_columns, mean, overflow};
 use super::groups::{Groups, Member, settle};
 use super::proof::counted_from;
-use super::{MetricEngine, sql, unavailable};
+use super::{MetricEngine, pieces, sql, unavailable};
 use crate::question::ReadError;
-use crate::state::{Agg, Ask, Keeper, Subject, Told};
+use crate::state::{Agg, Ask, Keeper, Piece, Subject, Told, Unread};
 use crate::store::state::NUMBER;
 use crate::value::Value;
 
@@ -64,7 +66,29 @@ impl Kept<'_> {
         question: &Resolved<'_>,
         limit: usize,
     ) -> Result<Option<Groups>, ReadError> {
-        let Some(told) = self.told(metric, question) else { return Ok(None) };
+        let Some(places) = Places::of(metric, question) else { return Ok(None) };
+        let Some(ask) = places.ask(metric, question, self.at) else { return Ok(None) };
+        if matches!(metric.measure, Measure::CountDistinct | Measure::Active) {
+            return self.distinct(conn, domain, metric, question, &ask);
+        }
+        let Some(mut told) = self.keeper.tell(&ask) else { return Ok(None) };
+        for edge in std::mem::take(&mut told.edges) {
+            let spec = edge.of.and_then(|_| self.keeper.spec(ask.subject));
+            let block = match edge.of.zip(spec) {
+                Some((bucket, spec)) => {
+                    pieces::block(conn, domain, metric, question, &spec, bucket)?
+                        .map(|block| (bucket, Arc::new(block)))
+                }
+                None => None,
+            };
+            match block {
+                Some((bucket, block)) => {
+                    told.put(&block, edge.span, &ask);
+                    self.keeper.hold(&ask, bucket, Piece::Rows(block));
+                }
+                None => told.edges.push(edge),
+            }
+        }
         let scale = scale(metric);
         let mut totals: BTreeMap<Vec<Member>, Total> = BTreeMap::new();
         for (key, agg) in &told.groups {
@@ -73,8 +97,8 @@ impl Kept<'_> {
                 Total::of(metric, scale, agg).ok_or_else(|| overflow(metric))?,
             );
         }
-        for span in told.edges {
-            let edge = Resolved { span: Some(span), as_of: None, ..question.clone() };
+        for edge in told.edges {
+            let edge = Resolved { span: Some(edge.span), as_of: None, ..question.clone() };
             let query = sql::aggregate(domain, metric, &edge, None, limit);
             let width = if matches!(metric.measure, Measure::Avg) { 2 } else { 1 };
             for (key, columns) in fetch_columns(conn, metric, query, edge.group_by.len(), width)? {
@@ -89,31 +113,23 @@ impl Kept<'_> {
         Ok(Some(groups.map(|(key, total)| (key, settle(metric, total.value(metric)))).collect()))
     }
 
-    fn told(&self, metric: &Metric, question: &Resolved<'_>) -> Option<Told> {
-        let (from, to) = bounds(metric, question)?;
-        let place = |name: &str| metric.dimensions.iter().position(|own| own.name == name);
-        let places = |dimensions: &[&contracts::model::Dimension]| -> Option<Vec<usize>> {
-            dimensions.iter().map(|dimension| place(&dimension.name)).collect()
-        };
-        let group_by = places(&question.group_by)?;
-        let tests: Vec<(usize, &Test)> = question
-            .filters
-            .iter()
-            .map(|filter| Some((place(&filter.dimension.name)?, &filter.test)))
-            .collect::<Option<_>>()?;
-        let without = places(&question.without)?;
-        let without_groups: BTreeSet<Vec<Member>> =
-            question.without_groups.iter().cloned().collect();
-        self.keeper.tell(&Ask {
-            subject: Subject::Metric(metric.index),
-            tenant: question.tenant,
-            at: self.at,
-            from,
-            to,
-            group_by: &group_by,
-            tests: &tests,
-            without: (&without, &without_groups),
-        })
+    /// A distinct count over all groups.
+    fn distinct(
+        &self,
+        conn: &Connection,
+        domain: &Domain,
+        metric: &Metric,
+        question: &Resolved<'_>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Groups>, ReadError> {
+        let (without, _) = ask.without;
+        if !(ask.group_by.is_empty() && ask.tests.is_empty() && without.is_empty()) {
+            return Ok(None);
+        }
+        let Some(hours) = self.keeper.hours(ask) else { return Ok(None) };
+        let count = pieces::distinct(conn, domain, metric, question, self.keeper, (ask, hours))?;
+        let group = |count: u64| (Vec::new(), settle(metric, Value::Int(count.into())));
+        Ok(count.map(|count| Groups::from([group(count)])))
     }
 
     /// How many events of a family there are in a window of event time, with the spans of it that are to be
@@ -126,13 +142,13 @@ impl Kept<'_> {
         let told = self.count(Subject::Events(family), question, &[0])?;
         let late = told.groups.get(&vec![Member::Bool(true)]).map_or(0, |agg| agg.rows);
         let accepted = told.groups.values().map(|agg| agg.rows).sum();
-        Some((Events { accepted: Some(accepted), late }, told.edges))
+        Some((Events { accepted: Some(accepted), late }, spans(told.edges)))
     }
 
     /// How many dead letters there are in a window, likewise.
     pub(super) fn dead_letters(&self, question: &Resolved<'_>) -> Option<(i64, Vec<(i64, i64)>)> {
         let told = self.count(Subject::DeadLetters, question, &[])?;
-        Some((told.groups.values().map(|agg| agg.rows).sum(), told.edges))
+        Some((told.groups.values().map(|agg| agg.rows).sum(), spans(told.edges)))
     }
 
     fn count(&self, subject: Subject, question: &Resolved<'_>, group_by: &[usize]) -> Option<Told> {
@@ -142,6 +158,51 @@ impl Kept<'_> {
         let (tenant, at) = (question.tenant, self.at);
         let without: (&[usize], _) = (&[], &none);
         self.keeper.tell(&Ask { subject, tenant, at, from, to, group_by, tests: &[], without })
+    }
+}
+
+fn spans(edges: Vec<Unread>) -> Vec<(i64, i64)> {
+    edges.into_iter().map(|edge| edge.span).collect()
+}
+
+/// A question in the places of its metric's dimensions.
+struct Places<'a> {
+    group_by: Vec<usize>,
+    tests: Vec<(usize, &'a Test)>,
+    without: Vec<usize>,
+    without_groups: BTreeSet<Vec<Member>>,
+}
+
+impl<'a> Places<'a> {
+    /// `None`: a dimension is none of the metric's own.
+    fn of(metric: &Metric, question: &'a Resolved<'_>) -> Option<Self> {
+        let place = |own: &Dimension| metric.dimensions.iter().position(|d| d.name == own.name);
+        let places = |dimensions: &[&Dimension]| -> Option<Vec<usize>> {
+            dimensions.iter().map(|dimension| place(dimension)).collect()
+        };
+        let tests = question.filters.iter();
+        let tests = tests.map(|filter| Some((place(filter.dimension)?, &filter.test)));
+        Some(Self {
+            group_by: places(&question.group_by)?,
+            tests: tests.collect::<Option<_>>()?,
+            without: places(&question.without)?,
+            without_groups: question.without_groups.iter().cloned().collect(),
+        })
+    }
+
+    /// `None`: it is about other rows than those that hold now.
+    fn ask<'b>(&'b self, metric: &Metric, question: &Resolved<'b>, at: i64) -> Option<Ask<'b>> {
+        let (from, to) = bounds(metric, question)?;
+        Some(Ask {
+            subject: Subject::Metric(metric.index),
+            tenant: question.tenant,
+            at,
+            from,
+            to,
+            group_by: &self.group_by,
+            tests: &self.tests,
+            without: (&self.without, &self.without_groups),
+        })
     }
 }
 

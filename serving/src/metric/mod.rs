@@ -30,6 +30,7 @@ mod known;
 mod layout;
 mod nearest;
 mod past;
+mod pieces;
 mod proof;
 mod rank;
 mod sketch;
@@ -310,8 +311,8 @@ impl MetricEngine {
         read.map_err(|error| ReadError::Unavailable { message: error.to_string() })?
     }
 
-    /// The values of the metrics `leaves`, by index, from state where it tells them. `both`: a database with what the journal has given
-    /// up, for those that need it.
+    /// The values of the metrics `leaves`, by index, from state where it tells them. `both`: a database with
+    /// what the journal has given up, for those that need it.
     fn measure(
         &self,
         conn: &Connection,

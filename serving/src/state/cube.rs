@@ -415,6 +415,22 @@ impl Cube {
         }
     }
 
+    /// The minute or hour around a time (µs) that is not cut further.
+    pub(crate) fn bucket(&self, time: i64) -> Bucket {
+        let minute = time.div_euclid(MINUTE);
+        let hour = minute.div_euclid(HOUR);
+        match self.hours.get(&hour) {
+            Some(Hour { minutes: None, .. }) => Bucket::Hour(hour),
+            _ => Bucket::Minute(minute),
+        }
+    }
+
+    /// Hours from one to before another, and their cells.
+    pub(crate) fn hours(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Cells)> {
+        let hours = self.hours.range(from..to.max(from));
+        hours.map(|(number, hour)| (*number, &hour.cells))
+    }
+
     /// Cells of minutes.
     pub(super) fn fine_cells(&self) -> usize {
         let minutes = self.hours.range(self.fine_from..).filter_map(|(_, h)| h.minutes.as_ref());

@@ -1,9 +1,11 @@
 //! What one commit changes in the cubes, as it is kept beside the commit's rows.
 
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use serde::{Deserialize, Serialize};
 
-use super::agg::Agg;
-use super::cube::HOUR;
+use super::agg::{Agg, Arithmetic};
+use super::cube::{HOUR, MINUTE};
 use crate::metric::Member;
 
 /// What a commit changes.
@@ -48,6 +50,17 @@ pub(crate) enum Bucket {
 }
 
 impl Bucket {
+    /// From and to, µs; what has no time has none.
+    pub(crate) fn span(self) -> Option<(i64, i64)> {
+        let (first, minutes) = match self {
+            Self::Timeless => return None,
+            Self::Minute(minute) => (minute, 1),
+            Self::Hour(hour) => (hour.checked_mul(HOUR)?, HOUR),
+        };
+        let micros = |minute: i64| minute.checked_mul(MINUTE);
+        micros(first).zip(micros(first.checked_add(minutes)?))
+    }
+
     /// The hour, and the minute within it.
     pub(super) fn hour(self) -> Option<(i64, Option<u8>)> {
         match self {
@@ -56,6 +69,16 @@ impl Bucket {
                 Some((minute.div_euclid(HOUR), Some(minute.rem_euclid(HOUR) as u8)))
             }
             Self::Hour(hour) => Some((hour, None)),
+        }
+    }
+
+    /// Have both an instant in common?
+    pub(super) fn meets(self, other: Self) -> bool {
+        match (self.hour(), other.hour()) {
+            (Some((own, own_minute)), Some((hour, minute))) => {
+                own == hour && (own_minute == minute || own_minute.is_none() || minute.is_none())
+            }
+            (own, other) => own == other,
         }
     }
 
@@ -100,4 +123,39 @@ impl Delta {
     ) -> impl Iterator<Item = &'a CubeDelta> {
         self.cubes.iter().filter(move |cube| cube.spec == spec && *cube.tenant == *tenant)
     }
+}
+
+/// Cells of a change by span of time, with the numbers that its groups have in each face.
+pub(super) fn runs(
+    cells: Vec<(Bucket, u32, Agg)>,
+    numbers: &[Vec<u32>],
+    arithmetic: Arithmetic,
+) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut places: Vec<HashMap<u32, usize>> = vec![HashMap::new(); numbers.len()];
+    for (bucket, place, agg) in cells {
+        if runs.last().is_none_or(|run| run.bucket != bucket) {
+            places.iter_mut().for_each(HashMap::clear);
+            runs.push(Run { bucket, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
+        }
+        let Some(run) = runs.last_mut() else { continue };
+        run.all.add(&agg, arithmetic);
+        // Alone, its groups are those of the change: none stands twice.
+        let is_only = numbers.len() == 1;
+        for ((cells, numbers), places) in run.faces.iter_mut().zip(numbers).zip(&mut places) {
+            let Some(number) = numbers.get(place as usize) else { continue };
+            if is_only {
+                cells.push((*number, agg));
+                continue;
+            }
+            match places.entry(*number) {
+                Entry::Occupied(known) => cells[*known.get()].1.add(&agg, arithmetic),
+                Entry::Vacant(new) => {
+                    new.insert(cells.len());
+                    cells.push((*number, agg));
+                }
+            }
+        }
+    }
+    runs
 }

@@ -208,9 +208,10 @@ struct Table {
 }
 
 /// Numbers of a column's values, row by row.
-struct Codes<T> {
-    codes: Vec<u32>,
-    values: Vec<T>,
+#[derive(Debug)]
+pub(super) struct Codes<T> {
+    pub(super) codes: Vec<u32>,
+    pub(super) values: Vec<T>,
 }
 
 /// Numbers of tenants and values together, row by row.
@@ -219,7 +220,7 @@ struct Combined {
     keys: Vec<(Rc<str>, Key)>,
 }
 
-enum Coded {
+pub(super) enum Coded {
     Members(Codes<Member>),
     /// Minutes, and hours where minutes would be as many as rows.
     Times(Codes<Bucket>, Option<Codes<Bucket>>),
@@ -346,7 +347,7 @@ impl<'a> View<'a> {
 }
 
 /// Numbers the values of a column; of instants their minutes.
-fn coded(values: &ArrayRef) -> Option<Coded> {
+pub(super) fn coded(values: &ArrayRef) -> Option<Coded> {
     fn number<T: std::hash::Hash + Eq + Copy, V>(
         values: impl Iterator<Item = Option<T>>,
         value: impl Fn(Option<T>) -> V,
@@ -413,7 +414,7 @@ fn hours(minutes: &Codes<Bucket>) -> Codes<Bucket> {
 }
 
 /// The argument of a measure.
-enum Values<'a> {
+pub(super) enum Values<'a> {
     /// It only counts where it is there.
     There(&'a dyn Array),
     Ints(&'a arrow::array::Int64Array),
@@ -422,7 +423,7 @@ enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    fn of(values: &'a ArrayRef, ty: &Type, input: &Input) -> Option<Self> {
+    pub(super) fn of(values: &'a ArrayRef, ty: &Type, input: &Input) -> Option<Self> {
         Some(match ty {
             _ if !input.is_summed => Self::There(&**values),
             Type::Int64 => Self::Ints(values.as_primitive_opt::<Int64Type>()?),
@@ -432,7 +433,7 @@ impl<'a> Values<'a> {
         })
     }
 
-    fn agg(&self, row: usize, sign: i64, weight: i64) -> Agg {
+    pub(super) fn agg(&self, row: usize, sign: i64, weight: i64) -> Agg {
         let n = sign * weight;
         match self {
             Self::There(values) if values.is_valid(row) => Agg::count(sign, n),

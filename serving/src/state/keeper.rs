@@ -4,19 +4,18 @@
 //! the store, and takes them out again when the commit fails. A reader knows the number of its own snapshot:
 //! what was put in after it is subtracted. So readers wait for no commit, and see exactly what its rows say.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 
-use super::agg::{Agg, Arithmetic};
-use super::cube::{Cells, Chunk, Cube, Head, MINUTE};
-use super::delta::{Bucket, CubeDelta, Delta, Run};
-use super::face::Key;
+use super::ask::{Ask, Hours, Told};
+use super::cube::{Chunk, Cube, Head};
+use super::delta::{Bucket, CubeDelta, Delta, runs};
 use super::gather::Change;
+use super::pieces::{Piece, Pieces};
 use super::spec::{Spec, Subject};
-use crate::metric::{Member, Test};
+use super::view::Asked;
 
 /// Commits that readers may be behind, and cells that these may have.
 const MOST_BEHIND: usize = 1_024;
@@ -33,6 +32,8 @@ pub(super) const MOST_TENANTS: usize = if cfg!(test) { 16 } else { 4_096 };
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Keeper {
     inner: Arc<RwLock<Inner>>,
+    /// Changed under a lock of `inner`, so that no commit comes in between.
+    pieces: Arc<Pieces>,
 }
 
 #[derive(Debug, Default)]
@@ -58,33 +59,6 @@ struct Kept {
     fine_from: i64,
 }
 
-/// What is asked of a cube.
-#[derive(Debug)]
-pub(crate) struct Ask<'a> {
-    pub(crate) subject: Subject,
-    pub(crate) tenant: &'a str,
-    /// Number of the reader's snapshot.
-    pub(crate) at: i64,
-    /// Bounds of the window, µs.
-    pub(crate) from: Option<i64>,
-    pub(crate) to: Option<i64>,
-    /// Places of the dimensions that are grouped by.
-    pub(crate) group_by: &'a [usize],
-    /// Places of dimensions and what must hold of them.
-    pub(crate) tests: &'a [(usize, &'a Test)],
-    /// Places of dimensions whose values must together not be among these.
-    pub(crate) without: (&'a [usize], &'a BTreeSet<Vec<Member>>),
-}
-
-/// What a cube says.
-#[derive(Debug, Default)]
-pub(crate) struct Told {
-    /// By values of the dimensions that are grouped by.
-    pub(crate) groups: BTreeMap<Vec<Member>, Agg>,
-    /// Spans of time within the window that are to be read from rows, µs.
-    pub(crate) edges: Vec<(i64, i64)>,
-}
-
 /// How much is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
@@ -100,51 +74,44 @@ impl Keeper {
     /// Answers from cells; `None` where only rows can.
     pub(crate) fn tell(&self, ask: &Ask<'_>) -> Option<Told> {
         let inner = self.read();
-        let number = *inner.by_subject.get(&ask.subject)?;
-        let kept = inner.kept.get(&number)?;
-        if kept.whole_since? > ask.at || ask.at > inner.applied {
-            return None;
+        let Some(asked) = inner.asked(ask)? else { return Some(Told::default()) };
+        let (mut told, blocks) = asked.tell(ask, &self.pieces)?;
+        drop(inner);
+        // No commit waits for these.
+        blocks.iter().for_each(|(block, span)| told.put(block, *span, ask));
+        Some(told)
+    }
+
+    /// What is known of the different values in a window with a beginning, over all groups; `None` where only
+    /// rows can tell.
+    pub(crate) fn hours(&self, ask: &Ask<'_>) -> Option<Hours> {
+        let inner = self.read();
+        match inner.asked(ask)? {
+            Some(asked) => asked.hours(ask, &self.pieces),
+            None => Some(Hours::default()),
         }
-        // Numbers are consecutive.
-        let behind = usize::try_from(inner.applied - ask.at).ok()?;
-        if behind > inner.recent.len() {
-            return None;
-        }
-        let cubes = inner.cubes.get(&number);
-        let Some(cube) = cubes.and_then(|cubes| cubes.get(ask.tenant)) else {
-            // A tenant without a cube has no rows, unless it came when there was no room.
-            let has_room = cubes.is_none_or(|cubes| cubes.len() < MOST_TENANTS);
-            return has_room.then(Told::default);
-        };
-        let newer = inner.recent.range(inner.recent.len() - behind..);
-        let newer: Vec<&CubeDelta> =
-            newer.flat_map(|(_, delta)| delta.of(number, ask.tenant)).collect();
-        let view = View::of(cube, ask, &newer)?;
-        let inside = cube.inner(ask.from, ask.to);
-        if let ((Some(first), Some(end)), Some(from), Some(to)) = (inside, ask.from, ask.to)
-            && first >= end
+    }
+
+    /// What is kept of this, if it is.
+    pub(crate) fn spec(&self, subject: Subject) -> Option<Arc<Spec>> {
+        let inner = self.read();
+        let number = inner.by_subject.get(&subject)?;
+        Some(Arc::clone(&inner.kept.get(number)?.spec))
+    }
+
+    /// Keeps what was read of a span in the snapshot of an ask, unless it changed since.
+    pub(crate) fn hold(&self, ask: &Ask<'_>, bucket: Bucket, piece: Piece) {
+        let inner = self.read();
+        if let Some(Some(asked)) = inner.asked(ask)
+            && !asked.is_newer(bucket)
         {
-            return Some(Told { edges: vec![(from, to)], ..Told::default() });
+            self.pieces.put(asked.number, ask.tenant, bucket, piece);
         }
-        let minutes = |minute: i64| minute.saturating_mul(MINUTE);
-        let mut edges = Vec::new();
-        // Without newer changes the cells are those of the snapshot, and an empty edge has no rows.
-        let is_there = |time: i64| {
-            !newer.is_empty() || cube.around(time).is_some_and(|cells| view.has_any(cells))
-        };
-        if let (Some(from), Some(inner)) = (ask.from, inside.0.map(minutes))
-            && from < inner
-            && is_there(from)
-        {
-            edges.push((from, inner));
-        }
-        if let (Some(to), Some(inner)) = (ask.to, inside.1.map(minutes))
-            && inner < to
-            && is_there(inner)
-        {
-            edges.push((inner, to));
-        }
-        Some(Told { groups: view.sums(inside, &newer), edges })
+    }
+
+    /// Bytes of what is kept of single minutes and hours.
+    pub(crate) fn bytes_of_pieces(&self) -> usize {
+        self.pieces.bytes()
     }
 
     /// How much there is.
@@ -198,6 +165,7 @@ impl Keeper {
                 inner.by_subject.remove(&kept.spec.subject);
             }
             inner.cubes.remove(&number);
+            self.pieces.forget(number);
         }
     }
 
@@ -212,6 +180,7 @@ impl Keeper {
             let numbers = cube.numbers(&keys);
             let runs = runs(cells, &numbers, cube.arithmetic());
             cube.add(&runs, false);
+            self.pieces.touch(spec, &tenant, &runs);
             let faces = cube.new_keys();
             if is_new {
                 inner.newest.push((spec, tenant.clone()));
@@ -361,6 +330,29 @@ impl Keeper {
 }
 
 impl Inner {
+    /// The cube that an ask is about; `None` where only rows can tell, `None` inside where there are none.
+    fn asked<'a>(&'a self, ask: &Ask<'a>) -> Option<Option<Asked<'a>>> {
+        let number = *self.by_subject.get(&ask.subject)?;
+        let kept = self.kept.get(&number)?;
+        if kept.whole_since? > ask.at || ask.at > self.applied {
+            return None;
+        }
+        // Numbers are consecutive.
+        let behind = usize::try_from(self.applied - ask.at).ok()?;
+        if behind > self.recent.len() {
+            return None;
+        }
+        let cubes = self.cubes.get(&number);
+        let Some(cube) = cubes.and_then(|cubes| cubes.get(ask.tenant)) else {
+            // A tenant without a cube has no rows, unless it came when there was no room.
+            let has_room = cubes.is_none_or(|cubes| cubes.len() < MOST_TENANTS);
+            return has_room.then_some(None);
+        };
+        let newer = self.recent.range(self.recent.len() - behind..);
+        let newer = newer.flat_map(|(_, delta)| delta.of(number, ask.tenant)).collect();
+        Some(Some(Asked { number, cube, newer }))
+    }
+
     /// The cube of a spec and a tenant, and whether it was made now; `None`: the spec is not kept, or there is
     /// no room for another tenant.
     fn cube(&mut self, number: i64, tenant: &str) -> Option<(&mut Cube, bool)> {
@@ -375,142 +367,5 @@ impl Inner {
             cubes.insert(tenant.into(), cube);
         }
         Some((cubes.get_mut(tenant)?, is_new))
-    }
-}
-
-/// Cells of a change by span of time, with the numbers that its groups have in each face.
-fn runs(cells: Vec<(Bucket, u32, Agg)>, numbers: &[Vec<u32>], arithmetic: Arithmetic) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    let mut places: Vec<HashMap<u32, usize>> = vec![HashMap::new(); numbers.len()];
-    for (bucket, place, agg) in cells {
-        if runs.last().is_none_or(|run| run.bucket != bucket) {
-            places.iter_mut().for_each(HashMap::clear);
-            runs.push(Run { bucket, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
-        }
-        let Some(run) = runs.last_mut() else { continue };
-        run.all.add(&agg, arithmetic);
-        // Alone, its groups are those of the change: none stands twice.
-        let is_only = numbers.len() == 1;
-        for ((cells, numbers), places) in run.faces.iter_mut().zip(numbers).zip(&mut places) {
-            let Some(number) = numbers.get(place as usize) else { continue };
-            if is_only {
-                cells.push((*number, agg));
-                continue;
-            }
-            match places.entry(*number) {
-                Entry::Occupied(known) => cells[*known.get()].1.add(&agg, arithmetic),
-                Entry::Vacant(new) => {
-                    new.insert(cells.len());
-                    cells.push((*number, agg));
-                }
-            }
-        }
-    }
-    runs
-}
-
-type Bounds = (Option<i64>, Option<i64>);
-
-/// A question to one cube.
-struct View<'a> {
-    cube: &'a Cube,
-    /// The face that tells the groups apart, and for each of its groups where it is added up, if it passes;
-    /// `None`: all groups are one.
-    face: Option<(usize, Vec<Option<u32>>)>,
-    /// What is told apart.
-    keys: Vec<Vec<Member>>,
-    is_grouped: bool,
-}
-
-impl<'a> View<'a> {
-    /// `None`: the cube does not tell what is asked apart.
-    fn of(cube: &'a Cube, ask: &Ask<'_>, newer: &[&CubeDelta]) -> Option<Self> {
-        let (without, without_groups) = ask.without;
-        let tested = ask.tests.iter().map(|(place, _)| place);
-        let needed: BTreeSet<usize> =
-            ask.group_by.iter().chain(tested).chain(without).copied().collect();
-        let is_grouped = !ask.group_by.is_empty();
-        if needed.is_empty() {
-            return Some(Self { cube, face: None, keys: vec![Vec::new()], is_grouped });
-        }
-        let fitting = cube.faces().iter().enumerate().filter(|(_, face)| face.has(&needed));
-        let (place, face) = fitting.min_by_key(|(_, face)| face.keys().len())?;
-        // Before it was cut into these faces.
-        let is_same = |change: &&CubeDelta| {
-            change.faces.get(place).is_some_and(|own| own.dimensions == face.dimensions())
-        };
-        if !newer.iter().all(is_same) {
-            return None;
-        }
-        let own =
-            |wanted: &usize| face.dimensions().iter().position(|own| usize::from(*own) == *wanted);
-        let group_by: Vec<usize> = ask.group_by.iter().filter_map(own).collect();
-        let without: Vec<usize> = without.iter().filter_map(own).collect();
-        let tests: Vec<(usize, &Test)> =
-            ask.tests.iter().filter_map(|(place, test)| Some((own(place)?, *test))).collect();
-        let mut numbers: HashMap<Vec<Member>, u32> = HashMap::new();
-        let mut keys: Vec<Vec<Member>> = Vec::new();
-        if !is_grouped {
-            // Over all groups there is a value, whichever pass.
-            keys.push(Vec::new());
-            numbers.insert(Vec::new(), 0);
-        }
-        let picked = |key: &Key, places: &[usize]| -> Vec<Member> {
-            places.iter().map(|place| key[*place].clone()).collect()
-        };
-        let targets = face.keys().iter().map(|key| {
-            if !tests.iter().all(|(place, test)| test.passes(&key[*place]))
-                || (!without.is_empty() && without_groups.contains(&picked(key, &without)))
-            {
-                return None;
-            }
-            if !is_grouped {
-                return Some(0);
-            }
-            let next = keys.len() as u32;
-            Some(*numbers.entry(picked(key, &group_by)).or_insert_with_key(|key| {
-                keys.push(key.clone());
-                next
-            }))
-        });
-        let targets = targets.collect();
-        Some(Self { cube, face: Some((place, targets)), keys, is_grouped })
-    }
-
-    /// Has it rows that are asked for?
-    fn has_any(&self, cells: &Cells) -> bool {
-        let Some((face, targets)) = &self.face else { return !cells.all().is_empty() };
-        let mut has = false;
-        cells.each(*face, |group, _| {
-            has |= targets.get(group as usize).is_some_and(Option::is_some);
-        });
-        has
-    }
-
-    /// Sums by what is told apart, over the minutes inside, without what is newer.
-    fn sums(&self, (from, to): Bounds, newer: &[&CubeDelta]) -> BTreeMap<Vec<Member>, Agg> {
-        let arithmetic = self.cube.arithmetic();
-        let is_inside = |run: &&Run| run.bucket.is_in(from, to);
-        let newer = newer.iter().flat_map(|change| &change.runs).filter(is_inside);
-        let mut sums = vec![Agg::default(); self.keys.len()];
-        match &self.face {
-            None => {
-                self.cube.over(from, to, |cells| sums[0].add(cells.all(), arithmetic));
-                newer.for_each(|run| sums[0].add(&run.all.negated(arithmetic), arithmetic));
-            }
-            Some((face, targets)) => {
-                let mut put = |group: u32, agg: &Agg| {
-                    if let Some(Some(target)) = targets.get(group as usize) {
-                        sums[*target as usize].add(agg, arithmetic);
-                    }
-                };
-                self.cube.over(from, to, |cells| cells.each(*face, &mut put));
-                for (group, agg) in newer.filter_map(|run| run.faces.get(*face)).flatten() {
-                    put(*group, &agg.negated(arithmetic));
-                }
-            }
-        }
-        let sums = self.keys.iter().cloned().zip(sums);
-        sums.filter(|(_, agg)| !self.is_grouped || agg.rows != 0).collect()
     }
 }

@@ -1,8 +1,10 @@
 //! Which state is kept: what is counted and added up, of which rows, by which dimensions.
 //!
 //! A metric has state when its value over a window is made of counts and sums of rows that change with events
-//! only: `count`, `sum` and `avg` whose columns do not depend on `closed`. Beside the metrics, what the proof
-//! of an answer counts is kept: events of each family, and dead letters.
+//! only: `count`, `sum` and `avg` whose columns do not depend on `closed`. Of a distinct count it is how many rows
+//! each span of time has, over all groups: its values are read from rows ([`super::distinct`]), and the state
+//! says when those of an hour have changed. Beside the metrics, what the proof of an answer counts is kept: events
+//! of each family, and dead letters.
 
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use contracts::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::agg::Arithmetic;
+use super::distinct::Distinct;
 use super::keeper::MOST_TENANTS;
 
 /// Digits of decimals that are added up here: 10¹⁰ of them fit into 38 digits.
@@ -98,16 +101,21 @@ pub(crate) fn specs(domain: &Domain) -> Vec<Arc<Spec>> {
 
 /// The state of a metric, where it has one.
 fn of_metric(domain: &Domain, metric: &Metric) -> Option<Spec> {
-    let is_summed = match metric.measure {
-        Measure::Count => false,
-        Measure::Sum | Measure::Avg => true,
+    let (is_summed, is_distinct) = match metric.measure {
+        Measure::Count => (false, false),
+        Measure::Sum | Measure::Avg => (true, false),
+        Measure::CountDistinct | Measure::Active => (false, true),
         _ => return None,
     };
     let mut types = metric.inputs.iter().map(|input| input.arg.as_ref().map(|arg| &arg.ty));
     let first = types.next()?;
+    let is_mixed = types.any(|ty| ty != first);
+    if is_distinct && (is_mixed || !first.is_some_and(Distinct::takes)) {
+        return None;
+    }
     let arithmetic = match first {
         _ if !is_summed => Arithmetic::Exact,
-        _ if types.any(|ty| ty != first) => return None,
+        _ if is_mixed => return None,
         Some(Type::Int64) => Arithmetic::Exact,
         Some(Type::Decimal { precision, .. }) if *precision <= MOST_DIGITS => Arithmetic::Exact,
         Some(Type::Float64) => Arithmetic::Double,
@@ -138,7 +146,10 @@ fn of_metric(domain: &Domain, metric: &Metric) -> Option<Spec> {
             arg: input.arg.as_ref().map(|arg| (name(arg), arg.ty.clone())),
             is_summed,
             weight: (input.relation == Relation::Ingest).then_some(ingest::N),
-            dimensions: input.dimensions.iter().map(name).collect(),
+            dimensions: match is_distinct {
+                true => Vec::new(),
+                false => input.dimensions.iter().map(name).collect(),
+            },
         });
     }
     Some(Spec {
@@ -146,7 +157,7 @@ fn of_metric(domain: &Domain, metric: &Metric) -> Option<Spec> {
         name: format!("metric {}", metric.versioned_name()),
         fingerprint: xxh3_64(&facts),
         arithmetic,
-        dimensions: metric.dimensions.len(),
+        dimensions: if is_distinct { 0 } else { metric.dimensions.len() },
         inputs,
     })
 }

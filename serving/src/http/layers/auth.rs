@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::super::again::Go;
 use super::super::error::{ApiError, Code};
 use super::super::state::AppState;
 use super::super::time;
@@ -89,7 +90,8 @@ pub(in super::super) async fn admit(
         return next.run(request).await;
     };
     let limiter = state.gate.limiter();
-    let verdict = limiter.take(&key, 1, time::seconds()).await;
+    let cost = u32::from(Go::is_new(request.extensions()));
+    let verdict = limiter.take(&key, cost, time::seconds()).await;
     let pin = key.api_version_pin.clone();
     let mut response = if verdict.is_allowed {
         request.extensions_mut().insert(Budget::of(limiter.clone(), key));

@@ -1,13 +1,12 @@
 //! `GET /v1/entity/{type}/{id}`: the state of one thing, now or as of a time.
 
-use std::time::Instant;
-
 use axum::extract::State;
 use axum::response::Response;
 
 use super::Segments;
 use super::metrics::{CACHE, hit_or_miss};
 use crate::http::after::After;
+use crate::http::again::Begun;
 use crate::http::ask;
 use crate::http::body::EntityBody;
 use crate::http::deprecation;
@@ -60,11 +59,11 @@ pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
     conditional: Conditional,
+    Begun(begun): Begun,
     place: Place,
     Segments((entity, id)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let begun = Instant::now();
     let parameters = parameters.only(&["version", "as_of", "known_at", "after", "wait"])?;
     let after = After::of_parameters(&parameters)?;
     let question = EntityQuestion {

@@ -1,7 +1,5 @@
 //! `GET /v1/metrics/{name}`: a metric's value. `GET /v1/metrics`: which metrics there are.
 
-use std::time::Instant;
-
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -11,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::Segments;
 use crate::http::after::After;
+use crate::http::again::Begun;
 use crate::http::body::{MetricBody, ProofBody};
 use crate::http::deprecation::{self, DeprecationBody};
 use crate::http::error::{ApiError, ErrorBody};
@@ -98,11 +97,11 @@ pub(in super::super) async fn read(
     State(state): State<AppState>,
     caller: Caller,
     conditional: Conditional,
+    Begun(begun): Begun,
     place: Place,
     Segments(metric): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    let begun = Instant::now();
     let parameters = parameters.only(&asked::PARAMETERS)?;
     let question = asked::of_parameters(metric, &caller.tenant, &parameters)?;
     let cut = asked::cut_of_parameters(&parameters)?;

@@ -1,5 +1,7 @@
 //! Cubes against plain sums over the rows they stand for.
 
+mod pieces;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -118,7 +120,7 @@ fn told(keeper: &Keeper, rows: &[Given], ask: &Ask<'_>) -> BTreeMap<i64, (i64, i
         let [Member::Int(group)] = key[..] else { panic!("{key:?}") };
         sums.insert(group, (agg.rows, agg.exact_sum()));
     }
-    for (from, to) in told.edges {
+    for Unread { span: (from, to), .. } in told.edges {
         assert!(from % MINUTE == 0 && to % MINUTE == 0, "rows lie on minutes here");
         for (group, (n, sum)) in expected(rows, Some(from / MINUTE), Some(to / MINUTE), by) {
             let all = sums.entry(group).or_default();
