@@ -247,3 +247,58 @@ fn two_servers_share_the_counts_in_redis_and_count_alone_without_it() {
         assert!(server.stop().success());
     }
 }
+
+/// A tenant's events of a day are counted over a restart; what is refused is not taken, and repeated ones are free.
+#[test]
+fn a_tenant_posts_so_many_events_a_day() {
+    let place = Place::with_contracts(&[(
+        "rides.yaml",
+        "kind: event\nname: ride\nnames: [ride.ended]\nkey: ride_id\nfields: {ride_id: string}\n---\n\
+         kind: metric\nname: rides\nfrom: {event: ride.ended}\nmeasure: count\nwindows: [now]\n\
+         moved_by: [ride.ended]\n",
+    )]);
+    let keys = place.file(
+        "keys.yaml",
+        "tenants:\n- {id: acme, max_events_per_day: 5}\nkeys:\n- {name: a, tenant: acme, key: the-secret-of-acme}\n\
+         - {name: b, tenant: other, key: the-secret-of-another}\n",
+    );
+    let keys = keys.display().to_string();
+    let post = |server: &Server, key: &str, numbers: std::ops::Range<usize>| {
+        let line = |n| {
+            format!(
+                r#"{{"event_type":"ride.ended","event_id":"e{n}","timestamp":"2026-01-01T00:00:00Z","ride_id":"r{n}"}}"#
+            )
+        };
+        let lines: Vec<String> = numbers.map(line).collect();
+        let request = server.request(Method::POST, "/v1/events").header("x-api-key", key);
+        let request = request.header("content-type", "application/x-ndjson").body(lines.join("\n"));
+        let answer = request.send().expect("an answer");
+        let wait = answer.headers().get("retry-after").cloned();
+        let wait = wait.and_then(|wait| wait.to_str().ok()?.parse::<u64>().ok());
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().expect("JSON"), wait)
+    };
+    let key = "the-secret-of-acme";
+    let server = start(&place, &["--keys-file", &keys], &[]);
+    let (status, body, _) = post(&server, key, 0..3);
+    assert_eq!((status, &body["accepted"]), (200, &3.into()), "{body}");
+    let (status, body, wait) = post(&server, key, 3..6);
+    assert_eq!((status, &body["code"]), (429, &"rate_limited".into()), "{body}");
+    assert!(wait.is_some_and(|wait| (1..=86_400).contains(&wait)), "{wait:?}");
+    let detail = body["detail"].as_str().expect("a detail");
+    assert!(detail.contains("`acme`") && detail.contains("5 events a day"), "{detail}");
+    // Those that are known already do not count.
+    let (status, body, _) = post(&server, key, 1..3);
+    assert_eq!((status, &body["duplicate"]), (200, &2.into()), "{body}");
+    assert_eq!(post(&server, key, 3..4).0, 200);
+    assert_eq!(post(&server, "the-secret-of-another", 0..20).0, 200);
+    assert!(server.stop().success());
+
+    let server = start(&place, &["--keys-file", &keys], &[]);
+    let read = server.request(Method::GET, "/v1/metrics/rides").header("x-api-key", key);
+    let body: serde_json::Value = read.send().expect("an answer").json().expect("JSON");
+    assert_eq!(body["value"], 4, "what was refused was not taken");
+    assert_eq!(post(&server, key, 4..6).0, 429);
+    assert_eq!(post(&server, key, 4..5).0, 200);
+    assert_eq!(post(&server, key, 5..6).0, 429);
+    assert!(server.stop().success());
+}

@@ -8,59 +8,17 @@ mod support;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use support::kafka::{Kafka, Record};
 use support::server::Server;
+use support::trips::{self, TRIPS, km};
 use support::{Place, wait_for};
-
-const TRIPS: &str = "\
-kind: event
-name: trip
-names: [trip.ended]
-key: trip_id
-fields: {trip_id: string, car: string, km: int64}
----
-kind: metric
-name: trips
-from: {event: trip.ended}
-measure: count
-windows: [now]
-moved_by: [trip.ended]
-";
-
-const MORE: &str = "\
-kind: entity
-name: car
-from: [trip.ended]
-key: car
-fields: {trips: count, km: sum(km)}
----
-kind: metric
-name: busy
-from: {entity: car}
-where: trips > 3
-measure: sum(km)
-windows: [now]
-moved_by: [trip.ended]
-";
 
 const CARS: usize = 7;
 
-fn km(i: usize) -> usize {
-    i * 31 % 40
-}
-
 fn record(partition: i32, i: usize) -> Record {
-    let event = json!({
-        "event_type": "trip.ended",
-        "event_id": format!("e{i}"),
-        "timestamp": "2026-01-01T00:00:00Z",
-        "trip_id": format!("T{i}"),
-        "car": format!("C{}", i % CARS),
-        "km": km(i),
-    });
-    Record::new(partition, event.to_string())
+    Record::new(partition, trips::trip(i, CARS).to_string())
 }
 
 fn serve(place: &Place, kafka: &Kafka, topic: &str) -> Server {
@@ -137,7 +95,7 @@ fn each_record_is_read_while_contracts_change() {
     let write = |name: &str, text: &str| {
         std::fs::write(place.contracts.join(name), text).expect("write contracts");
     };
-    write("more.yaml", MORE);
+    write("more.yaml", trips::CARS);
     let refused = Cell::new(0);
     // The new entity is folded from what had been there, and goes on with what comes.
     wait_for("the new metric answers", || {

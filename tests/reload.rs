@@ -11,24 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use support::server::Server;
+use support::trips::{self, TRIPS, km, trip};
 use support::{Place, agentflow, wait_for};
 
-const TRIPS: &str = "\
-kind: event
-name: trip
-names: [trip.ended]
-key: trip_id
-fields: {trip_id: string, car: string, km: int64}
----
-kind: metric
-name: trips
-from: {event: trip.ended}
-measure: count
-windows: [now]
-moved_by: [trip.ended]
+const LONG: &str = "\
 ---
 kind: metric
 name: long
@@ -39,7 +28,8 @@ windows: [now]
 moved_by: [trip.ended]
 ";
 
-const MORE: &str = "\
+const LONGER: &str = "\
+---
 kind: metric
 name: long
 version: 2
@@ -48,41 +38,16 @@ where: km > 20
 measure: count
 windows: [now]
 moved_by: [trip.ended]
----
-kind: entity
-name: car
-from: [trip.ended]
-key: car
-fields: {trips: count, km: sum(km)}
----
-kind: metric
-name: busy
-from: {entity: car}
-where: trips > 3
-measure: sum(km)
-windows: [now]
-moved_by: [trip.ended]
 ";
+
+fn trips() -> String {
+    [TRIPS, LONG].concat()
+}
 
 const CARS: usize = 50;
 
-fn km(i: usize) -> usize {
-    (i * 31) % 40
-}
-
-fn event(i: usize) -> Value {
-    json!({
-        "event_type": "trip.ended",
-        "event_id": format!("e{i}"),
-        "timestamp": "2026-01-01T00:00:00Z",
-        "trip_id": format!("T{i}"),
-        "car": format!("C{}", i % CARS),
-        "km": km(i),
-    })
-}
-
 fn lines(numbers: std::ops::Range<usize>) -> Vec<Vec<u8>> {
-    numbers.map(|i| event(i).to_string().into_bytes()).collect()
+    numbers.map(|i| trip(i, CARS).to_string().into_bytes()).collect()
 }
 
 /// Asks or posts again and again on a thread of its own, until it is stopped or an answer is none.
@@ -212,7 +177,7 @@ fn check(server: &Server, count: usize) {
 
 #[test]
 fn contracts_change_while_events_come_in() {
-    let place = Place::with_contracts(&[("trips.yaml", TRIPS)]);
+    let place = Place::with_contracts(&[("trips.yaml", &trips())]);
     let file = place.file("events.ndjson", &lines(0..2_000));
     let from = format!("file:{}", file.display());
     let server = Server::start(&place, &["--from", &from, "--watch-contracts", "0.1"]);
@@ -223,7 +188,7 @@ fn contracts_change_while_events_come_in() {
     let write = |name: &str, text: &str| {
         std::fs::write(place.contracts.join(name), text).expect("write contracts");
     };
-    write("more.yaml", MORE);
+    write("more.yaml", &[trips::CARS, LONGER].concat());
     wait_for("the new metric answers", || (server.get("/v1/metrics/busy").0 == 200).then_some(()));
     assert_eq!(reloads(&server), 1);
 
@@ -237,20 +202,23 @@ fn contracts_change_while_events_come_in() {
     wait_until_healthy(&server);
 
     // Other numbers under the same name and version are refused until somebody allows them.
-    write("trips.yaml", &TRIPS.replace("where: km > 10", "where: km > 15"));
+    write("trips.yaml", &trips().replace("where: km > 10", "where: km > 15"));
     wait_for_refusal(&server, &["trips.yaml:17", "where changed", "restating"]);
     let data = place.data().display().to_string();
     agentflow(["contracts", "reload", "--data", &data])
         .failed(1, &["where changed (restating)", "hint: add a version"]);
-    write("trips.yaml", &TRIPS.replace("kind: event\nname: trip\n", "kind: event\nname: drive\n"));
+    write(
+        "trips.yaml",
+        &trips().replace("kind: event\nname: trip\n", "kind: event\nname: drive\n"),
+    );
     wait_for_refusal(&server, &["event removed", "breaking"]);
-    write("trips.yaml", TRIPS);
+    write("trips.yaml", &trips());
     wait_until_healthy(&server);
 
     // A field more has stored rows made anew: with few of them everything waits a moment.
     let before = reloads(&server);
     let more = "km: int64, toll: {type: int64, required: false}}";
-    write("trips.yaml", &TRIPS.replace("km: int64}", more));
+    write("trips.yaml", &trips().replace("km: int64}", more));
     wait_for("the field is there", || {
         let (_, contract) = server.get("/v1/contracts/trip");
         contract["fields"].to_string().contains("toll").then_some(())
@@ -274,7 +242,7 @@ fn contracts_change_while_events_come_in() {
 #[test]
 fn a_process_that_is_killed_while_contracts_change_loses_nothing() {
     for point in ["reload_stopped:1", "reload_prepared:1"] {
-        let place = Place::with_contracts(&[("trips.yaml", TRIPS)]);
+        let place = Place::with_contracts(&[("trips.yaml", &trips())]);
         let file = place.file("events.ndjson", &lines(0..2_000));
         let from = format!("file:{}", file.display());
         let mut arguments = vec!["serve".to_owned()];
@@ -283,7 +251,8 @@ fn a_process_that_is_killed_while_contracts_change_loses_nothing() {
         arguments.extend(["--watch-contracts", "0.1"].map(str::to_owned));
         let server = Server::spawn_armed(arguments, point);
         wait_for("something is applied", || (server.received() > 0).then_some(()));
-        std::fs::write(place.contracts.join("more.yaml"), MORE).expect("write contracts");
+        std::fs::write(place.contracts.join("more.yaml"), [trips::CARS, LONGER].concat())
+            .expect("write contracts");
         assert!(!server.wait().success(), "{point}");
         // Without a reload: the next start takes up what is there.
         let server = Server::start(&place, &["--from", &from]);
@@ -294,7 +263,7 @@ fn a_process_that_is_killed_while_contracts_change_loses_nothing() {
 #[test]
 fn a_stream_goes_on_over_a_change_of_contracts() {
     use std::io::{BufRead, BufReader};
-    let place = Place::with_contracts(&[("trips.yaml", TRIPS)]);
+    let place = Place::with_contracts(&[("trips.yaml", &trips())]);
     let server = Server::start(&place, &["--watch-contracts", "0.1"]);
     let next = Arc::new(AtomicUsize::new(0));
     let posting = poster(&server, &next);
@@ -322,7 +291,8 @@ fn a_stream_goes_on_over_a_change_of_contracts() {
         }
         if seen.len() > 200 && !changed {
             changed = true;
-            std::fs::write(place.contracts.join("more.yaml"), MORE).expect("write contracts");
+            std::fs::write(place.contracts.join("more.yaml"), [trips::CARS, LONGER].concat())
+                .expect("write contracts");
         }
     }
     posting.stop();

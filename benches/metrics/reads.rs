@@ -152,35 +152,44 @@ pub(crate) struct Read {
     pub(crate) values: Values,
 }
 
-/// Reads the same again and again: at most `most` times, and no longer than `longest` once there are a few.
+/// Reads the same again and again: at most `most` times, and no longer than `longest` once there are a few. In turn
+/// with a server beside it, whose times come last.
 pub(crate) fn ask(
     server: &Server,
+    beside: Option<&Server>,
     http: &reqwest::blocking::Client,
     case: &Case,
     most: usize,
     longest: Duration,
-) -> (Vec<Read>, Vec<Duration>) {
-    let url = server.url(&case.path());
-    let (mut reads, mut times) = (Vec::new(), Vec::new());
+) -> (Vec<Read>, Vec<Duration>, Vec<Duration>) {
+    let (mut reads, mut times, mut times_beside) = (Vec::new(), Vec::new(), Vec::new());
     let begun = Instant::now();
     for number in 0..WARM_UP + most {
         if number >= WARM_UP + LEAST && begun.elapsed() > longest {
             break;
         }
-        let sent = now();
-        let started = Instant::now();
-        let answer = http.get(&url).send().expect("an answer");
-        let (status, cache) = (answer.status(), answer.headers().get("x-cache").cloned());
-        let text = answer.text().expect("a body");
-        let took = started.elapsed();
-        assert!(status.is_success(), "{url}: {text}");
-        assert!(cache.is_some_and(|cache| cache == "MISS"), "{url}: answered by the cache");
+        let (read, took) = once(server, http, case);
+        let took_beside = beside.map(|beside| once(beside, http, case).1);
         if number >= WARM_UP {
-            reads.push(Read { sent, answered: now(), values: values(case, &text) });
+            reads.push(read);
             times.push(took);
+            times_beside.extend(took_beside);
         }
     }
-    (reads, times)
+    (reads, times, times_beside)
+}
+
+fn once(server: &Server, http: &reqwest::blocking::Client, case: &Case) -> (Read, Duration) {
+    let url = server.url(&case.path());
+    let sent = now();
+    let started = Instant::now();
+    let answer = http.get(&url).send().expect("an answer");
+    let (status, cache) = (answer.status(), answer.headers().get("x-cache").cloned());
+    let text = answer.text().expect("a body");
+    let took = started.elapsed();
+    assert!(status.is_success(), "{url}: {text}");
+    assert!(cache.is_some_and(|cache| cache == "MISS"), "{url}: answered by the cache");
+    (Read { sent, answered: now(), values: values(case, &text) }, took)
 }
 
 fn now() -> i64 {

@@ -19,6 +19,7 @@ pub mod schedule;
 pub mod server;
 pub mod small_disk;
 pub mod topics;
+pub mod trips;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -27,6 +27,7 @@ pub struct Gate {
     secrets: Secrets,
     logins: Logins,
     limiter: Arc<Limiter>,
+    daily_events: DailyEvents,
     proofs: Arc<Semaphore>,
     proxies: TrustedProxies,
 }
@@ -120,6 +121,7 @@ impl Gate {
             secrets: Secrets { pepper: Pepper::random(), admin: None, operator: None },
             logins: Logins::default(),
             limiter: Arc::default(),
+            daily_events: DailyEvents::default(),
             proofs: Arc::new(Semaphore::new(PROOFS)),
             proxies: TrustedProxies::default(),
         }
@@ -157,6 +159,11 @@ impl Gate {
     /// The keys, where there are some.
     pub fn ring(&self) -> Option<&Arc<KeyRing>> {
         self.ring.as_ref()
+    }
+
+    /// What tenants have posted today.
+    pub fn daily_events(&self) -> &DailyEvents {
+        &self.daily_events
     }
 
     /// Counts requests.

@@ -8,6 +8,7 @@ pub mod digest;
 pub mod file;
 pub mod gate;
 pub mod login;
+pub mod quota;
 pub mod rate;
 pub mod record;
 pub mod ring;
@@ -54,12 +55,14 @@ pub struct Caller {
     scope: Arc<Scope>,
     /// May they do what concerns the server as a whole: backups, keys, what all tenants have together?
     pub is_operator: bool,
+    /// Events that the tenant may post in a day; `None`: as many as it wants.
+    pub max_events_per_day: Option<u64>,
 }
 
 impl Caller {
     /// Somebody with a key.
     pub fn with_key(tenant: Arc<str>, key: Arc<str>, scope: Arc<Scope>) -> Self {
-        Self { tenant, key: Some(key), scope, is_operator: false }
+        Self { tenant, key: Some(key), scope, is_operator: false, max_events_per_day: None }
     }
 
     /// Whoever runs the server, or everybody where that is said of this machine.
@@ -69,6 +72,7 @@ impl Caller {
             key: None,
             scope: Arc::new(Scope::default()),
             is_operator: true,
+            max_events_per_day: None,
         }
     }
 

@@ -37,6 +37,9 @@ pub struct TenantRecord {
     /// Most keys that it may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_api_keys: Option<usize>,
+    /// Most events that it may post in a day (UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_events_per_day: Option<u64>,
     /// Entity types that its keys may read at most; `None`: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allowed_entity_types: Option<BTreeSet<String>>,

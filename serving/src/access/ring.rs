@@ -373,9 +373,11 @@ impl KeyRing {
             let mut all = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(id.to_string()).or_default())
         };
+        let mut caller = Caller::with_key(record.tenant.as_str().into(), id, Arc::new(scope));
+        caller.max_events_per_day = tenant.and_then(|tenant| tenant.max_events_per_day);
         let key = Arc::new(Key {
             record: KeyRecord { key: None, ..record.clone() },
-            caller: Caller::with_key(record.tenant.as_str().into(), id, Arc::new(scope)),
+            caller,
             rpm: self.rpm_of(record),
             api_version_pin: tenant.and_then(|t| t.api_version_pin.as_deref()).map(Arc::from),
             usage,

@@ -98,7 +98,7 @@ fn gathered(
         }
         found.extend(latest);
     };
-    store::rows::stream(conn, &query.text, params_from_iter(query.values), &schema, &mut put)
+    store::rows::stream_again(conn, &query.text, params_from_iter(query.values), &schema, &mut put)
         .map_err(unavailable("read the values of a span of time"))?;
     Ok(found)
 }

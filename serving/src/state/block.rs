@@ -10,8 +10,8 @@ use arrow::datatypes::Int64Type;
 use hashbrown::HashMap;
 
 use super::agg::{Agg, Arithmetic};
-use super::gather::{Coded, Codes, Values, coded};
 use super::ask::Ask;
+use super::gather::{Coded, Codes, Values, coded};
 use super::spec::Spec;
 use crate::metric::Member;
 

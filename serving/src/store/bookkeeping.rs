@@ -8,7 +8,24 @@ use std::collections::{HashMap, HashSet};
 
 use duckdb::{Connection, params};
 use pipeline::outcome::Counts;
-use pipeline::store::{CountsByReason, PartitionEffects, PartitionState};
+use pipeline::source::http;
+use pipeline::store::{CountsByReason, PartitionEffects, PartitionState, StoreError};
+
+use super::Readers;
+
+impl Readers {
+    /// How many new events a tenant has posted since a time (seconds since 1970).
+    pub(crate) fn posted(&self, tenant: &str, since: i64) -> Result<u64, StoreError> {
+        self.with("count what a tenant has posted", |conn| {
+            let mut statement = conn.prepare_cached(
+                "select coalesce(sum(_n), 0)::ubigint from ingest
+                 where _tenant = ? and outcome = 'accepted' and source = ?
+                   and arrived_at >= make_timestamp(? * 1000000)",
+            )?;
+            statement.query_row(params![tenant, http::SOURCE, since], |row| row.get(0))
+        })
+    }
+}
 
 /// Which bookkeeping rows exist, so that a commit knows whether to update or insert.
 #[derive(Debug, Clone, Default)]

@@ -57,9 +57,28 @@ pub(crate) fn stream(
     sql: &str,
     params: impl Params,
     schema: &SchemaRef,
+    each: impl FnMut(&RecordBatch),
+) -> duckdb::Result<()> {
+    step_through(&mut conn.prepare(sql)?, params, schema, each)
+}
+
+/// The same; the connection keeps the statement prepared.
+pub(crate) fn stream_again(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    schema: &SchemaRef,
+    each: impl FnMut(&RecordBatch),
+) -> duckdb::Result<()> {
+    step_through(&mut *conn.prepare_cached(sql)?, params, schema, each)
+}
+
+fn step_through(
+    statement: &mut Statement<'_>,
+    params: impl Params,
+    schema: &SchemaRef,
     mut each: impl FnMut(&RecordBatch),
 ) -> duckdb::Result<()> {
-    let mut statement = conn.prepare(sql)?;
     let _ = statement.stream_arrow(params)?;
     while let Some(chunk) = statement.step()? {
         each(&conform(&chunk, schema)?);

@@ -33,7 +33,7 @@ pub(super) fn verify(
     let mut known = Known::new();
     for index in metrics {
         let metric = &domain.metrics[*index];
-        let label = format!("metric `{}` v{}", metric.name, metric.version);
+        let label = label(metric);
         let mut leaves = BTreeSet::new();
         below(session, *index, &mut leaves);
         for leaf in &leaves {
@@ -64,8 +64,15 @@ pub(super) fn verify(
             for tenant in &tenants {
                 let dimensions = metric.dimensions.iter().map(|d| Some(d.name.as_str()));
                 for dimension in [None].into_iter().chain(dimensions) {
-                    let asked =
-                        Asked { metric, label: &label, tenant, window: &window.text, dimension };
+                    let window = window.text.as_str();
+                    let asked = Asked {
+                        metric,
+                        label: &label,
+                        tenant,
+                        window,
+                        dimension,
+                        verified: metrics,
+                    };
                     asked.compare(session, engine, &known)?;
                 }
             }
@@ -166,6 +173,11 @@ fn given_up(session: &Session<'_>, leaves: &BTreeSet<usize>, start: Option<i64>)
         .next()
 }
 
+/// A metric as differences name it.
+fn label(metric: &Metric) -> String {
+    format!("metric `{}` v{}", metric.name, metric.version)
+}
+
 /// One question.
 struct Asked<'a> {
     metric: &'a Metric,
@@ -173,6 +185,8 @@ struct Asked<'a> {
     tenant: &'a str,
     window: &'a str,
     dimension: Option<&'a str>,
+    /// The metrics that are verified, this one among them.
+    verified: &'a [usize],
 }
 
 impl Asked<'_> {
@@ -192,13 +206,16 @@ impl Asked<'_> {
                 return Ok(());
             }
         };
-        let mut expected = match values(session, engine, known, self.metric.index, self) {
+        let mut beyond = Vec::new();
+        let of = self.metric.index;
+        let mut expected = match values(session, engine, known, of, self, &mut beyond) {
             Ok(expected) => expected,
             Err(why) => {
                 session.report.skip(format!("{}, window {}", self.label, self.window), why);
                 return Ok(());
             }
         };
+        beyond.into_iter().for_each(|difference| session.report.differs(difference));
         session.report.checked.answers += 1;
         let Some(dimension) = self.dimension else {
             let expected = expected.remove(&None).unwrap_or_else(|| empty(self.metric));
@@ -266,21 +283,32 @@ impl Asked<'_> {
         expected: String,
         found: String,
     ) {
-        let mut difference = Difference::new(self.label, expected, found, HINT).of(self.tenant);
+        session.report.differs(self.difference(self.label, dimensions, expected, found));
+    }
+
+    fn difference(
+        &self,
+        label: &str,
+        dimensions: BTreeMap<String, Member>,
+        expected: String,
+        found: String,
+    ) -> Difference {
+        let mut difference = Difference::new(label, expected, found, HINT).of(self.tenant);
         difference.window = Some(self.window.to_owned());
         difference.dimensions = dimensions;
-        session.report.differs(difference);
+        difference
     }
 }
 
-/// What the engine says of an estimate that others are made of: whether that is within its bounds is seen where the
-/// estimate itself is verified, and what is made of it is exact again.
+/// What the engine says of an estimate that others are made of: what is made of it is exact again. What is not
+/// `within` its bounds goes to `beyond`, unless the estimate itself is verified, too, where that is found.
 fn estimated(
     session: &Session<'_>,
     engine: &MetricEngine,
     part: usize,
     asked: &Asked<'_>,
     within: BTreeMap<Member, Expected>,
+    beyond: &mut Vec<Difference>,
 ) -> Result<BTreeMap<Member, Expected>, String> {
     let metric = &session.domain.metrics[part];
     let question = asked.question(session, metric);
@@ -308,6 +336,21 @@ fn estimated(
             Some(other) => Err(format!("the estimate `{}` is no number: {other}", metric.name)),
         }
     };
+    if !asked.verified.contains(&part) {
+        for (member, bounds) in &within {
+            let value = found.get(member).unwrap_or(&Value::Null);
+            if !bounds.is(value) {
+                let name = asked.dimension.map(str::to_owned);
+                let dimensions = name.into_iter().map(|name| (name, member.clone())).collect();
+                let (expected, found) = (bounds.to_string(), value.to_string());
+                let difference = asked.difference(&label(metric), dimensions, expected, found);
+                // It may be a part of several parts.
+                if !beyond.contains(&difference) {
+                    beyond.push(difference);
+                }
+            }
+        }
+    }
     let members: Vec<Member> = within.into_keys().collect();
     members.into_iter().map(|member| of(&member).map(|value| (member, value))).collect()
 }
@@ -319,6 +362,7 @@ fn values(
     known: &Known,
     index: usize,
     asked: &Asked<'_>,
+    beyond: &mut Vec<Difference>,
 ) -> Result<BTreeMap<Member, Expected>, String> {
     let metric = &session.domain.metrics[index];
     let parts = metric.measure.parts();
@@ -335,9 +379,9 @@ fn values(
     let columns = parts
         .iter()
         .map(|part| {
-            let values = values(session, engine, known, *part, asked)?;
+            let values = values(session, engine, known, *part, asked, beyond)?;
             match values.values().any(Expected::is_near) {
-                true => estimated(session, engine, *part, asked, values),
+                true => estimated(session, engine, *part, asked, values, beyond),
                 false => Ok(values),
             }
         })

@@ -25,6 +25,9 @@ use super::{Delivery, Limits, Next, Source, SourceError};
 /// Name of the partition.
 pub const PARTITION: &str = "http";
 
+/// Name of the source in what is kept of each record.
+pub const SOURCE: &str = "http";
+
 /// Size of the queue between HTTP handlers and the pipeline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -196,7 +199,7 @@ impl HttpSource {
         self.queued.fetch_sub(size, Ordering::Relaxed);
         let batch = RawBatch {
             partition: PARTITION.into(),
-            source: "http",
+            source: SOURCE,
             bytes,
             records,
             next_offset: self.next_offset,

@@ -1,5 +1,7 @@
 //! `POST /v1/events`: events in, an answer per event out, once they are durable and visible.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
@@ -9,6 +11,7 @@ use pipeline::source::http::SubmitError;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::access::quota::{self, Posting};
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::monitor::PipelineState;
 use crate::http::query::Parameters;
@@ -77,6 +80,9 @@ struct EventResult {
         (status = 400, description = "The body holds no events.", body = ErrorBody),
         (status = 403, description = "The key is limited to entities or metrics.", body = ErrorBody),
         (status = 413, description = "The body is too large.", body = ErrorBody),
+        (status = 429, description = "The key has no requests left in this minute, or its tenant no events in \
+                                      this day.", body = ErrorBody,
+            headers(("Retry-After" = u64, description = "Seconds to wait"))),
         (status = 503, description = "The pipeline is full, or the store refuses; nothing was taken.", body = ErrorBody,
             headers(("Retry-After" = u64, description = "Seconds to wait"))),
     ),
@@ -99,14 +105,54 @@ pub(in super::super) async fn post(
         ))
         .hint("send the same events again after `Retry-After` seconds"));
     }
+    let posting = take(&state, &caller, records.len()).await?;
     let records = records.into_iter().map(<[u8]>::to_vec).collect();
-    let outcomes = state.ingress.submit(caller.tenant, records, time::now())?;
+    let outcomes = match state.ingress.submit(caller.tenant, records, time::now()) {
+        Ok(outcomes) => outcomes,
+        Err(error) => {
+            // Nothing was taken.
+            posting.into_iter().for_each(|posting| posting.accepted(0));
+            return Err(error.into());
+        }
+    };
     match outcomes.await {
-        Ok(outcomes) => Ok(Json(EventsBody::new(outcomes))),
+        Ok(outcomes) => {
+            let body = EventsBody::new(outcomes);
+            posting.into_iter().for_each(|posting| posting.accepted(body.accepted as u64));
+            Ok(Json(body))
+        }
         Err(_) => Err(ApiError::unavailable("the pipeline stopped before it committed").hint(
             "send the same events again; those that were applied are answered as duplicates",
         )),
     }
+}
+
+/// Takes room for events in the tenant's day, where it has so many only.
+async fn take(
+    state: &AppState,
+    caller: &Caller,
+    events: usize,
+) -> Result<Option<Posting>, ApiError> {
+    let Some(most) = caller.max_events_per_day else { return Ok(None) };
+    let (daily, tenant, now) = (state.gate.daily_events(), &caller.tenant, time::seconds());
+    if !daily.knows(tenant, now) {
+        let (tenant, since) = (Arc::clone(tenant), quota::day_begins(now));
+        let posted = state.blocking(move |state| state.readers.posted(&tenant, since)).await?;
+        daily.begin(&caller.tenant, now, posted);
+    }
+    let taken = daily.take(tenant, most, events as u64, now);
+    taken.map(Some).map_err(|exceeded| {
+        let used = exceeded.used;
+        let detail = format!(
+            "tenant `{tenant}` may post {most} events a day and has posted {used}: nothing of these \
+             {events} was taken"
+        );
+        ApiError {
+            retry_after: Some(exceeded.retry_after),
+            ..ApiError::new(Code::RateLimited, detail)
+                .hint("the day ends at midnight UTC, after `Retry-After` seconds")
+        }
+    })
 }
 
 pub(in super::super) async fn read(

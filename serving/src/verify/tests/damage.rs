@@ -150,6 +150,28 @@ fn one_metric_and_one_tenant_are_verified_alone() {
 }
 
 #[test]
+fn estimates_are_held_against_their_bounds_where_only_what_is_made_of_them_is_verified() {
+    let ratio = VerifyOptions { metric: Some("wind_per_label".into()), ..VerifyOptions::default() };
+    let mut bench = filled();
+    let report = bench.verify(&ratio);
+    assert!(report.agrees() && report.checked.metrics == 1, "{report:#?}");
+    bench.damage("update ev_lift set label = 'same'");
+    let differ = |options: &VerifyOptions| -> Vec<(String, Option<String>)> {
+        let differences = bench.verify(options).differences.into_iter();
+        let named = differences.filter(|own| own.what.contains("`labels_estimated`"));
+        named.map(|own| (format!("{:?}", own.dimensions), own.window)).collect()
+    };
+    let found = differ(&ratio);
+    assert!(!found.is_empty());
+    // Each once, also where all are verified.
+    let all = differ(&VerifyOptions::default());
+    for found in [&found, &all] {
+        let different: std::collections::BTreeSet<_> = found.iter().collect();
+        assert_eq!(different.len(), found.len(), "{found:#?}");
+    }
+}
+
+#[test]
 fn what_the_time_does_not_suffice_for_is_told() {
     let options =
         VerifyOptions { time_limit: std::time::Duration::ZERO, ..VerifyOptions::default() };
