@@ -257,12 +257,14 @@ fn a_tenant_posts_so_many_events_a_day() {
          kind: metric\nname: rides\nfrom: {event: ride.ended}\nmeasure: count\nwindows: [now]\n\
          moved_by: [ride.ended]\n",
     )]);
-    let keys = place.file(
-        "keys.yaml",
+    let file = place.path("keys.yaml");
+    std::fs::write(
+        &file,
         "tenants:\n- {id: acme, max_events_per_day: 5}\nkeys:\n- {name: a, tenant: acme, key: the-secret-of-acme}\n\
          - {name: b, tenant: other, key: the-secret-of-another}\n",
-    );
-    let keys = keys.display().to_string();
+    )
+    .expect("write the keys");
+    let keys = file.display().to_string();
     let post = |server: &Server, key: &str, numbers: std::ops::Range<usize>| {
         let line = |n| {
             format!(

@@ -160,6 +160,11 @@ pub const METRIC_STATE_BUILDING: Plain = Plain(
 /// How many groups it has.
 pub const METRIC_STATE_GROUPS: Plain =
     Plain("agentflow_metric_state_groups", "Groups of rows in the state of metrics");
+/// What it keeps of single minutes and hours.
+pub const METRIC_STATE_PIECE_BYTES: Plain = Plain(
+    "agentflow_metric_state_piece_bytes",
+    "Bytes of rows and values of single minutes and hours that are kept decoded",
+);
 /// What the lake still owes.
 pub const LAKE_LAG_EVENTS: Plain =
     Plain("agentflow_lake_lag_events", "Journal positions that not every lake table covers yet");

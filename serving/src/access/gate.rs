@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::digest::{Digest, Pepper};
 use super::login::Logins;
+use super::quota::DailyEvents;
 use super::rate::{Limiter, SharedCounts};
 use super::ring::{Key, KeyRing, Shown};
 use super::{Caller, Pass};

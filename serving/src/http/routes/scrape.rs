@@ -18,7 +18,7 @@ use crate::question::{MetricQuestion, Value};
 use crate::telemetry::{
     Gauges, JOURNAL_COMPLETE_AFTER, JOURNAL_OLDEST_POSITION, JOURNAL_POSITION,
     JOURNAL_TRIMMED_EVENTS, LAKE_LAG_EVENTS, LAKE_LAG_SECONDS, METRIC_STATE_BUILDING,
-    METRIC_STATE_GROUPS, METRIC_STATE_WHOLE,
+    METRIC_STATE_GROUPS, METRIC_STATE_PIECE_BYTES, METRIC_STATE_WHOLE,
 };
 
 /// Counters and gauges in the Prometheus text format.
@@ -90,6 +90,7 @@ fn gauges(state: &AppState, caller: Option<&Caller>) -> Gauges {
     gauges.set(METRIC_STATE_WHOLE, kept.whole as f64);
     gauges.set(METRIC_STATE_BUILDING, (kept.all - kept.whole) as f64);
     gauges.set(METRIC_STATE_GROUPS, kept.groups as f64);
+    gauges.set(METRIC_STATE_PIECE_BYTES, state.readers.state().bytes_of_pieces() as f64);
     let backfilling = state.readers.backfilling();
     for metric in &state.domain.metrics {
         if let Some(progress) = backfilling.metric(metric.index) {

@@ -156,10 +156,10 @@ fn estimates_are_held_against_their_bounds_where_only_what_is_made_of_them_is_ve
     let report = bench.verify(&ratio);
     assert!(report.agrees() && report.checked.metrics == 1, "{report:#?}");
     bench.damage("update ev_lift set label = 'same'");
-    let differ = |options: &VerifyOptions| -> Vec<(String, Option<String>)> {
+    let differ = |options: &VerifyOptions| -> Vec<String> {
         let differences = bench.verify(options).differences.into_iter();
         let named = differences.filter(|own| own.what.contains("`labels_estimated`"));
-        named.map(|own| (format!("{:?}", own.dimensions), own.window)).collect()
+        named.map(|own| format!("{:?} {:?} {:?}", own.tenant, own.dimensions, own.window)).collect()
     };
     let found = differ(&ratio);
     assert!(!found.is_empty());
