@@ -217,7 +217,7 @@ impl Block {
         groups: impl IntoIterator<Item = &'a Vec<Member>>,
     ) -> HashSet<Vec<u32>> {
         let numbers = |place: &usize| -> HashMap<&Member, u32> {
-            (&self.dimensions[*place].values).into_iter().zip(0..).collect()
+            self.dimensions[*place].values.iter().zip(0..).collect()
         };
         let numbers: Vec<_> = places.iter().map(numbers).collect();
         let coded = |group: &'a Vec<Member>| {

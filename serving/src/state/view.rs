@@ -17,6 +17,9 @@ use crate::metric::{Member, Test};
 /// Different values over which hours are put together: with more of them a statement does not take longer.
 const MOST_VALUES: i64 = 4_000_000;
 
+/// Hours that are put together: each is looked for among those that are kept.
+const MOST_HOURS: usize = 1_024;
+
 /// Blocks and the spans of them that are wanted, µs.
 type Parts = Vec<(Arc<Block>, (i64, i64))>;
 
@@ -95,7 +98,7 @@ impl Asked<'_> {
         numbers.extend(gone.filter(|hour| *hour >= first && end.is_none_or(|end| *hour < end)));
         numbers.sort_unstable();
         numbers.dedup();
-        if values > MOST_VALUES {
+        if values > MOST_VALUES || numbers.len() > MOST_HOURS {
             return None;
         }
         let buckets = numbers.iter().map(|hour| Bucket::Hour(*hour));
