@@ -3,8 +3,8 @@
 //!
 //! 1. 10,000 connections that wait for an entity that never comes, 200 that get every event, and 1,000
 //!    events a second posted: memory of the server, frames, how old an event is when it is read.
-//! 2. A file is followed to its end, with the connections and without, in turn. There the active ones
-//!    wait for one product each, so they get some thousand frames a second together.
+//! 2. One server follows a file that grows by pieces, with the connections and without, in turn. There the active
+//!    ones wait for one product each, so they get some thousand frames a second together.
 //!
 //! Idle connections are read at the end: the signs of life that wait by then are counted. The readers are
 //! on the same cores as the server; what they take is told beside what it takes. In the second part, where no
@@ -14,7 +14,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +31,9 @@ const POSTED: u64 = 10;
 
 /// Threads of the server that serve streams and nothing else.
 const THREADS: [&str; 2] = ["streams", "pulse"];
+
+/// Seconds of event time that all events of the second part span.
+const SPAN: f64 = 8.0 * 86_400.0;
 
 /// From one look of the second part's readers to the next.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -138,24 +141,31 @@ fn fresh(lines: &[&str]) -> String {
     body
 }
 
+/// Pieces of a file, one after the other, each followed to its end by the same server; with the connections
+/// and without in turn, whichever is first changing too, so that what changes with time is in both.
 fn beside_the_pipeline(idle: u64, active: u64) -> Value {
-    let events = setting("STREAM_EVENTS", 1_000_000);
-    let rounds = setting("STREAM_ROUNDS", 3);
+    let events = setting("STREAM_EVENTS", 500_000);
+    let rounds = setting("STREAM_ROUNDS", 4);
     let folder = place();
     let whole = folder.path().join("whole.ndjson");
-    let rate = (events as f64 / (8.0 * 86_400.0)).max(0.1);
-    eprintln!("generating {events} events");
-    produce(&whole, events, &["--seed", "7", "--rate", &format!("{rate:.3}")]);
-    let text = std::fs::read(&whole).expect("events");
-    let products = products(&text, active as usize);
+    // One piece that is not counted comes first: everything is in use then.
+    let all = events * (1 + 2 * rounds);
+    eprintln!("generating {all} events");
+    produce(&whole, all, &["--seed", "7", "--rate", &format!("{:.3}", all as f64 / SPAN)]);
+    let mut pieces = Pieces::open(&whole, events);
+    let first = pieces.next();
+    let products = products(&first, active as usize);
+    let file = folder.path().join("followed.ndjson");
+    std::fs::write(&file, b"").expect("a file");
+    let server = serve(&folder.path().join("data"), Some(&file));
     let http = client();
-    let (mut without, mut with) = (Vec::new(), Vec::new());
+    let mut followed = Followed { server: &server, http: &http, file: &file, length: 0 };
+    followed.follow(&first);
+    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        for has_streams in [false, true] {
-            let data = folder.path().join(format!("data-{round}-{has_streams}"));
-            let file = folder.path().join(format!("{round}-{has_streams}.ndjson"));
-            std::fs::write(&file, b"").expect("a file");
-            let server = serve(&data, Some(&file));
+        let is_first = round % 2 == 1;
+        for has_streams in [is_first, !is_first] {
+            let piece = pieces.next();
             let open = has_streams.then(|| {
                 let filters = products.iter().map(|product| format!("?entity_id={product}"));
                 let silent = Idle::open(&server, idle);
@@ -163,14 +173,7 @@ fn beside_the_pipeline(idle: u64, active: u64) -> Value {
             });
             let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
             let of_threads = THREADS.map(|thread| server.thread_cpu_seconds(thread));
-            let started = Instant::now();
-            let mut writing = std::fs::File::create(&file).expect("a file");
-            writing.write_all(&text).expect("append");
-            drop(writing);
-            while server.next_offset(&http, "file:") < text.len() as u64 {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            let took = started.elapsed().as_secs_f64();
+            let took = followed.follow(&piece);
             let used = server.cpu_seconds() - before.0;
             let mut figures = json!({
                 "events_per_second": (events as f64 / took).round(),
@@ -187,29 +190,92 @@ fn beside_the_pipeline(idle: u64, active: u64) -> Value {
                     figures[format!("{thread}_thread_cores")] = json!(hundredths(used / took));
                 }
                 figures["signs_of_life_per_idle_second"] = json!(silent.count());
+                followed.wait_until_closed();
             }
-            figures["peak_memory_mib"] = json!(server.peak_mib());
             eprintln!("streams: {has_streams}: {figures}");
             let of = if has_streams { &mut with } else { &mut without };
             of.push(figures);
-            drop(server);
-            std::fs::remove_dir_all(&data).expect("remove the data");
-            std::fs::remove_file(&file).expect("remove the file");
         }
+        let rate = |arm: &[Value]| arm.last().and_then(|one| one["events_per_second"].as_f64());
+        ratios.extend(rate(&with).zip(rate(&without)).map(|(with, without)| with / without));
     }
-    let median = |arm: &[Value], name: &str| {
-        let mut values: Vec<f64> = arm.iter().filter_map(|one| one[name].as_f64()).collect();
+    let median = |values: &mut Vec<f64>| {
         values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
+        let middle = [values[(values.len() - 1) / 2], values[values.len() / 2]];
+        (middle.iter().sum::<f64>() / 2.0 * 1e3).round() / 1e3
     };
-    let ratio = |name: &str| (median(&with, name) / median(&without, name) * 1e3).round() / 1e3;
+    let of = |arm: &[Value], name: &str| {
+        median(&mut arm.iter().filter_map(|one| one[name].as_f64()).collect())
+    };
+    let cpu = of(&with, "server_cpu_seconds") / of(&without, "server_cpu_seconds");
+    let middle = median(&mut ratios);
     json!({
         "events": events,
-        "throughput_with_to_without": ratio("events_per_second"),
-        "cpu_with_to_without": ratio("server_cpu_seconds"),
+        "throughput_with_to_without": middle,
+        "throughput_of_pairs": ratios.iter().map(|ratio| hundredths(*ratio)).collect::<Vec<_>>(),
+        "cpu_with_to_without": hundredths(cpu),
+        "peak_memory_mib": server.peak_mib(),
         "without": without,
         "with": with,
     })
+}
+
+/// Whole lines of a file, so many at once.
+struct Pieces {
+    lines: std::io::BufReader<std::fs::File>,
+    count: u64,
+}
+
+impl Pieces {
+    fn open(file: &Path, count: u64) -> Self {
+        let file = std::fs::File::open(file).expect("a file");
+        Self { lines: std::io::BufReader::new(file), count }
+    }
+
+    fn next(&mut self) -> Vec<u8> {
+        let mut piece = Vec::new();
+        for _ in 0..self.count {
+            self.lines.read_until(b'\n', &mut piece).expect("a line");
+        }
+        piece
+    }
+}
+
+/// A file that a server follows.
+struct Followed<'a> {
+    server: &'a Server,
+    http: &'a reqwest::blocking::Client,
+    file: &'a Path,
+    length: u64,
+}
+
+impl Followed<'_> {
+    /// Seconds until all of what is appended is committed.
+    fn follow(&mut self, piece: &[u8]) -> f64 {
+        let started = Instant::now();
+        let file = std::fs::OpenOptions::new().append(true).open(self.file);
+        file.and_then(|mut file| file.write_all(piece)).expect("append");
+        self.length += piece.len() as u64;
+        while self.server.next_offset(self.http, "file:") < self.length {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        started.elapsed().as_secs_f64()
+    }
+
+    /// Until the server knows that all connections are gone.
+    fn wait_until_closed(&self) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let text = self.http.get(self.server.url("/metrics")).send().expect("an answer");
+            let text = text.text().expect("text");
+            let open = text.lines().filter(|line| line.starts_with("agentflow_streams_open{"));
+            if open.filter_map(|line| line.rsplit(' ').next()).all(|count| count == "0") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "streams are still open");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 fn tenths(number: f64) -> f64 {

@@ -11,6 +11,7 @@
 mod agg;
 mod ask;
 mod block;
+mod cells;
 mod cube;
 mod delta;
 mod distinct;

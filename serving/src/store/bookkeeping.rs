@@ -239,7 +239,7 @@ fn ubigint(number: u64) -> String {
 }
 
 /// A text as SQL has it.
-fn literal(text: &str) -> String {
+pub(super) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

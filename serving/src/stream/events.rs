@@ -17,6 +17,7 @@ use axum::body::Bytes;
 use futures::Stream;
 use tokio::sync::Semaphore;
 
+use super::beginnings;
 use super::filter::EventFilter;
 use super::frame;
 use super::hub::{Hub, Membership};
@@ -38,9 +39,6 @@ pub enum Begin {
 /// A connection that is further behind reads on by itself: what came meanwhile would not wait in its
 /// outbox.
 const NEAR: i64 = 4_096;
-
-/// How many positions the search for the newest events looks at, at the most.
-const LOOK_BACK: i64 = 1 << 20;
 
 /// The frames of one connection, until it ends or is dropped.
 pub(crate) struct EventStream {
@@ -72,7 +70,8 @@ enum Phase {
 }
 
 /// What was read.
-struct Read {
+#[derive(Debug)]
+pub(super) struct Read {
     chunk: Chunk,
     reached: i64,
 }
@@ -92,7 +91,10 @@ impl EventStream {
             Begin::After(position) => Phase::Behind(position),
             Begin::Newest(count) => {
                 let until = stream.join();
-                Phase::Reading(Box::pin(stream.reader.clone().newest(until, count)))
+                let Reader { hub, tenant, filter, readers } = stream.reader.clone();
+                Phase::Reading(Box::pin(async move {
+                    beginnings::newest((&hub, &readers), (tenant, filter), (until, count)).await
+                }))
             }
         };
         stream
@@ -188,15 +190,6 @@ impl Reader {
         .await
     }
 
-    async fn newest(self, until: i64, count: usize) -> Result<Read, End> {
-        self.read(move |reader| {
-            let only = reader.filter.only(&reader.tenant);
-            let families = reader.filter.families();
-            reader.hub.reader.newest(families, until, (count, LOOK_BACK), only)
-        })
-        .await
-    }
-
     async fn read(
         self,
         read: impl FnOnce(&Self) -> Result<EventPage, PageError> + Send + 'static,
@@ -204,34 +197,42 @@ impl Reader {
         let Ok(_turn) = Arc::clone(&self.readers).acquire_owned().await else {
             return Err(End::Shutdown);
         };
-        let reading = tokio::task::spawn_blocking(move || self.write(&read(&self)?));
-        match reading.await {
-            Ok(Ok(read)) => Ok(read),
-            Ok(Err(PageError::Gone { .. })) => Err(End::Gone),
-            Ok(Err(PageError::Store(error))) => {
-                tracing::warn!(%error, "a stream was ended");
-                Err(End::Unavailable)
-            }
+        let read = move || {
+            let page = read(&self)?;
+            Read::of(&self.hub, &page, None, page.reached)
+        };
+        match tokio::task::spawn_blocking(read).await {
+            Ok(read) => read.map_err(End::of),
             Err(error) => {
                 tracing::error!(%error, "a stream was ended");
                 Err(End::Unavailable)
             }
         }
     }
+}
 
-    /// All frames of a page.
-    fn write(&self, page: &EventPage) -> Result<Read, PageError> {
+impl Read {
+    /// The frames of a page, or of `only` some of its events: their positions, ascending.
+    pub(super) fn of(
+        hub: &Hub,
+        page: &EventPage,
+        only: Option<&[i64]>,
+        reached: i64,
+    ) -> Result<Self, PageError> {
         let frames: Result<Vec<_>, _> =
-            page.rows.iter().map(|rows| self.hub.writer.frames(rows)).collect();
+            page.rows.iter().map(|rows| hub.writer.frames(rows)).collect();
         let frames = frames.map_err(|error| {
             PageError::Store(pipeline::store::StoreError::Corrupt(error.to_string()))
         })?;
-        let order = page.in_order();
+        let mut order = page.in_order();
+        if let Some(only) = only {
+            order.retain(|(seq, ..)| only.binary_search(seq).is_ok() && *seq <= reached);
+        }
         let mut bytes = Vec::new();
         for (_, place, row) in &order {
-            frames[*place].write(*row, page, &self.hub.reader, &mut bytes);
+            frames[*place].write(*row, page, &hub.reader, &mut bytes);
         }
         let frames = u32::try_from(order.len()).unwrap_or(u32::MAX);
-        Ok(Read { chunk: Chunk { bytes: Bytes::from(bytes), frames }, reached: page.reached })
+        Ok(Self { chunk: Chunk { bytes: Bytes::from(bytes), frames }, reached })
     }
 }

@@ -19,6 +19,7 @@ use axum::body::Bytes;
 use contracts::model::Relation;
 use pipeline::store::{Committed, Journal, StoreError};
 
+use super::beginnings::Beginnings;
 use super::filter::EventFilter;
 use super::frame::{FrameWriter, Frames};
 use super::index::{GroupId, Index, Written};
@@ -70,6 +71,8 @@ pub(crate) struct Hub {
     thread: OnceLock<Thread>,
     live: Mutex<Live>,
     stats: Arc<Stats>,
+    /// Connections that have not begun.
+    pub(super) beginnings: Beginnings,
 }
 
 struct Live {
@@ -113,6 +116,7 @@ impl Hub {
             thread: OnceLock::new(),
             live: Mutex::new(live),
             stats,
+            beginnings: Beginnings::default(),
         })
     }
 

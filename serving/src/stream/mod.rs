@@ -10,6 +10,7 @@
 //! order of position, or is ended with a frame that says why; nobody gets another tenant's. Start at
 //! [`Streams`].
 
+mod beginnings;
 mod events;
 mod filter;
 mod frame;

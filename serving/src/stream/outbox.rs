@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use super::frame;
 use super::stats::Account;
 use super::unsent::Unsent;
+use crate::store::events::PageError;
 
 /// Most bytes that wait on one connection: some thousand events, so a reader that keeps up is not
 /// ended because a large commit came.
@@ -46,6 +47,19 @@ pub(crate) enum End {
     Shutdown,
     /// Its key opens it no more.
     Revoked,
+}
+
+impl End {
+    /// Of a connection whose events could not be read.
+    pub(crate) fn of(error: PageError) -> Self {
+        match error {
+            PageError::Gone { .. } => Self::Gone,
+            PageError::Store(error) => {
+                tracing::warn!(%error, "a stream was ended");
+                Self::Unavailable
+            }
+        }
+    }
 }
 
 /// One or more whole frames.

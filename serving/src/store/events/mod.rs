@@ -4,6 +4,7 @@
 //! what nobody wants costs little. All of a page is read in one snapshot. What has just been committed needs no
 //! reading ([`EventReader::fresh`]). Start at [`EventReader::page`].
 
+mod newest;
 mod table;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use super::fresh::Follows;
 use super::readers::Readers;
 use super::rows;
 use super::trimmed::Trimmed;
+pub(crate) use newest::Newest;
 use table::EventTable;
 
 /// Most positions that one page looks at.
@@ -197,40 +199,6 @@ impl EventReader {
             }
         }
         Some(page)
-    }
-
-    /// The newest `count` events up to `until` that `only` lets through; of an event that lies further
-    /// back than `look_back` positions, or is no longer in the journal, nothing is said.
-    pub(crate) fn newest(
-        &self,
-        families: &[usize],
-        until: i64,
-        (count, look_back): (usize, i64),
-        only: Only<'_>,
-    ) -> Result<EventPage, PageError> {
-        Ok(self.readers.snapshot("read the newest events", |conn| {
-            let mut page = EventPage::empty(until);
-            let mut picked: Vec<(i64, usize)> = Vec::new();
-            let (mut from, mut step) = (until, SPAN);
-            while picked.len() < count && from > 0 && until - from < look_back {
-                let start = (from - step).max(until - look_back).max(0);
-                for &family in families {
-                    let table = &self.tables[family];
-                    let (sql, values) = table.look(&between(start, from), Some(&only));
-                    let params = params_from_iter(values);
-                    let heads = rows::query_once(conn, &sql, params, &table.heads.1)?;
-                    picked.extend(seqs(&heads).iter().map(|seq| (*seq, family)));
-                }
-                (from, step) = (start, step * 4);
-            }
-            picked.sort_unstable();
-            picked.drain(..picked.len().saturating_sub(count));
-            self.read(conn, &picked, &mut page)?;
-            if let Some((first, _)) = picked.first() {
-                page.applied = applied(conn, first - 1, until)?;
-            }
-            Ok(page)
-        })?)
     }
 
     /// Reads whole rows. Ends early, and says so in `page.reached`, when they are large.

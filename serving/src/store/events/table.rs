@@ -8,7 +8,9 @@ use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use contracts::model::{Family, column};
 use duckdb::types::Value as SqlValue;
+use hashbrown::HashSet;
 
+use super::super::bookkeeping::literal;
 use super::super::schema::{column_list, quoted};
 use super::{ENTITY, Only};
 
@@ -102,6 +104,40 @@ impl EventTable {
 
     /// The statement for what is looked at first, and its parameters.
     pub(super) fn look(&self, range: &str, only: Option<&Only<'_>>) -> (String, Vec<SqlValue>) {
+        let (mut sql, values) = self.heads_of(range, only);
+        sql.push_str(" order by _seq");
+        (sql, values)
+    }
+
+    /// The statement for the newest `count` of what is looked at first, and its parameters.
+    pub(super) fn newest(
+        &self,
+        range: &str,
+        only: &Only<'_>,
+        count: usize,
+    ) -> (String, Vec<SqlValue>) {
+        let (mut sql, values) = self.heads_of(range, Some(only));
+        sql.push_str(&format!(" order by _seq desc limit {count}"));
+        (sql, values)
+    }
+
+    /// The statement for what is looked at first of what is about one of many entities of some tenants.
+    pub(super) fn about(
+        &self,
+        range: &str,
+        tenants: &HashSet<&str>,
+        entities: &HashSet<&str>,
+    ) -> String {
+        let list = |texts: &HashSet<&str>| {
+            let texts: Vec<String> = texts.iter().map(|text| literal(text)).collect();
+            texts.join(",")
+        };
+        let (sql, _) = self.heads_of(range, None);
+        let (tenants, entities) = (list(tenants), list(entities));
+        format!("{sql} and _tenant in ({tenants}) and {} in ({entities})", self.entity)
+    }
+
+    fn heads_of(&self, range: &str, only: Option<&Only<'_>>) -> (String, Vec<SqlValue>) {
         let mut sql = format!("select {} from {} where {range}", self.heads.0, quoted(&self.name));
         let mut values = Vec::new();
         if let Some(only) = only {
@@ -117,7 +153,6 @@ impl EventTable {
                 values.push(SqlValue::Text(entity.to_owned()));
             }
         }
-        sql.push_str(" order by _seq");
         (sql, values)
     }
 }

@@ -1,5 +1,6 @@
 //! Streams over a real store that a real pipeline fills.
 
+mod beginnings;
 mod wire;
 
 use std::sync::Arc;
