@@ -142,9 +142,10 @@ fn fresh(lines: &[&str]) -> String {
 }
 
 /// Pieces of a file, one after the other, each followed to its end by the same server; with the connections
-/// and without in turn, whichever is first changing too, so that what changes with time is in both.
+/// and without in turn, whichever is first changing too, so that what changes with time is in both. A piece takes
+/// some tens of seconds: the lake is written every half a minute or so, and both are to have that.
 fn beside_the_pipeline(idle: u64, active: u64) -> Value {
-    let events = setting("STREAM_EVENTS", 500_000);
+    let events = setting("STREAM_EVENTS", 2_500_000);
     let rounds = setting("STREAM_ROUNDS", 4);
     let folder = place();
     let whole = folder.path().join("whole.ndjson");
@@ -161,7 +162,7 @@ fn beside_the_pipeline(idle: u64, active: u64) -> Value {
     let http = client();
     let mut followed = Followed { server: &server, http: &http, file: &file, length: 0 };
     followed.follow(&first);
-    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut without, mut with, mut ratios) = (Vec::new(), Vec::new(), Vec::<f64>::new());
     for round in 0..rounds {
         let is_first = round % 2 == 1;
         for has_streams in [is_first, !is_first] {
@@ -169,7 +170,9 @@ fn beside_the_pipeline(idle: u64, active: u64) -> Value {
             let open = has_streams.then(|| {
                 let filters = products.iter().map(|product| format!("?entity_id={product}"));
                 let silent = Idle::open(&server, idle);
-                (silent, Unhurried::open(&server, filters))
+                let readers = Unhurried::open(&server, filters);
+                readers.wait(active);
+                (silent, readers)
             });
             let before = (server.cpu_seconds(), support::cpu_seconds(std::process::id()));
             let of_threads = THREADS.map(|thread| server.thread_cpu_seconds(thread));
@@ -208,10 +211,11 @@ fn beside_the_pipeline(idle: u64, active: u64) -> Value {
         median(&mut arm.iter().filter_map(|one| one[name].as_f64()).collect())
     };
     let cpu = of(&with, "server_cpu_seconds") / of(&without, "server_cpu_seconds");
-    let middle = median(&mut ratios);
+    // What grows or falls with time is in one pair this way and in the next the other way.
+    let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
     json!({
         "events": events,
-        "throughput_with_to_without": middle,
+        "throughput_with_to_without": (mean.exp() * 1e3).round() / 1e3,
         "throughput_of_pairs": ratios.iter().map(|ratio| hundredths(*ratio)).collect::<Vec<_>>(),
         "cpu_with_to_without": hundredths(cpu),
         "peak_memory_mib": server.peak_mib(),
@@ -257,7 +261,7 @@ impl Followed<'_> {
         file.and_then(|mut file| file.write_all(piece)).expect("append");
         self.length += piece.len() as u64;
         while self.server.next_offset(self.http, "file:") < self.length {
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(100));
         }
         started.elapsed().as_secs_f64()
     }
@@ -500,6 +504,15 @@ impl Unhurried {
             }
         });
         Self { thread, counts }
+    }
+
+    /// Until so many frames came: what there was already.
+    fn wait(&self, frames: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.counts.frames.load(Ordering::Relaxed) < frames {
+            assert!(Instant::now() < deadline, "frames are missing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Frames that came, and connections that were dropped.
