@@ -67,6 +67,7 @@ fn keys_are_made_while_the_server_runs() {
         ("/v1/entity/product/nothing", 404),
         ("/v1/entity/order/nothing", 403),
         ("/v1/metrics/revenue", 403),
+        ("/v1/lineage/metric/revenue", 403),
         ("/v1/deadletter", 403),
     ] {
         let answer = path(read).send().expect("an answer");

@@ -22,7 +22,8 @@ use crate::metric::hint;
 pub const MAX_VALUES: usize = 1_000;
 
 /// Operators of both forms.
-const OPERATORS: [&str; 9] = ["in", "not", "not_in", "gt", "gte", "lt", "lte", "between", "null"];
+const OPERATORS: [&str; 10] =
+    ["in", "in_or_null", "not", "not_in", "gt", "gte", "lt", "lte", "between", "null"];
 
 /// Dimension → what must hold of its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -123,6 +124,9 @@ impl Filters {
         let texts = || listed(value).into_iter().map(Some).collect::<Vec<_>>();
         let condition = match operator {
             "in" => return self.add_in(dimension, texts()),
+            "in_or_null" => {
+                return self.add_in(dimension, texts().into_iter().chain([None]).collect());
+            }
             "not" => Condition::NotIn(vec![Some(value.to_owned())]),
             "not_in" => Condition::NotIn(texts()),
             "between" => match listed(value).as_slice() {
@@ -194,6 +198,12 @@ impl Filters {
                 "in" if !value.is_array() => return None,
                 "in" => named(dimension, texts(value)?)
                     .and_then(|values| self.add_in(dimension, values)),
+                "in_or_null" => named(dimension, texts(value)?).and_then(|mut values| {
+                    if !values.contains(&None) {
+                        values.push(None);
+                    }
+                    self.add_in(dimension, values)
+                }),
                 "not" | "not_in" => named(dimension, texts(value)?)
                     .map(|values| self.add(dimension, Condition::NotIn(values))),
                 "between" => match texts(value)?.as_slice() {
@@ -261,6 +271,9 @@ impl Filters {
                     Condition::In(values) => match values.as_slice() {
                         [Some(value)] => found.push(format!("{dimension}:{value}")),
                         [None] => found.push(format!("{dimension}.null:true")),
+                        _ if values.contains(&None) => {
+                            found.push(format!("{dimension}.in_or_null:{}", joined(values)));
+                        }
                         _ => found.push(format!("{dimension}.in:{}", joined(values))),
                     },
                     Condition::NotIn(values) => {

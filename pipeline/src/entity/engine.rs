@@ -327,10 +327,14 @@ impl Engine {
                     }
                 }
                 state.sources -= 1;
-                // Who was updated last among the rows that stay is known to the store alone.
+                // Who was updated last among the rows that stay is known to the store alone. A row that stays may
+                // be older than it was: where it stands on an entity itself, a row of that has left it.
                 let newest =
                     given.order.seq == state.updated_seq || given.order.time == state.updated_at;
-                if !same && newest {
+                let is_no_older = change.after.as_ref().is_some_and(|after| {
+                    after.order.seq >= given.order.seq && after.order.time >= given.order.time
+                });
+                if newest && !(same && is_no_older) {
                     again.insert(slot);
                 }
             }

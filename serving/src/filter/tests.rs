@@ -47,7 +47,12 @@ fn every_operator_has_both_forms() {
     check(&["city.null:false"], json!({"city": {"null": false}}), &[not(&[None])]);
     check(&["city.in:a,b"], json!({"city": ["a", "b"]}), &[is(&[Some("a"), Some("b")])]);
     check(&["city.in:a,b"], json!({"city": {"in": ["a", "b"]}}), &[is(&[Some("a"), Some("b")])]);
-    check(&[], json!({"city": ["a", null]}), &[is(&[Some("a"), None])]);
+    check(&["city.in_or_null:a"], json!({"city": ["a", null]}), &[is(&[Some("a"), None])]);
+    check(
+        &["city.in_or_null:a,b"],
+        json!({"city": {"in_or_null": ["a", "b"]}}),
+        &[is(&[Some("a"), Some("b"), None])],
+    );
     check(&["city.not:a,b"], json!({"city": {"not": "a,b"}}), &[not(&[Some("a,b")])]);
     check(
         &["city.not_in:a,b"],
@@ -89,6 +94,7 @@ fn what_is_written_is_read_again() {
         &["city:a,b\\c"][..],
         &["city.in:a\\,b,\\\\,"],
         &["city.null:true", "level.null:false"],
+        &["city.in_or_null:a\\,b,", "level.in_or_null:1"],
         &["level.between:1,5", "level.not:3", "city.not_in:a,b"],
         &["day.gt:2026-01-01", "day.lte:2026-01-31"],
     ] {

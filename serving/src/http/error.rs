@@ -66,6 +66,8 @@ pub enum Code {
     NotCaughtUp,
     /// The body is larger than the limit, or holds too many events.
     BodyTooLarge,
+    /// The body did not come in time; nothing of it was taken.
+    BodyTimeout,
     /// Path and query are longer than the limit.
     TargetTooLong,
     /// The headers are larger than the limit.
@@ -120,6 +122,7 @@ impl Code {
             | Self::KeyReused
             | Self::QueryTimeout
             | Self::QueryTooLarge => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,8 +1,8 @@
 //! Conditional reads: an answer carries an `ETag`, and who shows it again with `If-None-Match` is told
 //! 304 without a body when nothing has changed.
 //!
-//! All tags are weak. One answer goes out in several encodings and API versions, and it says how old it is,
-//! so two answers with one tag mean the same without being the same bytes.
+//! All tags are weak. One answer goes out in several encodings, and it says how old it is, so two answers with
+//! one tag mean the same without being the same bytes. Who asks for another API version gets another tag.
 
 use std::convert::Infallible;
 
@@ -17,10 +17,15 @@ use xxhash_rust::xxh3::xxh3_64;
 /// May be kept by who asked, and must be asked about again each time.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// The header that asks for an API version.
+const VERSION: &str = "x-agentflow-version";
+
 /// What the caller has already.
 #[derive(Debug, Default)]
 pub(super) struct Conditional {
     if_none_match: Vec<String>,
+    /// Hash of the API version that the caller asks for: the same answer has another body in another version.
+    version: u64,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Conditional {
@@ -29,7 +34,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Conditional {
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let lists = parts.headers.get_all(header::IF_NONE_MATCH).iter();
         let lists = lists.filter_map(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Self { if_none_match: lists.collect() })
+        let version = parts.headers.get(VERSION).map_or(0, |version| xxh3_64(version.as_bytes()));
+        Ok(Self { if_none_match: lists.collect(), version })
     }
 }
 
@@ -57,6 +63,7 @@ impl Conditional {
 
     /// The body, recognised by `tag`.
     pub(super) fn tagged<T: Serialize>(&self, tag: Tag, body: &T) -> Response {
+        let tag = Tag(tag.0 ^ self.version);
         let mut response = match self.has(tag) {
             true => StatusCode::NOT_MODIFIED.into_response(),
             false => Json(body).into_response(),
@@ -83,8 +90,10 @@ mod tests {
 
     #[track_caller]
     fn check(shown: &[&str], expected: bool) {
-        let conditional =
-            Conditional { if_none_match: shown.iter().map(|text| (*text).to_owned()).collect() };
+        let conditional = Conditional {
+            if_none_match: shown.iter().map(|text| (*text).to_owned()).collect(),
+            version: 0,
+        };
         assert_eq!(conditional.has(Tag(0xab)), expected, "{shown:?}");
     }
 

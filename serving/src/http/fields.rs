@@ -1,11 +1,14 @@
 //! Members of JSON bodies, read one by one: a member of a wrong type is an error that names it, one
 //! that is not known is left alone, because clients send more than servers know.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderMap;
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::after::duration;
@@ -13,6 +16,35 @@ use super::error::{ApiError, Code};
 use super::routes::events;
 use super::time;
 use crate::question::Filters;
+
+/// An object none of whose members stands in it twice: which of them is meant, nobody should have to guess.
+struct Once;
+
+impl<'de> Deserialize<'de> for Once {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Once;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Once, A::Error> {
+                let mut names = HashSet::new();
+                while let Some((name, IgnoredAny)) = members.next_entry::<String, _>()? {
+                    if let Some(name) = names.replace(name) {
+                        return Err(A::Error::custom(format!("`{name}` is given more than once")));
+                    }
+                }
+                Ok(Once)
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
+}
 
 /// A JSON object of a request, and what it is called in errors.
 #[derive(Debug, Clone)]
@@ -36,8 +68,12 @@ impl Fields {
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
             ApiError::new(Code::InvalidBody, format!("the body is no JSON: {error}"))
         })?;
-        Self::of(value, "")
-            .map_err(|_| ApiError::new(Code::InvalidBody, "the body must be a JSON object"))
+        let fields = Self::of(value, "")
+            .map_err(|_| ApiError::new(Code::InvalidBody, "the body must be a JSON object"))?;
+        match serde_json::from_slice(&bytes) {
+            Ok(Once) => Ok(fields),
+            Err(error) => Err(ApiError::invalid(error.to_string())),
+        }
     }
 
     /// An object inside another.

@@ -21,11 +21,36 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        if let Some(name) = parts.uri.query().and_then(badly_encoded) {
+            return Err(ApiError::invalid(format!("`{name}` is not percent-encoded UTF-8"))
+                .hint("write `%` and two hexadecimal digits for each byte, `%25` for `%` itself"));
+        }
         match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
             Ok(Query(pairs)) => Ok(Self(pairs)),
             Err(_) => Err(ApiError::invalid("the query string is not percent-encoded UTF-8")),
         }
     }
+}
+
+/// The name, as it stands there, of a parameter whose name or value is no percent-encoded UTF-8. Decoders put
+/// replacement characters in the place of such bytes, and the answer would be to another question.
+fn badly_encoded(query: &str) -> Option<&str> {
+    let is_bad = |text: &str| {
+        let mut rest = text.split('%');
+        let mut bytes = rest.next().unwrap_or_default().as_bytes().to_vec();
+        let is_whole = rest.all(|part| {
+            let hex = part.get(..2).and_then(|digits| {
+                let are_digits = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+                are_digits.then(|| u8::from_str_radix(digits, 16).ok()).flatten()
+            });
+            bytes.extend(hex);
+            bytes.extend(part.as_bytes().iter().skip(2));
+            hex.is_some()
+        });
+        !is_whole || std::str::from_utf8(&bytes).is_err()
+    };
+    let mut pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(name, value)| is_bad(name) || is_bad(value)).map(|(name, _)| name)
 }
 
 impl Parameters {

@@ -29,6 +29,10 @@ pub(super) fn verify(
 ) -> Result<(), Failed> {
     let domain = session.domain;
     let windows = metric::windows_needed(&domain.metrics, session.reference());
+    if session.is_lost() {
+        session.report.skip("all metrics", "a statement about what they stand on failed");
+        return Ok(());
+    }
     let tenants = tenants(session)?;
     let mut known = Known::new();
     for index in metrics {
@@ -36,9 +40,20 @@ pub(super) fn verify(
         let label = label(metric);
         let mut leaves = BTreeSet::new();
         below(session, *index, &mut leaves);
+        let failed = leaves.iter().chain([index]).find_map(|one| session.failed.get(one));
+        if let Some(why) = failed {
+            session.report.skip(label, why.clone());
+            continue;
+        }
         for leaf in &leaves {
             if !known.contains_key(leaf) {
                 let found = recompute(session, engine, views, *leaf, &windows[*leaf]);
+                if let Err(why) = &found
+                    && session.is_lost()
+                {
+                    session.aborted = Some((*leaf, why.clone()));
+                    return Ok(());
+                }
                 known.insert(*leaf, found);
             }
         }
@@ -74,6 +89,9 @@ pub(super) fn verify(
                         verified: metrics,
                     };
                     asked.compare(session, engine, &known)?;
+                    if session.aborted.is_some() {
+                        return Ok(());
+                    }
                 }
             }
         }
@@ -202,7 +220,11 @@ impl Asked<'_> {
             Ok(answer) => answer,
             Err(error) => {
                 let what = format!("{}, window {}", self.label, self.window);
-                session.report.skip(what, format!("the engine has no answer: {error}"));
+                let why = format!("the engine has no answer: {error}");
+                if session.is_lost() {
+                    session.aborted = Some((self.metric.index, format!("{why} ({what})")));
+                }
+                session.report.skip(what, why);
                 return Ok(());
             }
         };
@@ -211,6 +233,9 @@ impl Asked<'_> {
         let mut expected = match values(session, engine, known, of, self, &mut beyond) {
             Ok(expected) => expected,
             Err(why) => {
+                if session.is_lost() {
+                    session.aborted = Some((self.metric.index, why.clone()));
+                }
                 session.report.skip(format!("{}, window {}", self.label, self.window), why);
                 return Ok(());
             }

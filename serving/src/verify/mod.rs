@@ -88,14 +88,27 @@ pub fn verify(engine: &MetricEngine, options: &VerifyOptions) -> Result<Report, 
     let as_of = check_time("as_of", options.as_of, now)?;
     let started = Instant::now();
     let unavailable = |message: String| ReadError::Unavailable { message };
-    // A statement that runs into the limit is interrupted; what was found before it is still told.
-    let found = engine
-        .readers()
-        .snapshot_within("verify", options.time_limit.max(SHORTEST), |conn| {
-            run(conn, engine, options, now, as_of, started)
-        })
-        .map_err(|error| unavailable(error.to_string()))?;
-    let mut report = found.map_err(|Failed(why)| unavailable(format!("verify: {why}")))?;
+    let mut failed = BTreeMap::new();
+    let mut report = loop {
+        // A statement that runs into the limit is interrupted; what was found before it is still told.
+        let limit = options.time_limit.saturating_sub(started.elapsed()).max(SHORTEST);
+        let found = engine
+            .readers()
+            .snapshot_within("verify", limit, |conn| {
+                run(conn, engine, options, (now, as_of), started, &failed)
+            })
+            .map_err(|error| unavailable(error.to_string()))?;
+        match found.map_err(|Failed(why)| unavailable(format!("verify: {why}")))? {
+            (report, None) => break report,
+            // In the snapshot of a statement that failed nothing else is answered: all others are
+            // computed in another one, without that metric.
+            (report, Some((metric, why))) => {
+                if started.elapsed() >= options.time_limit || failed.insert(metric, why).is_some() {
+                    break report;
+                }
+            }
+        }
+    };
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
 }
@@ -104,10 +117,10 @@ fn run(
     conn: &Connection,
     engine: &MetricEngine,
     options: &VerifyOptions,
-    now: i64,
-    as_of: Option<i64>,
+    (now, as_of): (i64, Option<i64>),
     started: Instant,
-) -> Result<Report, Failed> {
+    failed: &BTreeMap<usize, String>,
+) -> Result<(Report, Option<(usize, String)>), Failed> {
     let domain = engine.domain();
     let mut session = Session {
         conn,
@@ -117,6 +130,8 @@ fn run(
         tenant: options.tenant.as_deref(),
         trimmed: store::trimmed::read(conn)?,
         until: started + options.time_limit,
+        failed,
+        aborted: None,
         report: Report {
             at: time_text(as_of.unwrap_or(now)),
             as_of: as_of.map(time_text),
@@ -132,7 +147,10 @@ fn run(
         }
         session.report.skip("the rest", "the time was up");
     }
-    Ok(session.report)
+    if session.aborted.is_some() && session.is_over() {
+        session.report.skip("the rest", "the time was up");
+    }
+    Ok((session.report, session.aborted))
 }
 
 fn whole(

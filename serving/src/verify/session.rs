@@ -1,6 +1,7 @@
 //! The statements of one verification: all of them in one snapshot, with temporary tables that go with
 //! it, and within one limit of time.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use contracts::model::{Domain, Relation, column, ingest};
@@ -34,6 +35,10 @@ pub(super) struct Session<'a> {
     pub(super) tenant: Option<&'a str>,
     pub(super) trimmed: Option<Trimmed>,
     pub(super) until: Instant,
+    /// Metrics that an earlier attempt could not compute, by index, and why.
+    pub(super) failed: &'a BTreeMap<usize, String>,
+    /// The metric of which a statement failed so that this snapshot answers nothing more, and why.
+    pub(super) aborted: Option<(usize, String)>,
     pub(super) report: Report,
 }
 
@@ -46,6 +51,11 @@ impl Session<'_> {
     /// Has the time run out?
     pub(super) fn is_over(&self) -> bool {
         Instant::now() >= self.until
+    }
+
+    /// Does the snapshot answer nothing more? DuckDB ends a transaction in which certain statements failed.
+    pub(super) fn is_lost(&self) -> bool {
+        self.run("select 1").is_err()
     }
 
     pub(super) fn run(&self, sql: &str) -> Ran {

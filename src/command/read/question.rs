@@ -213,6 +213,10 @@ mod tests {
             r#"{"metric":"m","as_of":"2026-01-01","filters":{"a":"b","c":7},"group_by":[]}"#,
             Some(asked(&[("as_of", "2026-01-01"), ("filter", "a:b"), ("filter", "c:7")])),
         );
+        check(
+            r#"{"metric":"m","filters":{"a":["x",null],"b":[null]}}"#,
+            Some(asked(&[("filter", "a.in_or_null:x"), ("filter", "b.null:true")])),
+        );
         check(r#"{"metric":"m","as_of":1767225600}"#, Some(asked(&[("as_of", "1767225600")])));
         check(r#"{"metric":"m","as_of":null,"value":3,"groups":[1]}"#, Some(asked(&[])));
         check(

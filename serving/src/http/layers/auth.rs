@@ -75,6 +75,9 @@ pub(in super::super) async fn admit(
             .hint("send the key as header `X-API-Key`, and make a new one: this one was seen")
             .into_response();
     }
+    if let Some(error) = several_keys(request.headers()) {
+        return error.into_response();
+    }
     let from = address(&state.gate, &request);
     let admitted = match (door, admit_to(&state.gate, door, request.headers(), from).await) {
         (_, Ok(admitted)) => admitted,
@@ -128,6 +131,20 @@ async fn admit_to(
         Door::Operator => gate.admit_admin(text(&ADMIN_KEY), bearer, from),
         _ => gate.admit(text(&API_KEY).or(bearer), from).await,
     }
+}
+
+/// Several keys of one kind that are not the same: whose answer it would be, nobody should have to guess. A token in
+/// `Authorization` beside an `X-API-Key` may be a proxy's, and is left alone.
+fn several_keys(headers: &HeaderMap) -> Option<ApiError> {
+    let differ = |name: &HeaderName| {
+        let mut keys = headers.get_all(name).iter();
+        keys.next().is_some_and(|first| keys.any(|key| key != first))
+    };
+    let name = [API_KEY, ADMIN_KEY, header::AUTHORIZATION].into_iter().find(differ)?;
+    Some(
+        ApiError::invalid(format!("the header `{name}` is given more than once"))
+            .hint("send one key"),
+    )
 }
 
 fn address(gate: &Gate, request: &Request) -> IpAddr {

@@ -4,14 +4,17 @@
 //! busy must still be able to say so, and who needs no key must not keep out those who have one.
 
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::Method;
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::error::{ApiError, Code};
@@ -65,8 +68,15 @@ pub(in super::super) async fn limit(
         }
     }
     let writes = request.method() == Method::POST;
+    let has_come = watch_body(&mut request);
     let answer = match tokio::time::timeout(limits.timeout, next.run(request)).await {
         Ok(response) => response,
+        Err(_) if !has_come.load(Ordering::Acquire) => {
+            let seconds = limits.timeout.as_secs_f64();
+            let detail = format!("the body did not come within {seconds} seconds");
+            let error = ApiError::new(Code::BodyTimeout, detail);
+            error.hint("nothing of it was taken: send it again, whole").into_response()
+        }
         Err(_) => {
             let seconds = limits.timeout.as_secs_f64();
             let mut error =
@@ -86,6 +96,21 @@ pub(in super::super) async fn limit(
         place.give_back();
     }
     answer
+}
+
+/// Whether the whole body of the request was read; without one it was.
+fn watch_body(request: &mut Request) -> Arc<AtomicBool> {
+    let has_come = Arc::new(AtomicBool::new(request.body().is_end_stream()));
+    if !has_come.load(Ordering::Relaxed) {
+        let told = Arc::clone(&has_come);
+        let end = stream::iter(std::iter::once_with(move || {
+            told.store(true, Ordering::Release);
+            Ok(Bytes::new())
+        }));
+        let body = std::mem::take(request.body_mut()).into_data_stream();
+        *request.body_mut() = Body::from_stream(body.chain(end));
+    }
+    has_come
 }
 
 fn too_many() -> ApiError {

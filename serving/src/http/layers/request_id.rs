@@ -22,11 +22,12 @@ pub(in super::super) async fn name(request: Request, next: Next) -> Response {
     let id = taken(request.headers(), &REQUEST_ID).unwrap_or_else(|| Uuid::new_v4().to_string());
     let correlation = taken(request.headers(), &CORRELATION_ID).unwrap_or_else(|| id.clone());
     let method = request.method().clone();
+    let keys = shown_keys(request.headers());
     let span = tracing::info_span!("request", %method, path = request.uri().path(), id = %id);
 
     let mut response = next.run(request).instrument(span.clone()).await;
     if response.status().as_u16() >= 400 {
-        response = span.in_scope(|| finish(response, &id, &method));
+        response = span.in_scope(|| finish(response, (&id, &keys), &method));
     }
     for (name, value) in [(REQUEST_ID, id), (CORRELATION_ID, correlation)] {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -43,9 +44,21 @@ fn taken(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     fit.then(|| text.to_owned())
 }
 
-fn finish(mut response: Response, id: &str, method: &Method) -> Response {
+/// The keys that the caller shows, to be kept out of errors: who puts one where a name belongs is told the name.
+fn shown_keys(headers: &HeaderMap) -> Vec<String> {
+    /// Shorter ones are no keys, and may be part of any word.
+    const SHORTEST: usize = 8;
+
+    let names = [HeaderName::from_static("x-api-key"), HeaderName::from_static("x-admin-key")];
+    let texts = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let tokens = texts(&header::AUTHORIZATION).filter_map(|text| Some(text.split_once(' ')?.1));
+    let keys = names.iter().flat_map(texts).chain(tokens).map(str::trim);
+    keys.filter(|key| key.len() >= SHORTEST).map(str::to_owned).collect()
+}
+
+fn finish(mut response: Response, (id, keys): (&str, &[String]), method: &Method) -> Response {
     let status = response.status();
-    let error = match response.extensions_mut().remove::<ApiError>() {
+    let mut error = match response.extensions_mut().remove::<ApiError>() {
         Some(error) => error,
         None if is_json(&response) => return response,
         None => foreign(status),
@@ -56,6 +69,11 @@ fn finish(mut response: Response, id: &str, method: &Method) -> Response {
         } else {
             tracing::warn!(%status, cause, "request refused");
         }
+    }
+    for key in keys {
+        let hide = |text: &mut String| *text = text.replace(key, "***");
+        hide(&mut error.detail);
+        error.hint.iter_mut().for_each(hide);
     }
     let body = serde_json::to_vec(&error.body(id)).unwrap_or_else(|_| b"{}".to_vec());
     let headers = response.headers_mut();

@@ -16,7 +16,7 @@ use super::Segments;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::graph::{Edge, Node, Walk};
 use crate::http::query::Parameters;
-use crate::http::state::AppState;
+use crate::http::state::{AppState, Caller};
 use crate::http::time::{self, Time, seconds_between};
 use crate::metric::hint;
 
@@ -83,12 +83,14 @@ struct PartitionBody {
     params(("name" = String, Path, description = "Name of the metric.")),
     responses(
         (status = 200, description = "The graph.", body = LineageBody),
+        (status = 403, description = "The key may not read this metric.", body = ErrorBody),
         (status = 404, description = "No such metric.", body = ErrorBody),
         (status = 503, description = "The store cannot answer now.", body = ErrorBody),
     ),
 )]
 pub(in super::super) async fn read(
     State(state): State<AppState>,
+    caller: Caller,
     Segments(name): Segments<String>,
     parameters: Parameters,
 ) -> Result<Json<LineageBody>, ApiError> {
@@ -100,6 +102,7 @@ pub(in super::super) async fn read(
             ..ApiError::not_found(format!("no metric is named `{name}`"))
         });
     };
+    caller.metric(domain, metric)?;
     let walk = Walk::over(domain, metric);
     let (position, partitions) = state
         .blocking(|AppState { readers, .. }| {

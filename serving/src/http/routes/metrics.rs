@@ -45,8 +45,8 @@ pub(super) fn hit_or_miss(hit: bool) -> HeaderValue {
             description = "Leave out what was applied after this time: the answer that was true to \
                            what was known then."),
         ("filter" = Option<Vec<String>>, Query,
-            description = "`dimension:value`, or `dimension.operator:value` with `in`, `not`, `not_in`, \
-                           `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
+            description = "`dimension:value`, or `dimension.operator:value` with `in`, `in_or_null`, `not`, \
+                           `not_in`, `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
         ("order_by" = Option<String>, Query,

@@ -94,8 +94,8 @@ pub(in super::super) async fn events(
         ("window" = Option<String>, Query,
             description = "A window that the contract declares. Default: `1h`, else the first one."),
         ("filter" = Option<Vec<String>>, Query,
-            description = "`dimension:value`, or `dimension.operator:value` with `in`, `not`, `not_in`, \
-                           `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
+            description = "`dimension:value`, or `dimension.operator:value` with `in`, `in_or_null`, `not`, \
+                           `not_in`, `gt`, `gte`, `lt`, `lte`, `between` and `null`; all that are given must hold."),
         ("group_by" = Option<String>, Query,
             description = "Dimensions joined by commas; the answer then has `groups`."),
         ("order_by" = Option<String>, Query,

@@ -118,6 +118,46 @@ async fn without_a_right_key_nobody_is_let_in() {
 }
 
 #[tokio::test]
+async fn several_keys_are_not_chosen_from() {
+    let server = Locked::new();
+    for headers in [
+        [("x-api-key", "the given key"), ("x-api-key", "another one")],
+        [("authorization", "Bearer the given key"), ("authorization", "Bearer another")],
+        [("x-admin-key", ADMIN), ("x-admin-key", "another one")],
+    ] {
+        let reply = server.get("/v1/metrics", &headers).await;
+        let (detail, _) = reply.error(422, "invalid_parameter");
+        assert_eq!(detail, format!("the header `{}` is given more than once", headers[0].0));
+    }
+    // The same twice is one, and a proxy may have a token of its own.
+    for headers in [
+        [("x-api-key", "the given key"), ("x-api-key", "the given key")],
+        [("x-api-key", "the given key"), ("authorization", "Bearer of a proxy")],
+    ] {
+        assert_eq!(server.get("/v1/metrics", &headers).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_key_where_a_name_belongs_is_not_repeated() {
+    let server = Locked::new();
+    let (_, key) = server.make(json!({"name": "own", "tenant": "default"})).await;
+    let bearer = format!("Bearer {key}");
+    for headers in [[("x-api-key", &*key)], [("authorization", &*bearer)]] {
+        for (path, status) in [
+            (format!("/v1/metrics/{key}"), 404),
+            (format!("/v1/entity/order/{key}"), 404),
+            (format!("/v1/{key}"), 404),
+            (format!("/v1/metrics?{key}=1"), 422),
+        ] {
+            let reply = server.get(&path, &headers).await;
+            assert_eq!(reply.status.as_u16(), status, "{}", reply.text);
+            assert!(reply.text.contains("***") && !reply.text.contains(&key), "{}", reply.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_in_the_url_is_refused_and_not_repeated() {
     let server = Locked::new();
     for path in ["/v1/metrics?api_key=the-secret", "/v1/metrics?window=1h&ACCESS_TOKEN=the-secret"]

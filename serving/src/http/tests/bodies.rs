@@ -267,6 +267,12 @@ async fn what_the_caller_has_already_is_not_sent_again() {
     let sale = world.get("/v1/entity/sale/s1").await.header("etag").to_owned();
     let other = world.get("/v1/metrics/takings?window=24h").await;
     assert_ne!(other.header("etag"), metric);
+    // In another version of the API it is another body.
+    let older = [("x-agentflow-version", "2026-01-01"), ("if-none-match", &*metric)];
+    let path = "/v1/metrics/takings?window=now";
+    let older = world.send(Method::GET, path, &older, "").await;
+    assert_eq!(older.status.as_u16(), 200);
+    assert_ne!(older.header("etag"), metric);
 
     // Something happened, but not to this sale.
     let event = r#"{"event_type":"sale.made","event_id":"e9","timestamp":"2026-01-31T09:55:00Z","sale_id":"s9","amount":1.5,"channel":"web"}"#;

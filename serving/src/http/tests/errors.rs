@@ -3,6 +3,7 @@
 use axum::Router;
 use axum::http::Method;
 use axum::routing::get;
+use futures::StreamExt;
 
 use super::support::World;
 use crate::http::error::ApiError;
@@ -203,6 +204,45 @@ async fn what_takes_too_long_is_ended() {
     let reply = world.send_to(trouble(&world), Method::GET, "/slow", &[], "").await;
     let (detail, _) = reply.error(503, "timeout");
     assert_eq!(detail, "no answer within 0.02 seconds");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_the_callers_fault() {
+    let request_timeout = std::time::Duration::from_millis(50);
+    let options = HttpOptions { request_timeout, ..HttpOptions::default() };
+    let (world, _source) = World::with(options, Default::default());
+    for path in ["/v1/query", "/v1/events", "/v1/batch"] {
+        let some = futures::stream::iter([Ok::<_, std::io::Error>("{\"q")]);
+        let body = axum::body::Body::from_stream(some.chain(futures::stream::pending()));
+        let headers = [("content-type", "application/json")];
+        let reply = world.send(Method::POST, path, &headers, body).await;
+        let (detail, hint) = reply.error(408, "body_timeout");
+        assert_eq!(detail, "the body did not come within 0.05 seconds", "{path}");
+        assert_eq!(hint, "nothing of it was taken: send it again, whole");
+    }
+}
+
+#[tokio::test]
+async fn a_query_string_must_be_percent_encoded_utf_8() {
+    let (world, _source) = World::empty();
+    for (query, name) in [
+        ("q=ab%ff", "q"),
+        ("q=%zz", "q"),
+        ("q=%4", "q"),
+        ("q=%", "q"),
+        ("q=ok&limit=%e9%zz", "limit"),
+        ("q%c3=1", "q%c3"),
+        ("q=%c3%28", "q"),
+        ("q=%+41", "q"),
+    ] {
+        let reply = world.get(&format!("/v1/search?{query}")).await;
+        let (detail, _) = reply.error(422, "invalid_parameter");
+        assert_eq!(detail, format!("`{name}` is not percent-encoded UTF-8"), "{query}");
+    }
+    for query in ["q=a%20b", "q=a+b", "q=%C3%A9", "q=a%25", "q=a&", "&q=a", "q=a=b"] {
+        let reply = world.get(&format!("/v1/search?{query}")).await;
+        assert_eq!(reply.status.as_u16(), 200, "{query}: {}", reply.text);
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::metrics::proper_name;
 use super::order::{self, Order};
 use super::vocabulary::{self, Phrase, is_number};
 use super::words::{Word, is_idle, number, phrase};
-use super::{Asked, is_whole, mark};
+use super::{Asked, is_whole, mark, time};
 
 /// Rows of "the top …" when no number is said.
 const TOP: u64 = 5;
@@ -354,6 +354,12 @@ fn filters(
     }
 }
 
+/// Words that join others, and are no value.
+fn is_between(low: &str) -> bool {
+    ["by", "per", "each", "every", "with", "without", "above", "below", "over", "under", "to"]
+        .contains(&low)
+}
+
 /// The value behind a field's name: `category toys`, `from Riga`.
 fn behind(
     asked: &Asked<'_>,
@@ -381,8 +387,11 @@ fn behind(
                 Some(true) => Some((word.raw.clone(), 1)),
                 Some(false) => None,
                 // Behind a noun any word is a value, behind a preposition only a name.
-                None => proper_name(words, at)
-                    .or_else(|| (is_noun && !is_idle(&word.low)).then(|| (word.raw.clone(), 1))),
+                None => proper_name(asked, words, at).or_else(|| {
+                    let is_value = is_noun && !is_idle(&word.low) && !time::names_time(&word.low);
+                    let is_value = is_value && !is_between(&word.low);
+                    is_value.then(|| (word.raw.clone(), 1))
+                }),
             };
             if let Some((value, length)) = value {
                 return Some((start..at + length, value));

@@ -385,14 +385,17 @@ fn value_at(
         // The contracts say which values there are, and this is none of them.
         _ if !known.is_empty() => None,
         _ if has_pattern => matches(asked, columns, &word.raw).then(|| (word.raw.clone(), 1)),
-        _ => proper_name(words, at),
+        _ => proper_name(asked, words, at),
     }
 }
 
-/// A name: words that begin with a capital, or one with digits in it.
-pub(super) fn proper_name(words: &[Word], at: usize) -> Option<(String, usize)> {
+/// A name: words that begin with a capital or a digit, and are not the name of something else.
+pub(super) fn proper_name(asked: &Asked<'_>, words: &[Word], at: usize) -> Option<(String, usize)> {
     let is_name = |word: &&Word| {
-        !word.used && word.raw.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit())
+        !word.used
+            && word.raw.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit())
+            && !time::names_time(&word.low)
+            && !vocabulary::means_something_else(asked.domain, &word.raw)
     };
     let parts: Vec<&str> =
         words[at..].iter().take_while(is_name).map(|word| word.raw.as_str()).collect();

@@ -36,6 +36,55 @@ pub(super) enum Range {
     Span(i64, Option<i64>),
 }
 
+/// Does a word (in small letters) stand for a time? Such a word names nothing else, whether what it says is
+/// understood or not: the revenue of March is not that of a town of that name.
+pub(super) fn names_time(low: &str) -> bool {
+    const NAMES: [&str; 40] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+        "jan",
+        "feb",
+        "mar",
+        "apr",
+        "jun",
+        "jul",
+        "aug",
+        "sep",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+        "monday",
+        "tuesday",
+        "wednesday",
+        "thursday",
+        "friday",
+        "saturday",
+        "sunday",
+        "christmas",
+        "easter",
+        "q1",
+        "q2",
+        "q3",
+        "q4",
+        "h1",
+        "h2",
+        "ytd",
+    ];
+    let is_year = low.len() == 4 && (low.starts_with("19") || low.starts_with("20"));
+    NAMES.contains(&low) || (is_year && low.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
 /// A length of time as contracts write it.
 pub(super) fn text_of(length: i64) -> String {
     let units = [(DAY, "d"), (HOUR, "h"), (MINUTE, "m")];

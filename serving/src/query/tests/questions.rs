@@ -60,6 +60,11 @@ fn the_questions_that_the_rules_were_made_for() {
 }
 
 #[test]
+fn what_is_no_name_is_not_taken_for_one() {
+    check(&[("shop", include_str!("questions/honest.yaml"))], 100);
+}
+
+#[test]
 fn questions_that_came_after_the_rules() {
     let files = [
         ("shop", include_str!("questions/later_shop.yaml")),

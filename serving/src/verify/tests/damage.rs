@@ -171,6 +171,64 @@ fn estimates_are_held_against_their_bounds_where_only_what_is_made_of_them_is_ve
     }
 }
 
+/// DuckDB answers nothing more in a transaction in which a sum overflowed: the other metrics are verified
+/// nevertheless, and what differs is found.
+#[test]
+fn one_metric_that_overflows_keeps_no_other_from_being_verified() {
+    let domain = domain(
+        "
+kind: event
+name: reading
+names: [reading.taken]
+key: meter
+fields: {meter: string, load: {type: 'decimal(38,37)'}, level: int64}
+---
+kind: metric
+name: a_load
+version: 1
+owner: tests
+unit: kWh
+from: {event: reading}
+measure: sum(load)
+windows: [24h]
+freshness: {max_age: 1s}
+---
+kind: metric
+name: levels
+version: 1
+owner: tests
+unit: m
+from: {event: reading}
+measure: max(level)
+windows: [24h]
+dimensions: {meter: {}}
+freshness: {max_age: 1s}
+",
+    );
+    let mut bench = Bench::new(&domain);
+    let time = 1_767_225_600_000_000;
+    bench.at(time + 1_000_000);
+    let reading = |id: usize| Given {
+        line: serde_json::json!({
+            "event_id": format!("r{id}"), "event_type": "reading.taken", "meter": "m", "load": 9.5,
+            "level": id, "timestamp": crate::value::time_text(time),
+        })
+        .to_string()
+        .into_bytes(),
+        tenant: "default",
+        arrived_at: time,
+    };
+    bench.give(0, &[reading(1), reading(2)]);
+    let report = bench.verify(&VerifyOptions::default());
+    let skipped: Vec<&str> = report.not_verified.iter().map(|one| &*one.what).collect();
+    assert!(skipped.iter().all(|what| what.contains("`a_load`")), "{report:#?}");
+    assert!(!skipped.is_empty() && report.agrees(), "{report:#?}");
+    assert_eq!(report.checked.metrics, 1, "{report:#?}");
+    // What differs is found, although that metric comes first.
+    bench.damage("update ingest set _n = _n + 1");
+    assert!(!bench.verify(&VerifyOptions::default()).agrees());
+}
+
 #[test]
 fn what_the_time_does_not_suffice_for_is_told() {
     let options =

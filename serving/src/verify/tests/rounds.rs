@@ -20,6 +20,9 @@ use crate::verify::VerifyOptions;
 /// Rounds over one store before the next begins.
 const ROUNDS_PER_STORE: u64 = 8;
 
+/// Seeds that found something once. 6: a row that an entity stands on became older without leaving it.
+const FOUND: [u64; 1] = [6];
+
 const START: i64 = 1_767_225_600_000_000;
 const MINUTE: i64 = 60_000_000;
 
@@ -39,7 +42,7 @@ fn rounds(
     let first = number("AGENTFLOW_VERIFY_SEED").unwrap_or(1);
     let mut done = 0;
     let mut values = 0;
-    for seed in first.. {
+    for seed in FOUND.into_iter().chain(first..) {
         let mut rng = SmallRng::seed_from_u64(seed);
         let mut bench = Bench::new(domain);
         let mut past: Vec<Given> = Vec::new();
