@@ -133,15 +133,12 @@ pub(super) fn is_key(domain: &Domain, entity: &Entity, text: &str) -> Option<boo
         .reduce(|one, other| one || other)
 }
 
-/// Is it a value that contracts list for some field, or has it the form of an entity's key?
+/// Is it a value that contracts list for some field, or does it look like an identifier?
 pub(super) fn means_something_else(domain: &Domain, text: &str) -> bool {
     let fields = domain.families.iter().flat_map(|family| &family.versions).flat_map(|v| &v.fields);
     let mut values = fields.filter_map(|field| field.constraints.values.as_ref()).flatten();
-    // A key has digits in it, and more: forms that any name has say nothing.
-    let may_be_key = text.contains('-') && text.contains(|c: char| c.is_ascii_digit());
-    values.any(|value| value.as_str() == text)
-        || (may_be_key
-            && domain.entities.iter().any(|entity| is_key(domain, entity, text) == Some(true)))
+    let is_identifier = text.contains('-') && text.contains(|c: char| c.is_ascii_digit());
+    is_identifier || values.any(|value| value.as_str() == text)
 }
 
 /// The columns that a field is folded from.

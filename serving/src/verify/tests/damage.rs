@@ -188,9 +188,10 @@ name: a_load
 version: 1
 owner: tests
 unit: kWh
-from: {event: reading}
+from: {event: reading.taken}
 measure: sum(load)
 windows: [24h]
+moved_by: [reading.taken]
 freshness: {max_age: 1s}
 ---
 kind: metric
@@ -198,10 +199,11 @@ name: levels
 version: 1
 owner: tests
 unit: m
-from: {event: reading}
+from: {event: reading.taken}
 measure: max(level)
 windows: [24h]
 dimensions: {meter: {}}
+moved_by: [reading.taken]
 freshness: {max_age: 1s}
 ",
     );
