@@ -158,7 +158,7 @@ impl Cube {
     /// Puts in what a commit changed, or takes it out again.
     pub(super) fn add(&mut self, runs: &[Run], is_undone: bool) {
         let with = Adding { arithmetic: self.arithmetic, faces: &self.faces, is_undone };
-        for run in runs {
+        for run in runs.iter().filter(|run| !run.is_empty()) {
             self.all.add(run, &with);
             let Some((number, minute)) = run.bucket.hour() else {
                 self.timeless.add(run, &with);

@@ -93,7 +93,7 @@ impl Bucket {
     }
 }
 
-/// Changed cells of one span of time.
+/// Changed cells of one span of time; none, where only its rows changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Run {
     pub(super) bucket: Bucket,
@@ -101,6 +101,13 @@ pub(crate) struct Run {
     pub(super) all: Agg,
     /// For each face by number of the group.
     pub(super) faces: Vec<Vec<(u32, Agg)>>,
+}
+
+impl Run {
+    /// Are all sums what they were?
+    pub(super) fn is_empty(&self) -> bool {
+        self.all == Agg::default() && self.faces.iter().all(Vec::is_empty)
+    }
 }
 
 impl Delta {
@@ -138,7 +145,7 @@ pub(super) fn runs(
             places.iter_mut().for_each(HashMap::clear);
             runs.push(Run { bucket, all: Agg::default(), faces: vec![Vec::new(); numbers.len()] });
         }
-        let Some(run) = runs.last_mut() else { continue };
+        let Some(run) = runs.last_mut().filter(|_| agg != Agg::default()) else { continue };
         run.all.add(&agg, arithmetic);
         // Alone, its groups are those of the change: none stands twice.
         let is_only = numbers.len() == 1;

@@ -36,8 +36,8 @@ pub(crate) struct Change {
     pub(super) spec: i64,
     pub(crate) tenant: Box<str>,
     pub(super) keys: Vec<Key>,
-    /// Span of time, place in `keys`, and what changes there. Those of a span stand together, no place of it
-    /// stands twice.
+    /// Span of time, place in `keys`, and what changes there: nothing, where rows of the span changed and their
+    /// sums did not. Those of a span stand together, no place of it stands twice.
     pub(super) cells: Vec<(Bucket, u32, Agg)>,
 }
 
@@ -187,7 +187,8 @@ impl Gathering {
     }
 }
 
-/// Adds up what stands at the same place, and leaves out what became nothing.
+/// Adds up what stands at the same place, and leaves out what became nothing; but a span in which rows only
+/// changed, whose sums are what they were, keeps a cell: what was read of its rows is worth nothing any more.
 fn merge(cells: &mut Vec<(Bucket, u32, Agg)>, arithmetic: Arithmetic) {
     cells.sort_unstable_by_key(|(time, place, _)| (*time, *place));
     cells.dedup_by(|next, known| {
@@ -197,8 +198,20 @@ fn merge(cells: &mut Vec<(Bucket, u32, Agg)>, arithmetic: Arithmetic) {
         }
         same
     });
-    // A sum may have changed although as many rows are there as before.
-    cells.retain(|(_, _, agg)| *agg != Agg::default());
+    let mut kept = None;
+    let mut last = 0;
+    for place in 0..cells.len() {
+        let cell = cells[place];
+        // A sum may have changed although as many rows are there as before.
+        let is_nothing = cell.2 == Agg::default();
+        let is_last_of_span = cells.get(place + 1).is_none_or(|next| next.0 != cell.0);
+        if !is_nothing || (is_last_of_span && kept != Some(cell.0)) {
+            kept = Some(cell.0);
+            cells[last] = cell;
+            last += 1;
+        }
+    }
+    cells.truncate(last);
 }
 
 /// Cells of one spec in one batch.
