@@ -101,10 +101,18 @@ pub struct Group {
     pub dimensions: Vec<(String, Option<String>)>,
     /// The group's value.
     pub value: Value,
-    /// Is it made of groups that are not named? Its value in those dimensions is [`OTHER`].
-    pub is_other: bool,
+    /// By dimension: is it made of values that are not named? It says [`OTHER`] there, which a value of that
+    /// name does, too.
+    pub others: Vec<bool>,
     /// The group's value in the window before, where that was asked for.
     pub previous: Option<Value>,
+}
+
+impl Group {
+    /// Is it made of groups that are not named?
+    pub fn is_other(&self) -> bool {
+        self.others.contains(&true)
+    }
 }
 
 /// The window before the one that was asked for, of the same length.

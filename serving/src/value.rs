@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 pub use pipeline::encode::text::{date_text, decimal_text, time_text};
 
 /// No decimal has so many digits: 10^38.
-const MOST_DIGITS: u128 = 10u128.pow(38);
+pub(crate) const MOST_DIGITS: u128 = 10u128.pow(38);
 
 /// Values in order, null last: numbers by size, everything else as its text.
 pub(crate) fn compare(left: &Value, right: &Value) -> Ordering {

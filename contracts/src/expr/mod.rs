@@ -21,7 +21,7 @@ mod lexer;
 mod parser;
 mod physical;
 mod suggest;
-mod sums;
+pub(crate) mod sums;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +38,7 @@ pub use error::ExprError;
 use crate::types::Type;
 use bind::{Input, bind_root};
 use physical::Program;
+use sums::Term;
 
 /// One name that an expression may use.
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ struct Compiled {
     ty: Type,
     canonical: String,
     is_column: bool,
-    sums: Vec<BTreeSet<String>>,
+    sums: Vec<Vec<Term>>,
     tree: Ast,
     names: Vec<ScopeColumn>,
 }
@@ -140,8 +141,8 @@ impl Expr {
         }
     }
 
-    /// Of each addition in it, the columns that are terms of it as they are.
-    pub(crate) fn sums(&self) -> &[BTreeSet<String>] {
+    /// The terms of each addition and subtraction in it.
+    pub(crate) fn sums(&self) -> &[Vec<Term>] {
         &self.0.sums
     }
 

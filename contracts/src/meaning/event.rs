@@ -87,15 +87,15 @@ fn one(diff: &mut Diff<'_>, subject: &Subject, before: &EventContract, after: &E
     }
     if before.format != after.format {
         let found = Found::new(Class::Breaking, "format_changed", &["format"])
-            .from(format!("{:?}", before.format).to_lowercase())
-            .to(format!("{:?}", after.format).to_lowercase());
+            .from(before.format.as_str())
+            .to(after.format.as_str());
         diff.add(subject, found.affecting(admitted.clone()));
     }
     if before.envelope != after.envelope {
         let shown = |contract: &EventContract| {
             let places = contract.envelope.places().map(|(what, place)| format!("{what}: {place}"));
-            let form = contract.envelope.time_form;
-            places.chain([format!("form of time: {form:?}")]).collect::<Vec<_>>().join(", ")
+            let form = contract.envelope.time_form.as_str();
+            places.chain([format!("form of time: {form}")]).collect::<Vec<_>>().join(", ")
         };
         let found = Found::new(Class::Breaking, "envelope_changed", &["envelope"])
             .from(shown(before))
@@ -161,8 +161,8 @@ fn policies(
         (
             "time_policy_changed",
             &["time_policy", "late"],
-            format!("{:?}", was.late),
-            format!("{:?}", is.late),
+            was.late.as_str().to_owned(),
+            is.late.as_str().to_owned(),
         ),
     ];
     for (change, key, was, is) in policies {
@@ -226,7 +226,7 @@ fn field_of_both(
         add(diff, Class::Breaking, "type_changed", "type", texts);
     }
     if was.time_form != is.time_form {
-        let texts = (format!("{:?}", was.time_form), format!("{:?}", is.time_form));
+        let texts = (was.time_form.as_str().to_owned(), is.time_form.as_str().to_owned());
         add(diff, Class::Breaking, "time_form_changed", "format", texts);
     }
     if was.default != is.default {

@@ -87,6 +87,16 @@ pub enum Format {
     Avro,
 }
 
+impl Format {
+    /// As contracts write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Avro => "avro",
+        }
+    }
+}
+
 /// A path of member names from the top of the record: `meta.type` is `["meta", "type"]`.
 pub type FieldPath = Vec<String>;
 
@@ -133,6 +143,19 @@ pub enum TimeForm {
     EpochNs,
 }
 
+impl TimeForm {
+    /// As contracts write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc3339 => "rfc3339",
+            Self::EpochS => "epoch_s",
+            Self::EpochMs => "epoch_ms",
+            Self::EpochUs => "epoch_us",
+            Self::EpochNs => "epoch_ns",
+        }
+    }
+}
+
 /// Deduplication policy. All durations in the model are microseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dedup {
@@ -173,6 +196,17 @@ pub enum Late {
     DeadLetter,
     /// Discarded as `late`.
     Drop,
+}
+
+impl Late {
+    /// As contracts write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Restate => "restate",
+            Self::DeadLetter => "dead_letter",
+            Self::Drop => "drop",
+        }
+    }
 }
 
 /// A field of an event contract.

@@ -400,9 +400,8 @@ fn rows_that_change_while_their_sums_do_not_are_read_again() {
     let towns = MetricQuestion { window: None, span, ..world.ask(1, 0) };
     let read = |world: &World| {
         // The third time it comes from what the second one read.
-        let answers = [count.clone(), towns.clone()].map(|question| {
-            [(); 3].map(|()| world.engine.read(&question).unwrap().value.unwrap())
-        });
+        let answers = [count.clone(), towns.clone()]
+            .map(|question| [(); 3].map(|()| world.engine.read(&question).unwrap().value.unwrap()));
         assert!(answers.iter().all(|[first, second, third]| first == second && second == third));
         answers.map(|[_, _, third]| third)
     };

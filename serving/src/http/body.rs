@@ -98,6 +98,9 @@ pub struct GroupBody {
     /// Is it made of all groups that are not shown by name?
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub other: bool,
+    /// The dimensions in which it is: they say `__other__`, which a value of that name does, too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_dimensions: Vec<String>,
     /// The group in the window before, when `compare` asked for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous: Option<PreviousBody>,
@@ -311,14 +314,17 @@ fn changes(value: Option<&Value>, before: Option<&Value>) -> (Option<Value>, Opt
 impl GroupBody {
     /// `span`: the window before.
     fn new(group: Group, span: Option<(i64, i64)>) -> Self {
-        let Group { dimensions, value, is_other, previous } = group;
+        let other = group.is_other();
+        let Group { dimensions, value, others, previous } = group;
+        let named = dimensions.iter().zip(others).filter(|(_, is_other)| *is_other);
+        let other_dimensions = named.map(|((name, _), _)| name.clone()).collect();
         let (change, change_ratio) = changes(Some(&value), previous.as_ref());
         let previous = previous.zip(span).map(|(value, (from, to))| PreviousBody {
             value: Some(value),
             from: Time(from),
             to: Time(to),
         });
-        Self { dimensions, value, other: is_other, previous, change, change_ratio }
+        Self { dimensions, value, other, other_dimensions, previous, change, change_ratio }
     }
 }
 

@@ -10,7 +10,7 @@ use super::groups::{Groups, Member, settle};
 use super::{sketch, sql, unavailable};
 use crate::question::ReadError;
 use crate::store;
-use crate::value::Value;
+use crate::value::{MOST_DIGITS, Value};
 
 /// The values of one metric that reads rows.
 pub(super) struct Fetched {
@@ -113,7 +113,13 @@ fn value(measure: &Measure, row: &Row<'_>, at: usize) -> Result<Value, Fault> {
         },
         Measure::ApproxCountDistinct => sketch::count(text(first)),
         Measure::ApproxQuantile(q) => sketch::quantile(text(first), *q),
-        _ => scalar(first)?,
+        _ => match scalar(first)? {
+            // DuckDB keeps sums of whole decimals in 128 bits, which hold a little more than the type.
+            Value::Decimal { digits, .. } if digits.unsigned_abs() >= MOST_DIGITS => {
+                return Err(Fault::Overflow);
+            }
+            value => value,
+        },
     })
 }
 

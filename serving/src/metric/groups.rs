@@ -43,8 +43,18 @@ impl Member {
 /// Values by group, in order of dimensions. Ungrouped: one value under the empty key.
 pub(crate) type Groups = BTreeMap<Vec<Member>, Value>;
 
-/// The value of an empty window.
-pub(crate) fn empty_value(metric: &Metric) -> Value {
+/// The value of an empty window: what the expression of a derived metric makes of those of its parts, else what
+/// is declared.
+pub(crate) fn empty_value(domain: &Domain, metric: &Metric) -> Value {
+    let Measure::Derived { parts, expr } = &metric.measure else { return declared(metric) };
+    let values: Vec<Value> =
+        parts.iter().map(|part| empty_value(domain, &domain.metrics[*part])).collect();
+    let value = evaluate(expr, &names(domain, parts), &[&values]).pop();
+    settle(metric, value.unwrap_or(Value::Null))
+}
+
+/// What is declared for an empty window.
+fn declared(metric: &Metric) -> Value {
     match metric.on_empty {
         OnEmpty::Null => Value::Null,
         OnEmpty::Zero => Value::zero(&metric.value_type),
@@ -56,8 +66,8 @@ pub(crate) fn empty_value(metric: &Metric) -> Value {
 pub(crate) fn settle(metric: &Metric, value: Value) -> Value {
     let counts = metric.measure.is_count();
     match value {
-        Value::Null => empty_value(metric),
-        Value::Int(0) if counts => empty_value(metric),
+        Value::Null => declared(metric),
+        Value::Int(0) if counts => declared(metric),
         value => value,
     }
 }
@@ -76,8 +86,7 @@ pub(crate) fn combine(domain: &Domain, metric: &Metric, read: &BTreeMap<usize, G
         }
         Measure::Derived { parts, expr } => {
             let columns = join(domain, parts, read);
-            let names: Vec<String> =
-                parts.iter().map(|part| domain.metrics[*part].versioned_name()).collect();
+            let names = names(domain, parts);
             let rows: Vec<&[Value]> = columns.values().map(Vec::as_slice).collect();
             let values = evaluate(expr, &names, &rows);
             columns.keys().cloned().zip(values).collect()
@@ -93,20 +102,23 @@ fn join(
     parts: &[usize],
     read: &BTreeMap<usize, Groups>,
 ) -> BTreeMap<Vec<Member>, Vec<Value>> {
-    let parts: Vec<(&Metric, Groups)> = parts
+    let parts: Vec<(Value, Groups)> = parts
         .iter()
         .map(|part| &domain.metrics[*part])
-        .map(|metric| (metric, combine(domain, metric, read)))
+        .map(|metric| (empty_value(domain, metric), combine(domain, metric, read)))
         .collect();
     let keys: BTreeSet<&Vec<Member>> = parts.iter().flat_map(|(_, groups)| groups.keys()).collect();
     keys.into_iter()
         .map(|key| {
-            let values = parts.iter().map(|(metric, groups)| {
-                groups.get(key).cloned().unwrap_or_else(|| empty_value(metric))
-            });
-            (key.clone(), values.collect())
+            let values = parts.iter().map(|(empty, groups)| groups.get(key).unwrap_or(empty));
+            (key.clone(), values.cloned().collect())
         })
         .collect()
+}
+
+/// What an expression over metrics calls them.
+fn names(domain: &Domain, parts: &[usize]) -> Vec<String> {
+    parts.iter().map(|part| domain.metrics[*part].versioned_name()).collect()
 }
 
 fn quotient(numerator: &Value, denominator: &Value) -> Value {

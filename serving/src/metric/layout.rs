@@ -53,10 +53,11 @@ pub(super) fn lay_out<'a>(
         });
     }
     rank::check(question, &read)?;
+    let empty = empty_value(domain, metric);
     let mut all = combined(&read);
     if let Some(before) = &read_before {
         rank::check(question, before)?;
-        add_missing(&mut all, &combined(before), empty_value(metric));
+        add_missing(&mut all, &combined(before), &empty);
     }
     let kept = Kept::of(&all, question);
     let is_cut = read.values().any(|groups| groups.len() > rank::most_read(question));
@@ -67,7 +68,7 @@ pub(super) fn lay_out<'a>(
     if let (Some(before), Some(read)) = (&before, &mut read_before) {
         rank::gather(domain, before, &kept, read, measure)?;
         all_before = combined(read);
-        add_missing(&mut all, &all_before, empty_value(metric));
+        add_missing(&mut all, &all_before, &empty);
     }
     let order = rank::ordered(&all, question.order_by);
     let most = match question.limit {
@@ -79,8 +80,8 @@ pub(super) fn lay_out<'a>(
     let shown = order.into_iter().take(most).map(|key| Group {
         dimensions: names().zip(key.iter().map(Member::text)).collect(),
         value: all.get(key).cloned().unwrap_or(Value::Null),
-        is_other: key.contains(&Member::Other),
-        previous: span.map(|_| all_before.get(key).cloned().unwrap_or_else(|| empty_value(metric))),
+        others: key.iter().map(|member| *member == Member::Other).collect(),
+        previous: span.map(|_| all_before.get(key).unwrap_or(&empty).clone()),
     });
     Ok(Layout {
         value: None,
@@ -92,7 +93,7 @@ pub(super) fn lay_out<'a>(
 }
 
 /// A group that is only in the other window is an empty window in this one.
-fn add_missing(groups: &mut Groups, others: &Groups, empty: Value) {
+fn add_missing(groups: &mut Groups, others: &Groups, empty: &Value) {
     for key in others.keys() {
         if !groups.contains_key(key) {
             groups.insert(key.clone(), empty.clone());

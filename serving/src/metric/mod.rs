@@ -140,6 +140,10 @@ impl MetricEngine {
     /// Answers a checked question.
     pub(crate) fn answer(&self, question: &Resolved<'_>) -> Result<MetricAnswer, ReadError> {
         let computed_at = self.now();
+        let is_live = question.as_of.is_none() && question.known_at.is_none();
+        // It was resolved a little earlier: a live window ends when its answer says that it was computed.
+        let reference = if is_live { computed_at } else { question.reference };
+        let question = &Resolved { reference, ..question.clone() };
         let metric = question.metric;
         self.settle(question.known_at)?;
         let mut leaves = BTreeSet::new();
@@ -184,7 +188,6 @@ impl MetricEngine {
                     _ => conn,
                 };
                 // Of all time up to now it is kept how many there were.
-                let is_live = question.as_of.is_none() && known.is_none();
                 let before = |count: i64| if all_time && is_live { count } else { 0 };
                 let counted = Counted {
                     late: place(plan.late),

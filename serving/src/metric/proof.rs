@@ -107,13 +107,13 @@ pub(crate) fn read(
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
     let relations = domain.graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);
-    let families: BTreeSet<usize> = relations
-        .iter()
-        .filter_map(|relation| match relation {
-            Relation::Family(family) => Some(*family),
-            _ => None,
-        })
-        .collect();
+    let families = relations.iter().flat_map(|relation| match relation {
+        Relation::Family(family) => *family..*family + 1,
+        // It stands on records of all.
+        Relation::Ingest => 0..domain.families.len(),
+        Relation::Entity(_) => 0..0,
+    });
+    let families: BTreeSet<usize> = families.collect();
     let events = counted.events(domain, &families, question, known)?;
     Ok(Proof {
         contract_version: metric.version,

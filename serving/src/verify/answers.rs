@@ -277,7 +277,7 @@ impl Asked<'_> {
         truncated: bool,
     ) {
         // The rest beyond the declared number of groups is one group, whose rows nothing else tells apart.
-        for group in groups.iter().filter(|group| !group.is_other) {
+        for group in groups.iter().filter(|group| !group.is_other()) {
             let member = group.dimensions.first().and_then(|(_, member)| member.clone());
             session.report.checked.values += 1;
             let of = || BTreeMap::from([(dimension.to_owned(), member.clone())]);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::check::metric::Metrics;
 use crate::check::relations::Relations;
 use crate::diagnostic::Report;
-use crate::model::{Entity, FoldOp, Metric, Relation, column};
+use crate::model::{Computed, Entity, FoldOp, Metric, Relation, column};
 use crate::raw::metric as raw;
 
 /// Refuses parts whose windows are over different times, unless the contract says that this is meant.
@@ -50,19 +50,28 @@ fn times_of(metric: &Metric, metrics: &Metrics<'_>, relations: &Relations) -> BT
     let own = metric.inputs.iter().map(|input| match input.relation {
         Relation::Family(_) if input.time.name == column::TIME => "event time".to_owned(),
         Relation::Family(family) => {
-            format!("{}.{}", relations.families[family].name, input.time.name)
+            let family = &relations.families[family];
+            said(&family.name, &family.computed, &input.time.name)
         }
         Relation::Entity(entity) => {
             let entity = &relations.entities[entity];
             match begins_with_an_event(entity, &input.time.name) {
                 true => "event time".to_owned(),
-                false => format!("{}.{}", entity.name, input.time.name),
+                false => said(&entity.name, &entity.computed, &input.time.name),
             }
         }
         Relation::Ingest => "arrival".to_owned(),
     });
     let parts = metric.measure.parts().into_iter().map(|part| &metrics.compiled[part]);
     own.chain(parts.flat_map(|part| times_of(part, metrics, relations))).collect()
+}
+
+/// A column of a relation as a contract says it: a computed one by its expression.
+fn said(relation: &str, computed: &[Computed], column: &str) -> String {
+    match computed.iter().find(|computed| computed.name == column) {
+        Some(computed) => format!("{relation}: {}", computed.expr.canonical()),
+        None => format!("{relation}.{column}"),
+    }
 }
 
 /// Is the field the time of the entity's first event? It lies in the window in which that event does.

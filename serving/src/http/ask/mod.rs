@@ -388,13 +388,14 @@ fn metrics(
     let shown: Vec<_> = rows.into_iter().skip(saturate(offset)).take(saturate(limit)).collect();
     let has_more = offset.saturating_add(shown.len() as u64) < total;
     let page = saturate(offset)..saturate(offset).saturating_add(shown.len());
-    let others = others.into_iter().filter(|place| page.contains(place));
+    let others = others.into_iter().filter(|(place, _)| page.contains(place));
     let sql = statements(state, &planned)?;
     let rows = RowsBody { columns, rows: shown };
     let mut body = QueryBody::new("metric", sql, rows, freshness);
     body.total_count = Some(total);
     body.has_more = has_more;
-    body.other_rows = others.map(|place| place - page.start).collect();
+    (body.other_rows, body.other_dimensions) =
+        others.map(|(place, names)| (place - page.start, names)).unzip();
     body.tables_accessed = tables(&state.domain, &planned);
     body.warnings = metrics.iter().flat_map(WarningBody::of_answer).collect();
     body.proof = metrics.into_iter().map(MetricProof::new).collect();

@@ -55,6 +55,9 @@ pub struct QueryBody {
     /// say `__other__`, which a value of that name does, too.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub other_rows: Vec<usize>,
+    /// For each of `other_rows` the dimensions that say so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub other_dimensions: Vec<Vec<String>>,
     /// How a plain question was read: as metrics in the form of this very request, or as rows of an
     /// entity.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +151,7 @@ impl QueryBody {
             warnings: Vec::new(),
             interpretation: None,
             other_rows: Vec::new(),
+            other_dimensions: Vec::new(),
         }
     }
 

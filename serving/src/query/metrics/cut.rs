@@ -54,7 +54,8 @@ impl Grain {
         }
     }
 
-    /// The windows from `from` to `to`; without an end the last one is that in which `reference` lies.
+    /// The windows from `from` to `to`, none where both are the same; without an end the last one is that in which
+    /// `reference` lies.
     pub(super) fn cut(
         self,
         from: i64,
@@ -62,7 +63,7 @@ impl Grain {
         reference: i64,
     ) -> Result<Vec<(i64, i64)>, ReadError> {
         let to = to.or_else(|| self.next(reference)).unwrap_or(reference);
-        if from >= to {
+        if from > to {
             return Err(invalid(
                 "from",
                 format!("from {} to {} is no span of time", time_text(from), time_text(to)),

@@ -5,21 +5,21 @@ use std::collections::{BTreeSet, HashMap};
 use contracts::model::{Gaps, Metric};
 
 use super::{Cell, Cells, Key};
-use crate::metric::empty_value;
 use crate::value::Value;
 
-/// Gives each window a row for each group of the series, and each of its cells a value.
-pub(super) fn fill(windows: &mut [(Option<(i64, i64)>, Cells)], metrics: &[&Metric]) {
+/// Gives each window a row for each group of the series, and each of its cells a value. `metrics`: each with its
+/// value of an empty window.
+pub(super) fn fill(windows: &mut [(Option<(i64, i64)>, Cells)], metrics: &[(&Metric, Value)]) {
     let keys: BTreeSet<Key> = windows.iter().flat_map(|(_, cells)| cells.keys().cloned()).collect();
     let mut last: HashMap<Key, Vec<Option<Value>>> = HashMap::new();
     for (_, cells) in windows {
         for key in &keys {
             let row = cells.entry(key.clone()).or_insert_with(|| vec![None; metrics.len()]);
             let last = last.entry(key.clone()).or_insert_with(|| vec![None; metrics.len()]);
-            for ((cell, last), metric) in row.iter_mut().zip(last).zip(metrics) {
+            for ((cell, last), (metric, empty)) in row.iter_mut().zip(last).zip(metrics) {
                 let (value, before) = match cell.take() {
                     Some(Cell { value, before }) => (value, before),
-                    None => (empty_value(metric), None),
+                    None => (empty.clone(), None),
                 };
                 *cell = Some(Cell { value: filled(metric, value, last), before });
             }

@@ -22,7 +22,9 @@ use self::cut::Grain;
 use self::table::Table;
 use super::rows::{Column, Row};
 use crate::cache::Cache;
-use crate::question::{Filters, GroupOrder, MetricAnswer, MetricQuestion, ReadError, Value};
+use crate::metric::empty_value;
+use crate::question::{Filters, Group, GroupOrder, MetricAnswer, MetricQuestion, ReadError, Value};
+use crate::value::time_text;
 
 /// Most metrics of one query.
 pub const MAX_METRICS: usize = 16;
@@ -83,8 +85,9 @@ pub struct MetricsAnswer {
     pub columns: Vec<Column>,
     /// Rows.
     pub rows: Vec<Row>,
-    /// Places of those that stand for groups that are not named ([`crate::question::OTHER`]).
-    pub others: Vec<usize>,
+    /// Places of those that stand for groups that are not named ([`crate::question::OTHER`]), and in which
+    /// dimensions.
+    pub others: Vec<(usize, Vec<String>)>,
     /// Of each metric an answer that stands for all of its: with the counts of all, the oldest age and
     /// the lowest position.
     pub metrics: Vec<MetricAnswer>,
@@ -102,8 +105,24 @@ pub struct Planned<'a> {
     is_series: bool,
 }
 
-/// Names a row: is it made of groups that are not named, and its dimensions.
-type Key = (bool, Vec<Option<String>>);
+/// Names a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Key {
+    /// By dimension: is it made of values that are not named?
+    others: Vec<bool>,
+    names: Vec<Option<String>>,
+}
+
+impl Key {
+    fn of(group: &Group) -> Self {
+        let names = group.dimensions.iter().map(|(_, text)| text.clone()).collect();
+        Self { others: group.others.clone(), names }
+    }
+
+    fn is_other(&self) -> bool {
+        self.others.contains(&true)
+    }
+}
 
 /// The cells of a row: by metric its value and, where it is compared, the one before.
 type Cells = HashMap<Key, Vec<Option<Cell>>>;
@@ -150,6 +169,12 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
     }
     if query.to.is_some() && query.from.is_none() {
         return Err(invalid("from", "`to` needs a `from`".to_owned()));
+    }
+    if let (Some(from), Some(to)) = (query.from, query.to)
+        && from >= to
+    {
+        let message = format!("from {} to {} is no span of time", time_text(from), time_text(to));
+        return Err(invalid("from", message).hinted("`from` must lie before `to`"));
     }
     same_window(query, &metrics)?;
     let base = MetricQuestion {
@@ -210,11 +235,10 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
             match (answer.groups.take(), &answer.value) {
                 (Some(groups), _) => {
                     for group in groups {
-                        let key = group.dimensions.into_iter().map(|(_, value)| value).collect();
-                        put((group.is_other, key), group.value, group.previous);
+                        put(Key::of(&group), group.value, group.previous);
                     }
                 }
-                (None, Some(value)) => put((false, Vec::new()), value.clone(), before),
+                (None, Some(value)) => put(Key::default(), value.clone(), before),
                 (None, None) => {}
             }
             answers[place] = Some(match answers[place].take() {
@@ -224,11 +248,14 @@ pub fn read(cache: &Cache, query: &MetricsQuery) -> Result<MetricsAnswer, ReadEr
         }
         rows.push((*window, cells));
     }
+    let domain = cache.engine().domain();
+    let empty = metrics.iter().map(|metric| (*metric, empty_value(domain, metric)));
+    let empty: Vec<(&Metric, Value)> = empty.collect();
     if planned.is_series {
-        gaps::fill(&mut rows, metrics);
+        gaps::fill(&mut rows, &empty);
     }
     for (window, cells) in rows {
-        is_truncated |= table.add(window, cells, metrics);
+        is_truncated |= table.add(window, cells, &empty);
     }
     table.order(&query.order_by)?;
     Ok(MetricsAnswer {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use contracts::model::{Domain, Measure, Metric};
+
 use super::cut::Grain;
-use super::{MAX_ROWS, MAX_TIME, gaps, invalid, together};
+use super::{Key, MAX_ROWS, MAX_TIME, gaps, invalid, together};
 use crate::cache::Cache;
 use crate::metric::empty_value;
 use crate::question::{Group, GroupOrder, MetricAnswer, MetricQuestion, Proof, ReadError, Value};
@@ -37,17 +39,23 @@ pub(crate) fn read(
     let begun = Instant::now();
     let engine = cache.engine();
     let grain = Grain::of(grain, zone)?;
-    let resolved = engine.resolve(question)?;
+    let mut resolved = engine.resolve(question)?;
     let metric = resolved.metric;
-    let Some(from) = resolved.start() else {
+    if resolved.start().is_none() {
         let message =
             format!("window `{}` has no start from which it could be cut", resolved.window.text);
         return Err(invalid("grain", message).hinted("ask for another window"));
-    };
-    let windows = grain.cut(from, question.as_of, resolved.reference)?;
+    }
     // The version that was found answers, whatever is promoted meanwhile.
     let question = MetricQuestion { version: Some(metric.version), ..question.clone() };
     let whole = cache.read(&question)?;
+    // The same window as that of the whole, which may have been answered a while ago.
+    if question.as_of.or(question.known_at).is_none() {
+        resolved.reference = whole.computed_at;
+    }
+    let from = resolved.start().unwrap_or(whole.computed_at);
+    let windows = grain.cut(from, question.as_of, resolved.reference)?;
+    let ends_now = follows_states(engine.domain(), metric);
     // Windows must name the same groups, those of the whole.
     let named = whole.groups_truncated.then(|| names(&whole));
     // What a limit leaves out is left out everywhere.
@@ -58,9 +66,12 @@ pub(crate) fn read(
             return Err(invalid("grain", format!("the series takes longer than {MAX_TIME:?}"))
                 .hinted("ask for a coarser grain or a shorter window"));
         }
+        let (from, to) = *window;
+        // A state lasts until now, which is later for each question.
+        let to = if ends_now { to.min(resolved.reference.max(from + 1)) } else { to };
         let mut answer = cache.read(&MetricQuestion {
             window: None,
-            span: Some(*window),
+            span: Some((from, to)),
             order_by: GroupOrder::Dimensions,
             limit: None,
             other: false,
@@ -91,23 +102,24 @@ pub(crate) fn read(
         return Err(invalid("grain", message)
             .hinted("name fewer groups with `limit`, or ask for a coarser grain"));
     }
-    let mut last: BTreeMap<(bool, Vec<Option<String>>), Option<Value>> = BTreeMap::new();
+    let empty = empty_value(engine.domain(), metric);
+    let mut last: BTreeMap<Key, Option<Value>> = BTreeMap::new();
     let mut points = Vec::with_capacity(windows.len());
     for ((from, to), (value, groups)) in windows.into_iter().zip(answers) {
-        let mut filled = |key: &(bool, Vec<Option<String>>), value: Value| {
+        let mut filled = |key: &Key, value: Value| {
             gaps::filled(metric, value, last.entry(key.clone()).or_default())
         };
-        let value = value.map(|value| filled(&(false, Vec::new()), value));
+        let value = value.map(|value| filled(&Key::default(), value));
         let groups = groups.map(|groups| {
             let mut values: BTreeMap<_, Value> =
-                groups.into_iter().map(|group| (key(&group), group.value)).collect();
-            let group = |key: &(bool, Vec<Option<String>>)| {
-                let value = values.remove(key).unwrap_or_else(|| empty_value(metric));
+                groups.into_iter().map(|group| (Key::of(&group), group.value)).collect();
+            let group = |key: &Key| {
+                let value = values.remove(key).unwrap_or_else(|| empty.clone());
                 let names = question.group_by.iter().cloned();
                 Group {
-                    dimensions: names.zip(key.1.iter().cloned()).collect(),
+                    dimensions: names.zip(key.names.iter().cloned()).collect(),
                     value: filled(key, value),
-                    is_other: key.0,
+                    others: key.others.clone(),
                     previous: None,
                 }
             };
@@ -118,14 +130,17 @@ pub(crate) fn read(
     Ok((whole, points))
 }
 
-/// The groups that an answer names.
-pub(super) fn names(answer: &MetricAnswer) -> Vec<Vec<Option<String>>> {
-    let groups = answer.groups.iter().flatten().filter(|group| !group.is_other);
-    groups.map(|group| key(group).1).collect()
+/// Does its value depend on how long a state lasted?
+fn follows_states(domain: &Domain, metric: &Metric) -> bool {
+    let parts = metric.measure.parts();
+    matches!(metric.measure, Measure::TimeWeighted | Measure::DurationInState)
+        || parts.iter().any(|part| follows_states(domain, &domain.metrics[*part]))
 }
 
-fn key(group: &Group) -> (bool, Vec<Option<String>>) {
-    (group.is_other, group.dimensions.iter().map(|(_, text)| text.clone()).collect())
+/// The groups that an answer names.
+pub(super) fn names(answer: &MetricAnswer) -> Vec<Vec<Option<String>>> {
+    let groups = answer.groups.iter().flatten().filter(|group| !group.is_other());
+    groups.map(|group| Key::of(group).names).collect()
 }
 
 /// The groups of the series: those of the whole in their order, then those that only its parts have.
@@ -133,15 +148,15 @@ fn keys(
     whole: &MetricAnswer,
     answers: &[(Option<Value>, Option<Vec<Group>>)],
     is_left_out: bool,
-) -> Vec<(bool, Vec<Option<String>>)> {
+) -> Vec<Key> {
     let mut seen = BTreeSet::new();
     let parts = answers.iter().filter_map(|(_, groups)| groups.as_ref());
     let of_whole = whole.groups.iter().filter(|_| !whole.groups_truncated || is_left_out);
-    let named = whole.groups.iter().flatten().filter(|group| !group.is_other);
+    let named = whole.groups.iter().flatten().filter(|group| !group.is_other());
     let all = named.chain(of_whole.flatten()).chain(parts.flatten());
-    let all = all.filter(|group| !(is_left_out && group.is_other)).map(key);
+    let all = all.filter(|group| !(is_left_out && group.is_other())).map(Key::of);
     let mut keys: Vec<_> = all.filter(|key| seen.insert(key.clone())).collect();
     // Stable: what is gathered comes last.
-    keys.sort_by_key(|(is_other, _)| *is_other);
+    keys.sort_by_key(Key::is_other);
     keys
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use contracts::model::Metric;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::{Cell, Cells, END, MAX_ROWS, MetricsQuery, Planned, START};
-use crate::metric::empty_value;
+use super::{Cell, Cells, END, Key, MAX_ROWS, MetricsQuery, Planned, START};
 use crate::query::rows::{Column, Row};
 use crate::question::{ReadError, Value};
 use crate::value::{compare, time_text};
@@ -22,8 +21,8 @@ pub(super) struct Table {
     rows: Vec<Line>,
 }
 
-/// A row: is it made of groups that are not named, its names, its values.
-type Line = (bool, Vec<Option<String>>, Vec<Value>);
+/// A row: by dimension whether it is made of values that are not named, its names, its values.
+type Line = (Vec<bool>, Vec<Option<String>>, Vec<Value>);
 
 /// The columns of a metric, with their types.
 pub(super) fn columns_of(
@@ -56,18 +55,22 @@ impl Table {
         Self { names, metrics, is_series: planned.is_series, is_compared, rows: Vec::new() }
     }
 
-    /// Adds the rows of a window, in order of their dimensions. Was one left out?
+    /// Adds the rows of a window, in order of their dimensions. `metrics`: each with its value of an empty
+    /// window. Was one left out?
     pub(super) fn add(
         &mut self,
         window: Option<(i64, i64)>,
         cells: Cells,
-        metrics: &[&Metric],
+        metrics: &[(&Metric, Value)],
     ) -> bool {
         let mut cells: Vec<_> = cells.into_iter().collect();
-        cells.sort_by(|((is_rest, left), _), ((other, right), _)| {
-            is_rest.cmp(other).then_with(|| compare_keys(left, right))
+        cells.sort_by(|(left, _), (right, _)| {
+            let by_rest = left.is_other().cmp(&right.is_other());
+            by_rest
+                .then_with(|| compare_keys(&left.names, &right.names))
+                .then_with(|| left.others.cmp(&right.others))
         });
-        for ((is_rest, mut key), cells) in cells {
+        for (Key { others, names: mut key }, cells) in cells {
             if self.rows.len() == MAX_ROWS {
                 return true;
             }
@@ -75,21 +78,21 @@ impl Table {
                 key.splice(0..0, [Some(time_text(from)), Some(time_text(to))]);
             }
             let mut values = Vec::with_capacity(self.metrics.len());
-            for (cell, metric) in cells.into_iter().zip(metrics) {
+            for (cell, (_, empty)) in cells.into_iter().zip(metrics) {
                 // A group that one metric does not have is an empty window of that metric.
                 let (value, before) = match cell {
                     Some(Cell { value, before }) => (value, before),
-                    None => (empty_value(metric), None),
+                    None => (empty.clone(), None),
                 };
                 if self.is_compared {
-                    let before = before.unwrap_or_else(|| empty_value(metric));
+                    let before = before.unwrap_or_else(|| empty.clone());
                     let (change, ratio) = (value.change(&before), value.change_ratio(&before));
                     values.extend([value, before, change, ratio]);
                 } else {
                     values.push(value);
                 }
             }
-            self.rows.push((is_rest, key, values));
+            self.rows.push((others, key, values));
         }
         false
     }
@@ -119,7 +122,7 @@ impl Table {
         }
         self.rows.sort_by(|left, right| {
             // Groups that are not named have no place among those that are, but their window has.
-            let by_rest = left.0.cmp(&right.0);
+            let by_rest = left.0.contains(&true).cmp(&right.0.contains(&true));
             if by_rest != Ordering::Equal && !self.is_series {
                 return by_rest;
             }
@@ -155,10 +158,16 @@ impl Table {
         keys.chain(metrics.map(|(name, ty)| Column { name, ty })).collect()
     }
 
-    /// Places of the rows that are made of groups that are not named.
-    pub(super) fn others(&self) -> Vec<usize> {
+    /// Places of the rows that are made of groups that are not named, and in which dimensions.
+    pub(super) fn others(&self) -> Vec<(usize, Vec<String>)> {
+        let dimensions = self.names.iter().skip(if self.is_series { 2 } else { 0 });
+        let named = |others: &[bool]| -> Vec<String> {
+            let both = dimensions.clone().zip(others);
+            both.filter(|(_, is_other)| **is_other).map(|(name, _)| name.clone()).collect()
+        };
         let rows = self.rows.iter().enumerate();
-        rows.filter(|(_, (is_rest, ..))| *is_rest).map(|(place, _)| place).collect()
+        let rows = rows.filter(|(_, (others, ..))| others.contains(&true));
+        rows.map(|(place, (others, ..))| (place, named(others))).collect()
     }
 
     pub(super) fn rows(self) -> Vec<Row> {

@@ -151,7 +151,7 @@ fn walk(dir: &Path) -> Vec<String> {
     found
 }
 
-fn raw(tenant: &str, events: &[Value], arrived_at: i64) -> RawBatch {
+pub(crate) fn raw(tenant: &str, events: &[Value], arrived_at: i64) -> RawBatch {
     let mut bytes = Vec::new();
     let mut records = Vec::with_capacity(events.len());
     for event in events {
