@@ -88,10 +88,23 @@ pub struct MetricAnswer {
     pub components: Option<BTreeMap<String, Value>>,
     /// What to know before building on it: the version that answered is deprecated.
     pub deprecation: Option<Deprecation>,
+    /// Values that filters ask for and no event can bring.
+    pub impossible: Vec<Impossible>,
     /// When it was computed, µs.
     pub computed_at: i64,
     /// How it can be checked.
     pub proof: Proof,
+}
+
+/// A value that a filter asks for and that contracts rule out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Impossible {
+    /// Dimension.
+    pub dimension: String,
+    /// The value.
+    pub value: String,
+    /// The values that it may have, in order.
+    pub allowed: Vec<String>,
 }
 
 /// One group of an answer.

@@ -31,6 +31,7 @@ use tokio_rustls::server::TlsStream;
 use super::again::{AskAgain, Go};
 use super::handover::Handover;
 use super::live::Live;
+use super::refusal::Spoken;
 use crate::stream::{Frames, Wire};
 
 /// How long a client may take for the head of a request, and a connection may be idle between two.
@@ -82,12 +83,13 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
-        let socket = Socket { inner: TokioIo::new(socket), taken: Arc::clone(&taken) };
+        let inner = Spoken::new(TokioIo::new(socket));
+        let socket = Socket { inner, taken: Arc::clone(&taken) };
         let socket = http1(socket, service, ending, || taken.is_ready()).await?;
         let stream = taken.stream().take();
-        Ok(socket
-            .zip(stream)
-            .map(|(socket, (head, frames))| Wire::new(socket.inner.into_inner(), head, frames)))
+        Ok(socket.zip(stream).map(|(socket, (head, frames))| {
+            Wire::new(socket.inner.into_inner().into_inner(), head, frames)
+        }))
     }
 
     /// With TLS, which has agreed on what is spoken.
@@ -100,6 +102,7 @@ impl Connection {
         });
         let stream = TokioIo::new(stream);
         if !is_http2 {
+            let stream = Spoken::new(stream);
             return http1(stream, service, ending, || false).await.map(|_| ());
         }
         let mut http = http2::Builder::new(TokioExecutor::new());
@@ -226,12 +229,12 @@ impl Taken {
 
 /// A socket that knows whether it has got everything: hyper flushes it when nothing is left in its own buffer.
 struct Socket {
-    inner: TokioIo<TcpStream>,
+    inner: Spoken<TokioIo<TcpStream>>,
     taken: Arc<Taken>,
 }
 
 impl Socket {
-    fn inner(&mut self) -> Pin<&mut TokioIo<TcpStream>> {
+    fn inner(&mut self) -> Pin<&mut Spoken<TokioIo<TcpStream>>> {
         Pin::new(&mut self.inner)
     }
 

@@ -1,5 +1,6 @@
-//! What readers of a deprecated contract version are told: in the body as `warnings`, and in the headers
-//! `Deprecation` (RFC 9745), `Sunset` (RFC 8594) and `Link`. A day begins at midnight UTC.
+//! What readers are told before they build on an answer, in the body as `warnings`: that a filter asks for what
+//! cannot be, and that the contract version is deprecated; this also in the headers `Deprecation` (RFC 9745), `Sunset`
+//! (RFC 8594) and `Link`. A day begins at midnight UTC.
 
 use chrono::NaiveDate;
 use contracts::model::{Deprecation, Domain};
@@ -8,8 +9,10 @@ use utoipa::ToSchema;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
+use super::query::listed;
 use super::state::AppState;
-use crate::question::MetricAnswer;
+use crate::metric::hint;
+use crate::question::{Impossible, MetricAnswer};
 
 const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const SUNSET: HeaderName = HeaderName::from_static("sunset");
@@ -31,13 +34,13 @@ pub struct DeprecationBody {
 /// What to know before building on an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct WarningBody {
-    /// `deprecated_version`.
+    /// `deprecated_version`, or `impossible_value` where a filter asks for a value that no event can bring.
     pub code: &'static str,
     /// What it is about, for people.
     pub detail: String,
-    /// Dates and successor.
+    /// Dates and successor of a deprecated version.
     #[serde(flatten)]
-    pub deprecation: DeprecationBody,
+    pub deprecation: Option<DeprecationBody>,
     /// Where the successor answers.
     #[serde(skip)]
     successor: Option<String>,
@@ -78,14 +81,30 @@ impl WarningBody {
             Some(version) => format!("</v1/metrics/{name}?version={version}>"),
             None => format!("</v1/metrics/{name}>"),
         });
-        Self { code: "deprecated_version", detail, deprecation: body, successor }
+        Self { code: "deprecated_version", detail, deprecation: Some(body), successor }
+    }
+
+    fn impossible(of: &Impossible) -> Self {
+        const MOST: usize = 12;
+
+        let Impossible { dimension, value, allowed } = of;
+        let mut detail = format!("`{dimension}` is never `{value}`");
+        if let Some(near) =
+            hint(value, allowed.iter().map(String::as_str)).filter(|_| allowed.len() > MOST)
+        {
+            detail += &format!("; {near}");
+        } else {
+            detail += &format!(": it is {}", listed(allowed));
+        }
+        Self { code: "impossible_value", detail, deprecation: None, successor: None }
     }
 
     /// What the reader of an answer is told.
     pub(super) fn of_answer(answer: &MetricAnswer) -> Vec<Self> {
         let version = answer.proof.contract_version;
         let deprecation = answer.deprecation.iter();
-        deprecation.map(|d| Self::new("metric", &answer.metric, version, d)).collect()
+        let deprecation = deprecation.map(|d| Self::new("metric", &answer.metric, version, d));
+        deprecation.chain(answer.impossible.iter().map(Self::impossible)).collect()
     }
 }
 
@@ -115,8 +134,8 @@ pub(super) fn of_entity(domain: &Domain, name: &str, version: u32) -> Vec<Warnin
 
 /// Says it in the headers, too: of several versions the first days.
 pub(super) fn tell(headers: &mut HeaderMap, warnings: &[WarningBody]) {
-    let since = warnings.iter().filter_map(|warning| warning.deprecation.since).min();
-    let sunset = warnings.iter().filter_map(|warning| warning.deprecation.sunset).min();
+    let since = warnings.iter().filter_map(|warning| warning.deprecation.as_ref()?.since).min();
+    let sunset = warnings.iter().filter_map(|warning| warning.deprecation.as_ref()?.sunset).min();
     let midnight = |day: NaiveDate| day.and_time(chrono::NaiveTime::MIN).and_utc();
     let since = since.map(|day| format!("@{}", midnight(day).timestamp()));
     let sunset = sunset.map(|day| midnight(day).format("%a, %d %b %Y %H:%M:%S GMT").to_string());

@@ -34,6 +34,8 @@ pub struct ErrorBody {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
+    /// What came is no HTTP request.
+    InvalidRequest,
     /// The body as a whole cannot be split into events.
     InvalidBody,
     /// A statement is no SQL, or does not fit its relations.
@@ -104,7 +106,8 @@ impl Code {
 
     fn status(self) -> StatusCode {
         match self {
-            Self::InvalidBody
+            Self::InvalidRequest
+            | Self::InvalidBody
             | Self::UnsupportedVersion
             | Self::InvalidQuery
             | Self::InvalidCursor

@@ -15,6 +15,7 @@ use super::after::duration;
 use super::error::{ApiError, Code};
 use super::routes::events;
 use super::time;
+use crate::metric::hint;
 use crate::question::Filters;
 
 /// An object none of whose members stands in it twice: which of them is meant, nobody should have to guess.
@@ -73,6 +74,31 @@ impl Fields {
         match serde_json::from_slice(&bytes) {
             Ok(Once) => Ok(fields),
             Err(error) => Err(ApiError::invalid(error.to_string())),
+        }
+    }
+
+    /// The same of a request that may have no body.
+    pub(super) async fn read_any(
+        body: Body,
+        headers: &HeaderMap,
+        limit: usize,
+    ) -> Result<Self, ApiError> {
+        let bytes = events::read(body, headers, limit).await?;
+        let bytes = if bytes.trim_ascii().is_empty() { b"{}".to_vec() } else { bytes };
+        Self::read(Body::from(bytes), headers, limit).await
+    }
+
+    /// Refuses members other than these: where something is changed, a typo must not go unnoticed.
+    pub(super) fn only(self, known: &[&str]) -> Result<Self, ApiError> {
+        match self.members.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(self),
+            Some(name) => {
+                let shown: String = name.chars().take(60).collect();
+                let near = hint(name, known.iter().copied());
+                let error =
+                    ApiError::invalid(format!("there is no member `{}`", self.name(&shown)));
+                Err(ApiError { hint: near, ..error })
+            }
         }
     }
 
@@ -140,6 +166,15 @@ impl Fields {
                 Err(unfit(&self.name(name), &expected, value))
             }
         }
+    }
+
+    /// A whole number, if it is there.
+    pub(super) fn maybe_number(
+        &self,
+        name: &str,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<Option<u64>, ApiError> {
+        self.has(name).then(|| self.number(name, 0, bounds)).transpose()
     }
 
     /// A version of a contract: 2, "2" or "v2".

@@ -28,6 +28,7 @@ mod ledger;
 mod live;
 mod monitor;
 mod query;
+mod refusal;
 mod reload;
 mod routes;
 mod server;
@@ -41,6 +42,7 @@ mod versions;
 mod tests;
 
 use axum::Router;
+use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -76,6 +78,8 @@ pub fn router(state: AppState) -> Router {
 fn router_with(state: AppState, kept: &layers::Kept) -> Router {
     let (api, description) = described().split_for_parts();
     let routes = api
+        // Others answer there.
+        .route("/metrics/", get(scrape::read))
         .fallback(routes::not_found)
         .method_not_allowed_fallback(routes::method_not_allowed)
         .with_state(state.clone())

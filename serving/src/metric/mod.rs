@@ -21,6 +21,7 @@ mod aggregates;
 mod beyond;
 mod built;
 mod check;
+mod closed;
 mod counted;
 mod fetch;
 mod followed;
@@ -265,6 +266,7 @@ impl MetricEngine {
             previous,
             components,
             deprecation: metric.deprecation.clone(),
+            impossible: closed::impossible(&self.domain, question),
             computed_at,
             proof,
         }

@@ -398,6 +398,7 @@ fn metrics(
         others.map(|(place, names)| (place - page.start, names)).unzip();
     body.tables_accessed = tables(&state.domain, &planned);
     body.warnings = metrics.iter().flat_map(WarningBody::of_answer).collect();
+    body.warnings.dedup();
     body.proof = metrics.into_iter().map(MetricProof::new).collect();
     body.warning = is_truncated.then(|| {
         "there are more groups than the contracts let out, or more rows than one answer has".into()

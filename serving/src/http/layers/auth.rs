@@ -47,7 +47,7 @@ fn door(path: &str) -> Door {
     };
     if path == "/v1/health" || below("/health") || below("/docs") || path == "/openapi.json" {
         Door::Open
-    } else if path == "/metrics" {
+    } else if path == "/metrics" || path == "/metrics/" {
         Door::Ajar
     } else if below("/v1/admin") || below("/v1/backup") || below("/v1/verify") {
         Door::Operator
@@ -227,6 +227,7 @@ mod tests {
             ("/docs/", Door::Open),
             ("/openapi.json", Door::Open),
             ("/metrics", Door::Ajar),
+            ("/metrics/", Door::Ajar),
             ("/v1/admin/keys", Door::Operator),
             ("/v1/backup", Door::Operator),
             ("/v1/verify", Door::Operator),
@@ -236,7 +237,7 @@ mod tests {
             ("/v1/health/", Door::Key),
             ("//v1/health", Door::Key),
             ("/docsx", Door::Key),
-            ("/metrics/", Door::Key),
+            ("/metrics/x", Door::Key),
             ("/v1/metrics", Door::Key),
             ("/", Door::Key),
         ] {

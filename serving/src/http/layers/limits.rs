@@ -53,7 +53,7 @@ pub(in super::super) async fn limit(
     let slots = match path {
         // Asks nobody.
         "/health/live" => None,
-        "/health/ready" | "/v1/health" | "/metrics" => Some(&limits.watchers),
+        "/health/ready" | "/v1/health" | "/metrics" | "/metrics/" => Some(&limits.watchers),
         _ => Some(&limits.slots),
     };
     if let Some(slots) = slots {

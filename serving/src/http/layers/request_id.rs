@@ -78,6 +78,9 @@ fn finish(mut response: Response, (id, keys): (&str, &[String]), method: &Method
     let body = serde_json::to_vec(&error.body(id)).unwrap_or_else(|_| b"{}".to_vec());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     headers.remove(header::CONTENT_ENCODING);
     // An answer to HEAD has the headers of the answer to GET and no body.

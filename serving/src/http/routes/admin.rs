@@ -9,14 +9,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Segments, events};
+use super::Segments;
 use crate::access::file::KeyFileError;
 use crate::access::record::KeyRecord;
 use crate::access::ring::{GRACE, Key, KeyRing, Refusal};
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::fields::Fields;
 use crate::http::query::Parameters;
 use crate::http::state::AppState;
 use crate::http::time::{self, Time};
@@ -25,22 +26,18 @@ use crate::http::time::{self, Time};
 const MAX_GRACE: u64 = 30 * 86_400;
 
 /// A key to make.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, ToSchema)]
 pub(in super::super) struct NewKey {
     /// What it is for.
     name: String,
     /// Whose rows it opens.
     tenant: String,
     /// Requests a minute; default: the server's.
-    #[serde(default)]
     #[schema(minimum = 1)]
     rate_limit_rpm: Option<u32>,
     /// Entity types that it may read; null: all.
-    #[serde(default)]
     allowed_entity_types: Option<BTreeSet<String>>,
     /// Metrics that it may read; null: all that are made of its entities.
-    #[serde(default)]
     allowed_metrics: Option<BTreeSet<String>>,
 }
 
@@ -171,11 +168,7 @@ pub(in super::super) async fn create(
     body: Body,
 ) -> Result<(StatusCode, Json<MadeKey>), ApiError> {
     parameters.only(&[])?;
-    let bytes = events::read(body, &headers, state.options.max_body_bytes).await?;
-    let asked: NewKey = serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::new(Code::InvalidBody, format!("the body describes no key: {error}"))
-            .hint(r#"write {"name": "…", "tenant": "…"}, with "rate_limit_rpm" if wanted"#)
-    })?;
+    let asked = asked_key(body, &headers, state.options.max_body_bytes).await?;
     let domain = &state.domain;
     known(&asked.allowed_entity_types, "allowed_entity_types", |name| {
         domain.entities.iter().any(|entity| entity.name == *name)
@@ -206,6 +199,34 @@ pub(in super::super) async fn create(
         created_at: made.created_at.map(moment),
     };
     Ok((StatusCode::CREATED, Json(body)))
+}
+
+async fn asked_key(body: Body, headers: &HeaderMap, limit: usize) -> Result<NewKey, ApiError> {
+    let form = r#"write {"name": "…", "tenant": "…"}, with "rate_limit_rpm" if wanted"#;
+    let hinted = |error: ApiError| match error.hint {
+        Some(_) => error,
+        None => error.hint(form),
+    };
+    let fields = Fields::read(body, headers, limit).await.map_err(hinted)?;
+    let fields = fields.only(&[
+        "name",
+        "tenant",
+        "rate_limit_rpm",
+        "allowed_entity_types",
+        "allowed_metrics",
+    ])?;
+    let rpm = fields.maybe_number("rate_limit_rpm", 1..=u32::MAX.into())?;
+    let names = |name: &str| -> Result<Option<BTreeSet<String>>, ApiError> {
+        let names = fields.has(name).then(|| fields.names(name)).transpose()?;
+        Ok(names.map(|names| names.into_iter().collect()))
+    };
+    Ok(NewKey {
+        name: fields.required("name").map_err(hinted)?,
+        tenant: fields.required("tenant").map_err(hinted)?,
+        rate_limit_rpm: rpm.and_then(|rpm| u32::try_from(rpm).ok()),
+        allowed_entity_types: names("allowed_entity_types")?,
+        allowed_metrics: names("allowed_metrics")?,
+    })
 }
 
 /// Refuses names that the contracts do not have: a key for them would open nothing.

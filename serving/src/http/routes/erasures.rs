@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Segments, events};
-use crate::http::error::{ApiError, Code, ErrorBody};
+use super::Segments;
+use crate::http::error::{ApiError, ErrorBody};
+use crate::http::fields::Fields;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time::Time;
@@ -27,18 +28,15 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const LONGEST_REASON: usize = 1_000;
 
 /// What is to be erased.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, ToSchema)]
 pub(in super::super) struct ErasureRequest {
     /// Name of the entity.
     entity: String,
     /// Its key.
     key: String,
     /// Why, for the record. It is kept, so it should not name anybody.
-    #[serde(default)]
     reason: Option<String>,
     /// Only count what would be erased.
-    #[serde(default)]
     dry_run: bool,
 }
 
@@ -131,10 +129,20 @@ pub(in super::super) async fn post(
 ) -> Result<(StatusCode, Json<ErasureBody>), ApiError> {
     parameters.only(&[])?;
     caller.events("erasures")?;
-    let bytes = events::read(body, &headers, state.options.max_body_bytes).await?;
-    let asked: ErasureRequest = serde_json::from_slice(&bytes).map_err(|error| {
-        ApiError::new(Code::InvalidBody, format!("the body is no erasure: {error}"))
-            .hint(r#"write {"entity": "…", "key": "…"}, with "reason" and "dry_run" if wanted"#)
+    let form = r#"write {"entity": "…", "key": "…"}, with "reason" and "dry_run" if wanted"#;
+    let fields = Fields::read(body, &headers, state.options.max_body_bytes).await;
+    let fields = fields.and_then(|fields| fields.only(&["entity", "key", "reason", "dry_run"]));
+    let asked = fields.and_then(|fields| {
+        Ok(ErasureRequest {
+            entity: fields.required("entity")?,
+            key: fields.required("key")?,
+            reason: fields.text("reason")?,
+            dry_run: fields.flag("dry_run")?,
+        })
+    });
+    let asked = asked.map_err(|error| match error.hint {
+        Some(_) => error,
+        None => error.hint(form),
     })?;
     if asked.reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
         return Err(ApiError::invalid(format!(

@@ -104,6 +104,10 @@ pub(in super::super) async fn read(
     let text = text.to_owned();
     let limit = parameters.number("limit", 10, 1..=50)? as usize;
     let types = parameters.listed("entity_types");
+    if types.is_none() && parameters.one("entity_types")?.is_some() {
+        return Err(ApiError::invalid("`entity_types` names no entity type")
+            .hint("leave it out to look through all"));
+    }
     for name in types.iter().flatten() {
         if state.domain.entity(name).is_none() {
             let known = state.domain.entities.iter().map(|entity| entity.name.as_str());

@@ -10,32 +10,29 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Segments, events};
+use super::Segments;
 use crate::http::error::{ApiError, Code, ErrorBody};
+use crate::http::fields::Fields;
 use crate::http::query::Parameters;
 use crate::http::state::AppState;
 use crate::http::time::Time;
-use crate::metric::{check_time, parse_at};
+use crate::metric::check_time;
 use crate::verify::{Report, Verification, VerifyOptions};
 
 /// Longest time that a verification may take, s.
 const MOST_SECONDS: u64 = 6 * 3_600;
 
 /// What is to be verified.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, ToSchema)]
+#[expect(dead_code, reason = "describes the body; it is read member by member")]
 pub(in super::super) struct VerifyRequest {
     /// Only this tenant; null: all.
-    #[serde(default)]
     tenant: Option<String>,
     /// Only this metric, with what it stands on; null: all.
-    #[serde(default)]
     metric: Option<String>,
     /// Answers as of this time instead of live ones.
-    #[serde(default)]
     as_of: Option<String>,
     /// Longest time that it may take, in seconds; default 600.
-    #[serde(default)]
     #[schema(minimum = 1, maximum = 21600)]
     time_limit_seconds: Option<u64>,
 }
@@ -98,32 +95,22 @@ pub(in super::super) async fn begin(
     body: Body,
 ) -> Result<(StatusCode, Json<VerificationBody>), ApiError> {
     parameters.only(&[])?;
-    let bytes = events::read(body, &headers, state.options.max_body_bytes).await?;
-    let asked: VerifyRequest = match bytes.trim_ascii() {
-        [] => VerifyRequest::default(),
-        bytes => serde_json::from_slice(bytes).map_err(|error| {
-            ApiError::new(Code::InvalidBody, format!("the body is no verification: {error}"))
-                .hint(r#"write {}, or with "tenant", "metric", "as_of", "time_limit_seconds""#)
-        })?,
-    };
-    let seconds = asked.time_limit_seconds.unwrap_or(600);
-    if seconds == 0 || seconds > MOST_SECONDS {
-        return Err(ApiError::invalid(format!(
-            "`time_limit_seconds` {seconds} is not from 1 to {MOST_SECONDS}"
-        )));
-    }
+    let form = r#"write {}, or with "tenant", "metric", "as_of", "time_limit_seconds""#;
+    let fields = Fields::read_any(body, &headers, state.options.max_body_bytes).await;
+    let fields =
+        fields.and_then(|fields| fields.only(&["tenant", "metric", "as_of", "time_limit_seconds"]));
+    let fields = fields.map_err(|error| match error.hint {
+        Some(_) => error,
+        None => error.hint(form),
+    })?;
+    let seconds = fields.number("time_limit_seconds", 600, 1..=MOST_SECONDS)?;
+    let (tenant, metric) = (fields.text("tenant")?, fields.text("metric")?);
     let engine = state.cache.engine();
-    if let Some(metric) = &asked.metric {
+    if let Some(metric) = &metric {
         engine.find_metric(metric, None)?;
     }
-    let as_of = asked.as_of.as_deref().map(|text| parse_at("as_of", text)).transpose()?;
-    let as_of = check_time("as_of", as_of, engine.now())?;
-    let options = VerifyOptions {
-        tenant: asked.tenant,
-        metric: asked.metric,
-        as_of,
-        time_limit: Duration::from_secs(seconds),
-    };
+    let as_of = check_time("as_of", fields.time("as_of")?, engine.now())?;
+    let options = VerifyOptions { tenant, metric, as_of, time_limit: Duration::from_secs(seconds) };
     match state.verifications.begin(engine, options) {
         Ok(begun) => Ok((StatusCode::ACCEPTED, Json(begun.into()))),
         Err(id) => {

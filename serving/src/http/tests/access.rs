@@ -230,15 +230,25 @@ async fn a_rotation_without_grace_ends_the_old_key_at_once() {
 async fn bad_requests_for_keys_say_what_is_wrong() {
     let server = Locked::new();
     for (body, status, said) in [
-        ("", 400, "describes no key"),
-        ("[]", 400, "describes no key"),
-        (r#"{"name": "a"}"#, 400, "tenant"),
+        ("", 400, "the body is no JSON"),
+        ("[]", 400, "the body must be a JSON object"),
+        (r#"{"name": "a"}"#, 422, "`tenant` is missing"),
+        (r#"{"name": 7, "tenant": "t"}"#, 422, "`name` must be a text, not `7`"),
         (r#"{"name": "a b", "tenant": "t"}"#, 422, "`name` is `a b`"),
         (r#"{"name": "a", "tenant": "../t"}"#, 422, "`tenant`"),
         (r#"{"name": "a", "tenant": "t", "rate_limit_rpm": 0}"#, 422, "rate_limit_rpm"),
-        (r#"{"name": "a", "tenant": "t", "rate_limit_rpm": -1}"#, 400, "describes no key"),
+        (r#"{"name": "a", "tenant": "t", "rate_limit_rpm": -1}"#, 422, "`rate_limit_rpm` must be"),
+        (
+            r#"{"name": "a", "tenant": "t", "allowed_metrics": [7]}"#,
+            422,
+            "`allowed_metrics` must be a list",
+        ),
         (r#"{"name": "a", "tenant": "t", "allowed_metrics": ["x"]}"#, 422, "`x`"),
-        (r#"{"name": "a", "tenant": "t", "allowed_entities": ["x"]}"#, 400, "allowed_entities"),
+        (
+            r#"{"name": "a", "tenant": "t", "allowed_entities": ["x"]}"#,
+            422,
+            "no member `allowed_entities`",
+        ),
     ] {
         let reply = server.admin(Method::POST, "/v1/admin/keys", body).await;
         assert_eq!(reply.status.as_u16(), status, "{body} {}", reply.text);

@@ -206,6 +206,7 @@ async fn entities_fields_and_metrics_are_found_by_words() {
         ("?q=a", "`q` must have from 2 to 256 characters, not 1"),
         ("?q=ab&limit=0", "`limit` must be a whole number from 1 to 50, not `0`"),
         ("?q=ab&limit=51", "`limit` must be a whole number from 1 to 50, not `51`"),
+        ("?q=ab&entity_types=", "`entity_types` names no entity type"),
         ("?q=ab&entity_types=sail", "`entity_types` names no entity type: `sail`"),
         ("?q=ab&q=cd", "`q` is given more than once"),
     ] {
@@ -282,6 +283,31 @@ async fn what_the_caller_has_already_is_not_sent_again() {
     let event = r#"{"event_type":"sale.undone","event_id":"e10","timestamp":"2026-01-31T09:56:00Z","sale_id":"s1","amount":1.5,"channel":"web"}"#;
     world.post("application/json", event).await;
     assert_eq!(again("/v1/entity/sale/s1", &sale).await.status, 200);
+}
+
+#[tokio::test]
+async fn contracts_that_share_a_name_are_told_apart() {
+    let (running, _) = Running::filled().await;
+    let world = &running.world;
+    let kind = async |path: &str| world.get(path).await.json()["kind"].clone();
+    assert_eq!(kind("/v1/contracts/sale").await, "entity");
+    for named in ["entity", "event"] {
+        assert_eq!(kind(&format!("/v1/contracts/sale?kind={named}")).await, *named);
+        assert_eq!(kind(&format!("/v1/contracts/sale/1?kind={named}")).await, *named);
+    }
+    world.get("/v1/contracts/sale?kind=metric").await.error(404, "not_found");
+    let (detail, _) =
+        world.get("/v1/contracts/sale?kind=table").await.error(422, "invalid_parameter");
+    assert_eq!(detail, "`kind` must be `entity`, `event` or `metric`, not `table`");
+    // Each that is listed can be read.
+    let listed = world.get("/v1/contracts").await.json();
+    for contract in listed["contracts"].as_array().unwrap() {
+        let text = |name: &str| contract[name].as_str().unwrap();
+        let (name, version, kind) = (text("entity"), text("version"), text("kind"));
+        let path = format!("/v1/contracts/{name}/{version}?kind={kind}");
+        let body = world.get(&path).await.json();
+        assert_eq!((&body["kind"], &body["version"]), (&contract["kind"], &contract["version"]));
+    }
 }
 
 #[tokio::test]

@@ -86,13 +86,19 @@ async fn one_is_asked_for_and_looked_up() {
 async fn what_does_not_fit_is_said() {
     let world = world();
     let _writing = Writing::over(&world);
-    for body in ["", "[]", "{", r#"{"entity": "sale"}"#, r#"{"entity": "sale", "key": 7}"#] {
-        let (detail, hint) = post(&world, body).await.error(400, "invalid_body");
-        assert!(detail.contains("no erasure") && hint.contains("\"key\""), "{detail}; {hint}");
+    for (body, status, said) in [
+        ("", 400, "the body is no JSON"),
+        ("[]", 400, "the body must be a JSON object"),
+        ("{", 400, "the body is no JSON"),
+        (r#"{"entity": "sale"}"#, 422, "`key` is missing"),
+        (r#"{"entity": "sale", "key": 7}"#, 422, "`key` must be a text, not `7`"),
+        (r#"{"entity": "sale", "key": "S-1", "dry_run": 1}"#, 422, "`dry_run` must be"),
+        (r#"{"entity": "sale", "key": "S-1", "mode": "delete"}"#, 422, "no member `mode`"),
+    ] {
+        let code = if status == 400 { "invalid_body" } else { "invalid_parameter" };
+        let (detail, hint) = post(&world, body).await.error(status, code);
+        assert!(detail.contains(said) && !hint.is_empty(), "{detail}; {hint}");
     }
-    let unknown = r#"{"entity": "sale", "key": "S-1", "mode": "delete"}"#;
-    let (detail, _) = post(&world, unknown).await.error(400, "invalid_body");
-    assert!(detail.contains("mode"), "{detail}");
     let (detail, hint) =
         post(&world, r#"{"entity": "sael", "key": "S-1"}"#).await.error(404, "not_found");
     assert!(detail.contains("`sael`") && hint.contains("sale"), "{detail}; {hint}");

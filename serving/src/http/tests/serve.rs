@@ -31,7 +31,8 @@ async fn start(world: &World) -> Served {
 }
 
 /// Sends bytes and reads until the server closes.
-async fn exchange(addr: SocketAddr, request: &'static str) -> String {
+async fn exchange(addr: SocketAddr, request: &str) -> String {
+    let request = request.to_owned();
     let blocking = move || {
         let mut stream = TcpStream::connect(addr).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
@@ -92,6 +93,37 @@ async fn a_request_that_never_ends_is_cut_off() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     served.end.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(5), served.ended).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_request_is_told_why() {
+    let (world, _source) = World::empty();
+    let served = start(&world).await;
+    let long = format!("GET /v1/metrics?x={} HTTP/1.1\r\nhost: a\r\n\r\n", "x".repeat(70_000));
+    let wide = format!("GET /v1/metrics HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "x".repeat(70_000));
+    let many: String = (0..600).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = format!("GET /v1/metrics HTTP/1.1\r\n{many}\r\n");
+    for (request, status, code) in [
+        ("hello\r\n\r\n", 400, "invalid_request"),
+        ("GET /v1/me trics HTTP/1.1\r\nhost: a\r\n\r\n", 400, "invalid_request"),
+        ("GET /v1/metrics HTTP/1.1\r\nno header\r\n\r\n", 400, "invalid_request"),
+        ("GET /v1/metrics HTTP/1.1\r\nx: a\x01b\r\n\r\n", 400, "invalid_request"),
+        ("POST /v1/events HTTP/1.1\r\ncontent-length: -1\r\n\r\n", 400, "invalid_request"),
+        (&long, 414, "target_too_long"),
+        (&wide, 431, "headers_too_large"),
+        (&many, 431, "headers_too_large"),
+    ] {
+        let answer = exchange(served.addr, request).await;
+        let shown: String = request.chars().take(60).collect();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown}: {answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{shown}: {answer}");
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["code"], code, "{shown}: {body}");
+        assert!(head.contains(body["request_id"].as_str().unwrap()), "{shown}: {answer}");
+    }
+    served.end.send(()).unwrap();
+    served.ended.await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -96,3 +96,42 @@ async fn a_question_that_is_not_understood_says_what_is_near() {
     let words = "why ".repeat(100);
     ask(&running, json!({"question": words})).await.error(400, "not_understood");
 }
+
+#[tokio::test]
+async fn a_filter_for_what_cannot_be_says_so() {
+    let running = shop().await;
+    let warning =
+        |body: &Value| body["warnings"][0]["detail"].as_str().unwrap_or_default().to_owned();
+    let body = running.world.get("/v1/metrics/order_count?filter=status:shiped").await.json();
+    assert_eq!(
+        (&body["value"], &body["warnings"][0]["code"]),
+        (&json!(0), &json!("impossible_value"))
+    );
+    assert!(warning(&body).starts_with("`status` is never `shiped`: it is "), "{body}");
+    assert!(warning(&body).contains("`shipped`"), "{body}");
+    let asked = json!({"metrics": ["order_count"], "filters": {"currency": ["EUR", "EUX"]}});
+    let body = ask(&running, asked).await.json();
+    assert!(warning(&body).starts_with("`currency` is never `EUX`"), "{body}");
+    // Any town may be.
+    for fits in ["status:pending", "currency:EUR", "city:Nowhere"] {
+        let path = format!("/v1/metrics/order_count?filter={fits}");
+        let body = running.world.get(&path).await.json();
+        assert_eq!(body.get("warnings"), None, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_names_what_is_strange_and_nothing_else() {
+    let running = shop().await;
+    for (question, strange) in [
+        ("cancelled weather of the top 5 products", Some("`weather`")),
+        ("out of stock revenue above 500 by EUR yesterday", None),
+    ] {
+        let (detail, _) =
+            ask(&running, json!({"question": question})).await.error(400, "not_understood");
+        match strange {
+            Some(strange) => assert!(detail.ends_with(&format!("about {strange}")), "{detail}"),
+            None => assert!(detail.ends_with("is not understood as a whole"), "{detail}"),
+        }
+    }
+}

@@ -28,7 +28,11 @@ async fn what_does_not_fit_is_refused() {
     let (world, _source) = World::empty();
     let json = [("content-type", "application/json")];
     let post = |body: &'static str| world.send(Method::POST, "/v1/verify", &json, body);
-    post(r#"{"metrics": 1}"#).await.error(400, "invalid_body");
+    post("[]").await.error(400, "invalid_body");
+    let (detail, hint) = post(r#"{"metrics": 1}"#).await.error(422, "invalid_parameter");
+    assert!(detail.contains("`metrics`") && hint.contains("`metric`"), "{detail}; {hint}");
+    let (detail, _) = post(r#"{"metric": 1}"#).await.error(422, "invalid_parameter");
+    assert_eq!(detail, "`metric` must be a text, not `1`");
     post(r#"{"metric": "nothing"}"#).await.error(404, "not_found");
     post(r#"{"as_of": "yesterday"}"#).await.error(422, "invalid_parameter");
     post(r#"{"as_of": "2999-01-01"}"#).await.error(422, "invalid_parameter");

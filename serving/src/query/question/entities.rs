@@ -80,6 +80,7 @@ fn about(asked: &Asked<'_>, words: &[Word], entity: &Entity) -> Option<EntityMea
     let function = measure(&mut left);
     let order = order::find(&mut left);
     let mut conditions = Vec::new();
+    flags(&mut left, entity, &mut conditions);
     comparatives(&mut left, entity, &mut conditions);
     comparisons(&mut left, entity, &mut conditions);
     let by = fields_to_order(&mut left, entity, &order);
@@ -220,6 +221,46 @@ fn placed(words: &[Word], phrases: &[Phrase]) -> Option<Vec<usize>> {
     phrases.iter().filter_map(|phrase| vocabulary::place_of(words, phrase)).max_by_key(Vec::len)
 }
 
+/// `in stock`, `out of stock`: phrases of what is true or false, before a word of theirs is taken for a number. Right
+/// before a comparison they are about the number: `in stock below 20`.
+fn flags(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Condition>) {
+    for field in entity.fields.iter().filter(|field| field.ty == Type::Bool) {
+        let of = vocabulary::of_field(field).into_iter().map(|phrase| (phrase, "true"));
+        let against = vocabulary::against_field(field).into_iter().map(|phrase| (phrase, "false"));
+        // The contrary first: it may be the longer of two phrases.
+        let phrases = against.chain(of).filter(|(phrase, _)| phrase.len() > 1);
+        let found = phrases.filter_map(|(phrase, value)| {
+            let places = vocabulary::place_of(words, &phrase)?;
+            let end = places.last().map_or(0, |last| last + 1);
+            let is_negated = places.first().is_some_and(|first| {
+                first.checked_sub(1).is_some_and(|before| words[before].low == "not")
+            });
+            (!is_negated && comparison_at(words, end).is_none()).then_some((places, value))
+        });
+        let Some((places, value)) = found.max_by_key(|(places, _)| places.len()) else { continue };
+        mark(words, places);
+        conditions.push(Condition {
+            field: field.name.clone(),
+            operator: "=",
+            value: value.to_owned(),
+        });
+    }
+}
+
+/// The comparison that begins at a place, and how many words it has.
+fn comparison_at(words: &[Word], at: usize) -> Option<(&'static str, usize)> {
+    let low = |place: usize| words.get(place).map_or("", |word| word.low.as_str());
+    Some(match (low(at), low(at + 1)) {
+        ("above" | "over" | "exceeding" | "beyond", _) => (">", 1),
+        ("more" | "greater" | "higher" | "larger", "than") => (">", 2),
+        ("below" | "under", _) => ("<", 1),
+        ("less" | "fewer" | "lower" | "smaller", "than") => ("<", 2),
+        ("at", "least") => (">=", 2),
+        ("at", "most") => ("<=", 2),
+        _ => return None,
+    })
+}
+
 /// `cheaper than 200`, `more expensive than 100`.
 fn comparatives(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Condition>) {
     for at in 1..words.len().saturating_sub(1) {
@@ -256,19 +297,10 @@ fn comparatives(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Condit
 /// `price above 100`, `with more than 3 orders`, `over 500`.
 fn comparisons(words: &mut [Word], entity: &Entity, conditions: &mut Vec<Condition>) {
     for at in 0..words.len() {
-        let low = |place: usize| words.get(place).map_or("", |word| word.low.as_str());
         if words[at].used {
             continue;
         }
-        let (operator, length) = match (low(at), low(at + 1)) {
-            ("above" | "over" | "exceeding" | "beyond", _) => (">", 1),
-            ("more" | "greater" | "higher" | "larger", "than") => (">", 2),
-            ("below" | "under", _) => ("<", 1),
-            ("less" | "fewer" | "lower" | "smaller", "than") => ("<", 2),
-            ("at", "least") => (">=", 2),
-            ("at", "most") => ("<=", 2),
-            _ => continue,
-        };
+        let Some((operator, length)) = comparison_at(words, at) else { continue };
         let Some(value) = words.get(at + length).filter(|word| !word.used) else { continue };
         let amount = value.raw.parse::<f64>().ok().filter(|amount| amount.is_finite());
         let Some(value) = amount

@@ -1,6 +1,6 @@
 //! Questions to metrics.
 
-use contracts::model::{Dimension, Metric, Relation, Window};
+use contracts::model::{Dimension, Metric, Period, Relation, Window};
 use contracts::types::Type;
 
 use super::meaning::{MetricMeaning, window_or_span};
@@ -17,6 +17,9 @@ const MOST: usize = 4;
 const TOP: u64 = 5;
 
 const HOUR: i64 = 3_600_000_000;
+
+/// Before anything that is measured: 1700-01-01, µs.
+const BEGINNING: i64 = -8_520_336_000_000_000;
 
 /// The meaning of the words as a question to metrics; `None` when something is not understood.
 pub(super) fn find(asked: &Asked<'_>, words: &[Word]) -> Option<MetricMeaning> {
@@ -182,8 +185,15 @@ fn time_of(
     match times.range {
         Range::Last(length) => window_or_span(windows(), length, reference),
         Range::Span(from, to) => (None, Some((from, to))),
+        Range::All if times.grain.is_none() => {
+            let all = |window: &Window| window.period == Some(Period::All);
+            match windows().all(|windows| windows.iter().any(all)) {
+                true => (Some("all".to_owned()), None),
+                false => (None, Some((BEGINNING, None))),
+            }
+        }
         Range::Now if now() => (Some("now".to_owned()), None),
-        Range::Now | Range::Unsaid => match &times.grain {
+        Range::Now | Range::Unsaid | Range::All => match &times.grain {
             None => (None, None),
             // As many windows as one looks at.
             Some(grain) => {

@@ -117,21 +117,15 @@ fn mark(words: &mut [Word], places: impl IntoIterator<Item = usize>) {
 
 /// Says which words are not understood, and what is near.
 fn unknown(domain: &Domain, words: &[Word]) -> NotUnderstood {
-    let mut known: Vec<String> = Vec::new();
-    for metric in &domain.metrics {
-        let dimensions = metric.dimensions.iter().flat_map(vocabulary::of_dimension);
-        let phrases = vocabulary::of_metric(metric).into_iter().chain(dimensions);
-        known.extend(phrases.flatten().map(|word| word.norm));
-    }
-    for entity in &domain.entities {
-        let fields = entity.fields.iter().flat_map(vocabulary::of_field);
-        let phrases = vocabulary::of_entity(entity).into_iter().chain(fields);
-        known.extend(phrases.flatten().map(|word| word.norm));
-    }
-    let strange: Vec<String> = words
+    let known = vocabulary::words_of(domain);
+    // What times and orders take up is understood, whatever the rest is.
+    let mut timed = words.to_vec();
+    time::find(&mut timed, 0);
+    order::find(&mut timed);
+    let strange: Vec<String> = timed
         .iter()
-        .filter(|word| !words::is_idle(&word.low) && !known.contains(&word.norm))
-        .filter(|word| !["by", "per", "each", "every"].contains(&word.low.as_str()))
+        .filter(|word| !word.used && !words::is_idle(&word.low) && !known.contains(&word.norm))
+        .filter(|word| !order::joins(&word.low) && word.raw.parse::<f64>().is_err())
         .map(|word| format!("`{}`", word.raw))
         .take(5)
         .collect();

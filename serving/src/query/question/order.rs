@@ -37,6 +37,16 @@ pub(super) fn stem(low: &str) -> Option<String> {
     })
 }
 
+/// Does the word join others, in groups and comparisons?
+pub(super) fn joins(low: &str) -> bool {
+    const JOINS: [&str; 24] = [
+        "by", "per", "each", "every", "across", "above", "below", "over", "under", "more", "less",
+        "fewer", "greater", "higher", "lower", "least", "most", "than", "versus", "vs", "compare",
+        "compared", "not", "without",
+    ];
+    JOINS.contains(&low)
+}
+
 /// Finds what the words say about order and marks it as understood. A stem (`cheapest`) is left to whoever
 /// knows what it is about.
 pub(super) fn find(words: &mut [Word]) -> Order {

@@ -32,6 +32,8 @@ pub(super) enum Range {
     Last(i64),
     /// What holds at the moment.
     Now,
+    /// All there was.
+    All,
     /// From and to, µs; no end: until now and on.
     Span(i64, Option<i64>),
 }
@@ -103,6 +105,7 @@ pub(super) fn find(words: &mut [Word], now: i64) -> Times {
         let rest = &words[at..];
         let taken = grain(rest, &mut times)
             .or_else(|| last(rest, &mut times))
+            .or_else(|| ever(rest, &mut times))
             .or_else(|| day(rest, now, &mut times))
             .or_else(|| dates(rest, &mut times));
         match taken {
@@ -193,6 +196,24 @@ fn unit(low: &str) -> Option<i64> {
     })
 }
 
+/// `in total`, `of all time`, `so far`, `ever`. What says a span besides, says it.
+fn ever(words: &[Word], times: &mut Times) -> Option<usize> {
+    let low = |place: usize| words.get(place).map_or("", |word| word.low.as_str());
+    let lead = usize::from(["in", "of", "for", "over"].contains(&low(0)));
+    let count = match (low(lead), low(lead + 1)) {
+        ("all", "time") => 2,
+        ("total", _) if low(0) == "in" => 1,
+        ("overall" | "altogether" | "ever", _) => 1,
+        ("so", "far") => 2,
+        ("to", "date") => 2,
+        _ => return None,
+    };
+    if times.range == Range::Unsaid {
+        times.range = Range::All;
+    }
+    Some(lead + count)
+}
+
 /// `today`, `yesterday`, `this hour`, `right now`.
 fn day(words: &[Word], now: i64, times: &mut Times) -> Option<usize> {
     let low = |place: usize| words.get(place).map_or("", |word| word.low.as_str());
@@ -210,7 +231,7 @@ fn day(words: &[Word], now: i64, times: &mut Times) -> Option<usize> {
         _ => return None,
     };
     // "so far today" and "revenue now" may both be said; the first that names a span counts.
-    if times.range == Range::Unsaid || range != Range::Now {
+    if [Range::Unsaid, Range::All].contains(&times.range) || range != Range::Now {
         times.range = range;
     }
     Some(count)
@@ -293,6 +314,13 @@ mod tests {
         );
         check("last orders of 15 people", Range::Unsaid, None);
         check("x last 0 hours", Range::Unsaid, None);
+        for all in ["in total", "of all time", "overall", "so far", "ever", "to date", "altogether"]
+        {
+            check(&format!("how many x {all}"), Range::All, None);
+            check(&format!("how many x {all} today"), Range::Span(MIDNIGHT, None), None);
+            check(&format!("today {all}"), Range::Span(MIDNIGHT, None), None);
+        }
+        check("the total x", Range::Unsaid, None);
     }
 
     #[test]

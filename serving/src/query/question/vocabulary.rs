@@ -42,6 +42,32 @@ pub(super) fn against_field(field: &EntityField) -> Vec<Phrase> {
     field.opposites.iter().map(|text| phrase(text)).collect()
 }
 
+/// All words that the contracts have names for, for comparison: of metrics, dimensions, entities, fields and
+/// values.
+pub(super) fn words_of(domain: &Domain) -> BTreeSet<String> {
+    let metrics = domain.metrics.iter().flat_map(|metric| {
+        let dimensions = metric.dimensions.iter().flat_map(of_dimension);
+        of_metric(metric).into_iter().chain(dimensions)
+    });
+    let entities = domain.entities.iter().flat_map(|entity| {
+        let fields = entity.fields.iter();
+        let fields =
+            fields.flat_map(|field| of_field(field).into_iter().chain(against_field(field)));
+        of_entity(entity).into_iter().chain(fields)
+    });
+    let fields = domain.families.iter().flat_map(|family| {
+        let columns = family.versions.iter().flat_map(|version| {
+            let added = version.enrich.iter().map(|added| &added.name);
+            version.fields.iter().map(|field| &field.name).chain(added)
+        });
+        let mut values = BTreeSet::new();
+        columns.for_each(|column| family_values(family, column, &mut values));
+        values
+    });
+    let values = fields.map(|value| phrase(&value));
+    metrics.chain(entities).chain(values).flatten().map(|word| word.norm).collect()
+}
+
 /// Where a phrase stands among words that nothing has used yet, in one piece.
 pub(super) fn place_of(words: &[Word], wanted: &[Word]) -> Option<Vec<usize>> {
     if wanted.is_empty() || wanted.len() > words.len() {

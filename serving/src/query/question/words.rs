@@ -19,6 +19,7 @@ const IDLE: &[&str] = &[
     "a",
     "about",
     "all",
+    "altogether",
     "am",
     "an",
     "and",
@@ -42,6 +43,7 @@ const IDLE: &[&str] = &[
     "does",
     "doing",
     "during",
+    "ever",
     "exactly",
     "far",
     "find",
@@ -148,7 +150,12 @@ pub(super) fn words(text: &str) -> Vec<Word> {
     let split = |c: char| c.is_whitespace() || ",;!?()[]{}\"“”«»".contains(c);
     let mut words = Vec::new();
     for piece in text.split(split) {
-        let raw = piece.trim_matches(|c: char| ".:'’`/-".contains(c));
+        let trimmed = piece.trim_matches(|c: char| ".:'’`/-".contains(c));
+        // A minus is part of its number.
+        let start = piece.find(trimmed).unwrap_or(0);
+        let is_negative =
+            trimmed.starts_with(|c: char| c.is_ascii_digit()) && piece[..start].ends_with('-');
+        let raw = if is_negative { &piece[start - 1..start + trimmed.len()] } else { trimmed };
         let is_joined =
             raw.contains('-') && raw.chars().all(|c| c.is_ascii_lowercase() || c == '-');
         let parts: Vec<&str> = if is_joined { raw.split('-').collect() } else { vec![raw] };
@@ -264,6 +271,10 @@ mod tests {
         assert_eq!(
             raws("What's “ORD-20260101-1001”, the on-time one?"),
             ["What's", "ORD-20260101-1001", "the", "on", "time", "one"]
+        );
+        assert_eq!(
+            raws("- top -3, -0.5 or 2026-01-31?"),
+            ["top", "-3", "-0.5", "or", "2026-01-31"]
         );
     }
 }

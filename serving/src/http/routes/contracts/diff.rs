@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::change::{ChangeBody, split};
-use super::{find, versions};
+use super::{find, kind, versions};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::Conditional;
 use crate::http::query::Parameters;
@@ -38,6 +38,8 @@ pub(in super::super::super) struct ContractDiff {
         ("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`."),
         ("from" = String, Path, description = "`1` or `v1`."),
         ("to" = String, Path, description = "`2` or `v2`."),
+        ("kind" = Option<String>, Query,
+            description = "`entity`, `event` or `metric`, where two share a name. Default: the entity."),
     ),
     responses(
         (status = 200, description = "The changes.", body = ContractDiff),
@@ -51,8 +53,8 @@ pub(in super::super::super) async fn read(
     Segments((name, from, to)): Segments<(String, String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    parameters.only(&[])?;
-    let documents = versions(&state.domain, &name)?;
+    let parameters = parameters.only(&["kind"])?;
+    let documents = versions(&state.domain, &name, kind(&parameters)?)?;
     let (from, to) = (find(&documents, &name, &from)?, find(&documents, &name, &to)?);
     let changes = compare::diff(&from.fields, &to.fields);
     let (breaking_changes, additive_changes) = split(changes, "non_breaking");

@@ -129,7 +129,11 @@ pub(in super::super) async fn list(
     get,
     path = "/v1/contracts/{name}",
     tag = "contracts",
-    params(("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`.")),
+    params(
+        ("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`."),
+        ("kind" = Option<String>, Query,
+            description = "`entity`, `event` or `metric`, where two share a name. Default: the entity."),
+    ),
     responses(
         (status = 200, description = "The contract.", body = ContractBody),
         (status = 304, description = "As `If-None-Match` says, the caller has it."),
@@ -142,8 +146,8 @@ pub(in super::super) async fn newest(
     Segments(name): Segments<String>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    parameters.only(&[])?;
-    let documents = versions(&state.domain, &name)?;
+    let parameters = parameters.only(&["kind"])?;
+    let documents = versions(&state.domain, &name, kind(&parameters)?)?;
     Ok(conditional.json(&body(&state.domain, newest_of(&documents))))
 }
 
@@ -155,6 +159,8 @@ pub(in super::super) async fn newest(
     params(
         ("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`."),
         ("version" = String, Path, description = "`1` or `v1`."),
+        ("kind" = Option<String>, Query,
+            description = "`entity`, `event` or `metric`, where two share a name. Default: the entity."),
     ),
     responses(
         (status = 200, description = "The contract.", body = ContractBody),
@@ -168,8 +174,8 @@ pub(in super::super) async fn version(
     Segments((name, version)): Segments<(String, String)>,
     parameters: Parameters,
 ) -> Result<Response, ApiError> {
-    parameters.only(&[])?;
-    let documents = versions(&state.domain, &name)?;
+    let parameters = parameters.only(&["kind"])?;
+    let documents = versions(&state.domain, &name, kind(&parameters)?)?;
     Ok(conditional.json(&body(&state.domain, find(&documents, &name, &version)?)))
 }
 
@@ -194,10 +200,26 @@ fn newest_of<'a>(documents: &[&'a Document]) -> &'a Document {
     best.expect("`versions` gives at least one")
 }
 
+/// Which kind of contract is meant, where two share a name.
+fn kind(parameters: &Parameters) -> Result<Option<Kind>, ApiError> {
+    let Some(text) = parameters.one("kind")? else { return Ok(None) };
+    let kinds = [Kind::Entity, Kind::Event, Kind::Metric];
+    let found = kinds.into_iter().find(|kind| kind_text(*kind) == text);
+    found.map(Some).ok_or_else(|| {
+        let shown: String = text.chars().take(60).collect();
+        ApiError::invalid(format!("`kind` must be `entity`, `event` or `metric`, not `{shown}`"))
+    })
+}
+
 /// All versions under a name. An entity and an event contract may share one; then the entity, which
-/// is what can be read, goes first.
-fn versions<'a>(domain: &'a Domain, name: &str) -> Result<Vec<&'a Document>, ApiError> {
-    let all: Vec<&Document> = domain.documents.iter().filter(|d| d.entity == name).collect();
+/// is what can be read, goes first, unless a kind is asked for.
+fn versions<'a>(
+    domain: &'a Domain,
+    name: &str,
+    kind: Option<Kind>,
+) -> Result<Vec<&'a Document>, ApiError> {
+    let named = domain.documents.iter().filter(|d| d.entity == name);
+    let all: Vec<&Document> = named.filter(|d| kind.is_none_or(|kind| d.kind == kind)).collect();
     let first = all.iter().map(|document| rank(document.kind)).min();
     match first {
         Some(first) => Ok(all.into_iter().filter(|d| rank(d.kind) == first).collect()),
@@ -227,11 +249,15 @@ fn summary(document: &Document) -> ContractSummary {
         released: document.released.clone(),
         status: status_text(document.status),
         deprecation: DeprecationBody::of(document.deprecation.as_ref()),
-        kind: match document.kind {
-            Kind::Event => "event",
-            Kind::Entity => "entity",
-            Kind::Metric => "metric",
-        },
+        kind: kind_text(document.kind),
+    }
+}
+
+fn kind_text(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Event => "event",
+        Kind::Entity => "entity",
+        Kind::Metric => "metric",
     }
 }
 

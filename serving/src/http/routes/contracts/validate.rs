@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::change::{ChangeBody, split};
-use super::{newest_of, rank, versions};
+use super::{kind, newest_of, rank, versions};
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::query::Parameters;
 use crate::http::routes::{Segments, events};
@@ -113,9 +113,10 @@ pub(in super::super::super) async fn post(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ContractValidation>, ApiError> {
-    parameters.only(&[])?;
+    let parameters = parameters.only(&["kind"])?;
+    let kind = kind(&parameters)?;
     let bytes = events::read(body, &headers, state.options.max_body_bytes).await?;
-    let base = newest_of(&versions(&state.domain, &name)?).clone();
+    let base = newest_of(&versions(&state.domain, &name, kind)?).clone();
     let compared = base.clone();
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let is_yaml = content_type.is_some_and(|text| text.contains("yaml"));
