@@ -340,9 +340,19 @@ impl Engine {
             }
             if let (Some(given), Some(slot)) = (&change.after, slots[1]) {
                 let state = &mut touched.entries[slot as usize].state;
+                let before = change.before.as_ref().map(|before| before.order);
                 for (fold, op) in layout.folds.iter().map(|(op, _)| *op).enumerate() {
-                    if let (Some(given_fold), false) = (&given.folds[fold], same_folds) {
-                        state.folds[fold].add(op, given.order, given_fold);
+                    let Some(given_fold) = &given.folds[fold] else { continue };
+                    let state = &mut state.folds[fold];
+                    match before.filter(|_| same_folds) {
+                        None => state.add(op, given.order, given_fold),
+                        // What is equal stands in the order in which the rows changed last.
+                        Some(before) => {
+                            let orders = (before, given.order);
+                            if state.reorder(op, orders, given_fold) == Removed::Recompute {
+                                again.insert(slot);
+                            }
+                        }
                     }
                 }
                 state.sources += 1;

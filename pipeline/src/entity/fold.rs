@@ -163,6 +163,26 @@ impl FoldState {
         Removed::Done
     }
 
+    /// A row gives what it gave before, but its place among those of equal `by` is another one now.
+    pub fn reorder(
+        &mut self,
+        op: FoldOp,
+        (before, after): (Order, Order),
+        given: &Contribution,
+    ) -> Removed {
+        let Self::Best(best) = &*self else { return Removed::Done };
+        // Towards the end that is looked for it stays the best, or may become it.
+        let is_nearer = if op == FoldOp::ArgMin { after < before } else { after > before };
+        if is_nearer {
+            self.add(op, after, given);
+            return Removed::Done;
+        }
+        let is_held = best.as_ref().is_some_and(|(by, order, value)| {
+            (by, *order, value) == (&given.by, before, &given.value)
+        });
+        if is_held && after != before { Removed::Recompute } else { Removed::Done }
+    }
+
     /// The fold's value.
     pub fn result(&self, op: FoldOp, ty: &Type) -> Scalar {
         match self {
@@ -298,6 +318,33 @@ mod tests {
                     fold
                 };
                 prop_assert_eq!(run(&numbered), run(&shuffled));
+            }
+        }
+
+        #[test]
+        fn a_row_that_is_reordered_stands_where_it_would_from_the_start(
+            rows in prop::collection::vec((0i64..6, -5i64..5), 1..12),
+            moves in prop::collection::vec((any::<prop::sample::Index>(), 0i64..40), 0..12),
+        ) {
+            for op in [FoldOp::ArgMax, FoldOp::ArgMin, FoldOp::Max, FoldOp::Count, FoldOp::Mode] {
+                // No two rows have one place.
+                let mut orders: Vec<Order> = rows.iter().enumerate()
+                    .map(|(seq, (time, _))| Order { time: *time, seq: seq as i64 }).collect();
+                let all = |orders: &[Order]| {
+                    let mut state = FoldState::empty(op, &Type::Int64);
+                    for (order, (_, v)) in orders.iter().zip(&rows) { state.add(op, *order, &int(*v)); }
+                    state
+                };
+                let mut state = all(&orders);
+                for (step, (row, time)) in moves.iter().enumerate() {
+                    let row = row.index(rows.len());
+                    let after = Order { time: *time, seq: (100 + step) as i64 };
+                    let before = std::mem::replace(&mut orders[row], after);
+                    if state.reorder(op, (before, after), &int(rows[row].1)) == Removed::Recompute {
+                        state = all(&orders);
+                    }
+                    prop_assert_eq!(&state, &all(&orders));
+                }
             }
         }
 

@@ -4,4 +4,5 @@ mod bench;
 mod damage;
 mod kill;
 mod rounds;
+mod ties;
 mod yard;
