@@ -88,7 +88,7 @@ impl WarningBody {
         const MOST: usize = 12;
 
         let Impossible { dimension, value, allowed } = of;
-        let mut detail = format!("`{dimension}` is never `{value}`");
+        let mut detail = format!("no event brings the `{dimension}` `{value}`");
         if let Some(near) =
             hint(value, allowed.iter().map(String::as_str)).filter(|_| allowed.len() > MOST)
         {

@@ -98,7 +98,10 @@ fn waits_at(method: &Method, path: &str) -> Hold {
         return Hold::Writes;
     }
     // Whoever changes contracts, and whoever looks whether the process lives, waits for nobody.
-    let never = below("/v1/admin") || below("/health") || below("/v1/health") || path == "/metrics";
+    let never = below("/v1/admin")
+        || below("/health")
+        || below("/v1/health")
+        || ["/metrics", "/metrics/"].contains(&path);
     if never { Hold::Nothing } else { Hold::All }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use contracts::model::Relation;
 use duckdb::Connection;
 
 use super::check::Resolved;
+use super::proof::counted_families;
 use super::{Beyond, MetricEngine, unavailable};
 use crate::question::ReadError;
 use crate::store::{self, Trimmed};
@@ -41,13 +41,9 @@ impl MetricEngine {
 
     /// Late events that the journal has given up, in the families that the metric stands on.
     pub(super) fn late_before(&self, question: &Resolved<'_>, trimmed: &Trimmed) -> i64 {
-        let relations = self.domain.graph.relations_of.get(question.metric.index);
-        let families = relations.into_iter().flatten().filter_map(|relation| match relation {
-            Relation::Family(family) => {
-                trimmed.families.get(&self.domain.families[*family].table())
-            }
-            _ => None,
-        });
+        let families = counted_families(&self.domain, question.metric).into_iter();
+        let families = families
+            .filter_map(|family| trimmed.families.get(&self.domain.families[family].table()));
         families.map(|family| count_of(&family.late, question.tenant)).sum()
     }
 }

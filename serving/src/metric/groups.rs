@@ -43,14 +43,21 @@ impl Member {
 /// Values by group, in order of dimensions. Ungrouped: one value under the empty key.
 pub(crate) type Groups = BTreeMap<Vec<Member>, Value>;
 
-/// The value of an empty window: what the expression of a derived metric makes of those of its parts, else what
-/// is declared.
+/// The value of an empty window: what a ratio or a derived metric makes of those of its parts, else what is
+/// declared.
 pub(crate) fn empty_value(domain: &Domain, metric: &Metric) -> Value {
-    let Measure::Derived { parts, expr } = &metric.measure else { return declared(metric) };
-    let values: Vec<Value> =
-        parts.iter().map(|part| empty_value(domain, &domain.metrics[*part])).collect();
-    let value = evaluate(expr, &names(domain, parts), &[&values]).pop();
-    settle(metric, value.unwrap_or(Value::Null))
+    let of = |part: &usize| empty_value(domain, &domain.metrics[*part]);
+    match &metric.measure {
+        Measure::Ratio { numerator, denominator } => {
+            settle(metric, quotient(&of(numerator), &of(denominator)))
+        }
+        Measure::Derived { parts, expr } => {
+            let values: Vec<Value> = parts.iter().map(of).collect();
+            let value = evaluate(expr, &names(domain, parts), &[&values]).pop();
+            settle(metric, value.unwrap_or(Value::Null))
+        }
+        _ => declared(metric),
+    }
 }
 
 /// What is declared for an empty window.

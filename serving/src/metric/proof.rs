@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use contracts::model::{Domain, Relation};
+use contracts::model::{Domain, Metric, Relation};
 use duckdb::types::Value as SqlValue;
 use duckdb::{Connection, params_from_iter};
 use pipeline::store::data_through;
@@ -92,6 +92,18 @@ pub(super) fn counted_from(question: &Resolved<'_>) -> Option<i64> {
     Some(question.start()?.div_euclid(MINUTE).saturating_mul(MINUTE))
 }
 
+/// The families whose events are counted: those that the metric stands on.
+pub(super) fn counted_families(domain: &Domain, metric: &Metric) -> BTreeSet<usize> {
+    let relations = domain.graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);
+    let families = relations.iter().flat_map(|relation| match relation {
+        Relation::Family(family) => *family..*family + 1,
+        // It stands on records of all.
+        Relation::Ingest => 0..domain.families.len(),
+        Relation::Entity(_) => 0..0,
+    });
+    families.collect()
+}
+
 /// The question about another span of time.
 fn within_span<'a>(question: &Resolved<'a>, span: (i64, i64)) -> Resolved<'a> {
     Resolved { span: Some(span), as_of: None, ..question.clone() }
@@ -106,14 +118,7 @@ pub(crate) fn read(
     progress: Progress,
 ) -> Result<Proof, ReadError> {
     let metric = question.metric;
-    let relations = domain.graph.relations_of.get(metric.index).map_or(&[][..], Vec::as_slice);
-    let families = relations.iter().flat_map(|relation| match relation {
-        Relation::Family(family) => *family..*family + 1,
-        // It stands on records of all.
-        Relation::Ingest => 0..domain.families.len(),
-        Relation::Entity(_) => 0..0,
-    });
-    let families: BTreeSet<usize> = families.collect();
+    let families = counted_families(domain, metric);
     let events = counted.events(domain, &families, question, known)?;
     Ok(Proof {
         contract_version: metric.version,

@@ -158,7 +158,17 @@ impl Cube {
     /// Puts in what a commit changed, or takes it out again.
     pub(super) fn add(&mut self, runs: &[Run], is_undone: bool) {
         let with = Adding { arithmetic: self.arithmetic, faces: &self.faces, is_undone };
-        for run in runs.iter().filter(|run| !run.is_empty()) {
+        for run in runs {
+            if run.is_empty() {
+                // Rows may have gone from minute to minute.
+                if let Bucket::Hour(number) = run.bucket
+                    && let Some(hour) = self.hours.get_mut(&number)
+                    && hour.minutes.take().is_some()
+                {
+                    self.dirty.insert(Some(number));
+                }
+                continue;
+            }
             self.all.add(run, &with);
             let Some((number, minute)) = run.bucket.hour() else {
                 self.timeless.add(run, &with);

@@ -104,7 +104,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Are all sums what they were?
+    /// Are the sums over its span what they were?
     pub(super) fn is_empty(&self) -> bool {
         self.all == Agg::default() && self.faces.iter().all(Vec::is_empty)
     }

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Segments;
@@ -26,18 +26,23 @@ use crate::http::time::{self, Time};
 const MAX_GRACE: u64 = 30 * 86_400;
 
 /// A key to make.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
+// It is read member by member; its description is made of these.
+#[serde(deny_unknown_fields)]
 pub(in super::super) struct NewKey {
     /// What it is for.
     name: String,
     /// Whose rows it opens.
     tenant: String,
     /// Requests a minute; default: the server's.
+    #[serde(default)]
     #[schema(minimum = 1)]
     rate_limit_rpm: Option<u32>,
     /// Entity types that it may read; null: all.
+    #[serde(default)]
     allowed_entity_types: Option<BTreeSet<String>>,
     /// Metrics that it may read; null: all that are made of its entities.
+    #[serde(default)]
     allowed_metrics: Option<BTreeSet<String>>,
 }
 

@@ -28,15 +28,19 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const LONGEST_REASON: usize = 1_000;
 
 /// What is to be erased.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
+// It is read member by member; its description is made of these.
+#[serde(deny_unknown_fields)]
 pub(in super::super) struct ErasureRequest {
     /// Name of the entity.
     entity: String,
     /// Its key.
     key: String,
     /// Why, for the record. It is kept, so it should not name anybody.
+    #[serde(default)]
     reason: Option<String>,
     /// Only count what would be erased.
+    #[serde(default)]
     dry_run: bool,
 }
 

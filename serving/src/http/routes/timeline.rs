@@ -19,6 +19,7 @@ use crate::http::ledger::{self, Letter};
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time::{self, Time, seconds_between};
+use crate::origin::Origin;
 use crate::question::{EntityAnswer, EntityQuestion, ReadError, serialize_entries};
 
 /// Most events of one answer.
@@ -113,7 +114,7 @@ struct StageStep {
 struct TrailEvent {
     /// Event id.
     event_id: String,
-    /// Topics that its contract names, else the contract's name.
+    /// The topic that it came from; else the topics that its contract names, or the contract's name.
     topic: String,
     /// Event type.
     event_type: String,
@@ -343,7 +344,8 @@ impl TrailEvent {
         let topics = contract.map(|contract| {
             contract.topics.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(",")
         });
-        let topic = topics.filter(|topics| !topics.is_empty());
+        let topics = topics.filter(|topics| !topics.is_empty());
+        let topic = Origin::of(&event.partition).topic.map(str::to_owned).or(topics);
         let took = event.applied_at.map(|at| at.saturating_sub(event.arrived_at).max(0));
         Self {
             event_id: event.id,

@@ -23,7 +23,8 @@ use crate::verify::{Report, Verification, VerifyOptions};
 const MOST_SECONDS: u64 = 6 * 3_600;
 
 /// What is to be verified.
-#[derive(Debug, ToSchema)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body; it is read member by member")]
 pub(in super::super) struct VerifyRequest {
     /// Only this tenant; null: all.

@@ -295,7 +295,8 @@ async fn contracts_that_share_a_name_are_told_apart() {
         assert_eq!(kind(&format!("/v1/contracts/sale?kind={named}")).await, *named);
         assert_eq!(kind(&format!("/v1/contracts/sale/1?kind={named}")).await, *named);
     }
-    world.get("/v1/contracts/sale?kind=metric").await.error(404, "not_found");
+    let (detail, _) = world.get("/v1/contracts/sale?kind=metric").await.error(404, "not_found");
+    assert_eq!(detail, "no contract of kind `metric` is named `sale`");
     let (detail, _) =
         world.get("/v1/contracts/sale?kind=table").await.error(422, "invalid_parameter");
     assert_eq!(detail, "`kind` must be `entity`, `event` or `metric`, not `table`");

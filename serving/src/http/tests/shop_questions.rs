@@ -107,11 +107,11 @@ async fn a_filter_for_what_cannot_be_says_so() {
         (&body["value"], &body["warnings"][0]["code"]),
         (&json!(0), &json!("impossible_value"))
     );
-    assert!(warning(&body).starts_with("`status` is never `shiped`: it is "), "{body}");
+    assert!(warning(&body).starts_with("no event brings the `status` `shiped`: it is "), "{body}");
     assert!(warning(&body).contains("`shipped`"), "{body}");
     let asked = json!({"metrics": ["order_count"], "filters": {"currency": ["EUR", "EUX"]}});
     let body = ask(&running, asked).await.json();
-    assert!(warning(&body).starts_with("`currency` is never `EUX`"), "{body}");
+    assert!(warning(&body).starts_with("no event brings the `currency` `EUX`"), "{body}");
     // Any town may be.
     for fits in ["status:pending", "currency:EUR", "city:Nowhere"] {
         let path = format!("/v1/metrics/order_count?filter={fits}");

@@ -6,7 +6,7 @@ use contracts::model::{Domain, Measure, Metric, Relation, column, ingest};
 
 use crate::metric::check::Resolved;
 use crate::metric::past;
-use crate::metric::proof::counted_from;
+use crate::metric::proof::{counted_families, counted_from};
 use crate::store::Trimmed;
 
 /// Rows of a table that a question needs.
@@ -66,8 +66,7 @@ impl Plan {
                 }
             }
         }
-        let relations = domain.graph.relations_of.get(question.metric.index);
-        let families: BTreeSet<usize> = families_of(relations.map_or(&[][..], Vec::as_slice));
+        let families = counted_families(domain, question.metric);
         let counted = counted_from(question);
         let reaches = |latest: i64| match counted {
             Some(start) => latest >= start,

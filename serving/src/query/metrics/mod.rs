@@ -170,7 +170,8 @@ pub fn plan<'a>(cache: &'a Cache, query: &MetricsQuery) -> Result<Planned<'a>, R
     if query.to.is_some() && query.from.is_none() {
         return Err(invalid("from", "`to` needs a `from`".to_owned()));
     }
-    if let (Some(from), Some(to)) = (query.from, query.to)
+    let end = query.to.or(query.as_of.filter(|_| query.grain.is_some()));
+    if let (Some(from), Some(to)) = (query.from, end)
         && from >= to
     {
         let message = format!("from {} to {} is no span of time", time_text(from), time_text(to));

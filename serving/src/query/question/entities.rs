@@ -345,6 +345,8 @@ fn filters(
     };
     for field in &entity.fields {
         match field.ty {
+            // Said already: what says it again, or the contrary, is not understood.
+            Type::Bool if conditions.iter().any(|condition| condition.field == field.name) => {}
             Type::Bool => {
                 // The contrary first: it may be the longer of two phrases.
                 let against = placed(words, &vocabulary::against_field(field));

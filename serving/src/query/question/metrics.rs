@@ -1,5 +1,7 @@
 //! Questions to metrics.
 
+use std::collections::BTreeSet;
+
 use contracts::model::{Dimension, Metric, Period, Relation, Window};
 use contracts::types::Type;
 
@@ -24,8 +26,15 @@ const BEGINNING: i64 = -8_520_336_000_000_000;
 /// The meaning of the words as a question to metrics; `None` when something is not understood.
 pub(super) fn find(asked: &Asked<'_>, words: &[Word]) -> Option<MetricMeaning> {
     let mut words = words.to_vec();
-    let times = time::find(&mut words, asked.now);
+    let named = names(asked, &words);
+    let times = time::find(&mut words, asked.now, &named);
     choose(asked, &words, &times, &mut Vec::new())
+}
+
+/// Places that a name of a metric takes up in one piece: `overall conversion` may be one.
+fn names(asked: &Asked<'_>, words: &[Word]) -> BTreeSet<usize> {
+    let phrases = asked.metrics().flat_map(vocabulary::of_metric);
+    phrases.filter_map(|phrase| vocabulary::place_of(words, &phrase)).flatten().collect()
 }
 
 /// A way to read some words as a metric.
@@ -119,6 +128,10 @@ fn finish(
     if !is_whole(&words) || order.by_time {
         return None;
     }
+    // There are more windows in all time than anybody looks at.
+    if times.range == Range::All && times.grain.is_some() {
+        return None;
+    }
     // An order needs something to put in order.
     if order.down.is_some() && dimensions.is_empty() && times.grain.is_none() {
         return None;
@@ -185,7 +198,7 @@ fn time_of(
     match times.range {
         Range::Last(length) => window_or_span(windows(), length, reference),
         Range::Span(from, to) => (None, Some((from, to))),
-        Range::All if times.grain.is_none() => {
+        Range::All => {
             let all = |window: &Window| window.period == Some(Period::All);
             match windows().all(|windows| windows.iter().any(all)) {
                 true => (Some("all".to_owned()), None),
@@ -193,7 +206,7 @@ fn time_of(
             }
         }
         Range::Now if now() => (Some("now".to_owned()), None),
-        Range::Now | Range::Unsaid | Range::All => match &times.grain {
+        Range::Now | Range::Unsaid => match &times.grain {
             None => (None, None),
             // As many windows as one looks at.
             Some(grain) => {

@@ -21,6 +21,7 @@ mod vocabulary;
 mod words;
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use contracts::model::{Domain, Entity, Metric};
 
@@ -120,7 +121,7 @@ fn unknown(domain: &Domain, words: &[Word]) -> NotUnderstood {
     let known = vocabulary::words_of(domain);
     // What times and orders take up is understood, whatever the rest is.
     let mut timed = words.to_vec();
-    time::find(&mut timed, 0);
+    time::find(&mut timed, 0, &BTreeSet::new());
     order::find(&mut timed);
     let strange: Vec<String> = timed
         .iter()

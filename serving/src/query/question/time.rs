@@ -1,5 +1,7 @@
 //! Times in plain questions: windows that end now, days, spans, and into what they are cut.
 
+use std::collections::BTreeSet;
+
 use super::words::{Word, number};
 use crate::value::{parse_moment, parse_time};
 
@@ -97,15 +99,26 @@ pub(super) fn text_of(length: i64) -> String {
     }
 }
 
-/// Finds what the words say about time and marks it as understood. `now` in µs.
-pub(super) fn find(words: &mut [Word], now: i64) -> Times {
+/// Finds what the words say about time and marks it as understood. `now` in µs; `named`: places that are parts of
+/// names, where words such as `overall` say nothing about time.
+pub(super) fn find(words: &mut [Word], now: i64, named: &BTreeSet<usize>) -> Times {
     let mut times = Times::default();
     let mut at = 0;
     while at < words.len() {
         let rest = &words[at..];
         let taken = grain(rest, &mut times)
             .or_else(|| last(rest, &mut times))
-            .or_else(|| ever(rest, &mut times))
+            .or_else(|| {
+                let count = ever(rest)?;
+                if named.range(at..at + count).next().is_some() {
+                    return None;
+                }
+                // What says a span besides, says it.
+                if times.range == Range::Unsaid {
+                    times.range = Range::All;
+                }
+                Some(count)
+            })
             .or_else(|| day(rest, now, &mut times))
             .or_else(|| dates(rest, &mut times));
         match taken {
@@ -196,8 +209,8 @@ fn unit(low: &str) -> Option<i64> {
     })
 }
 
-/// `in total`, `of all time`, `so far`, `ever`. What says a span besides, says it.
-fn ever(words: &[Word], times: &mut Times) -> Option<usize> {
+/// `in total`, `of all time`, `so far`, `ever`: how many words that takes.
+fn ever(words: &[Word]) -> Option<usize> {
     let low = |place: usize| words.get(place).map_or("", |word| word.low.as_str());
     let lead = usize::from(["in", "of", "for", "over"].contains(&low(0)));
     let count = match (low(lead), low(lead + 1)) {
@@ -208,9 +221,6 @@ fn ever(words: &[Word], times: &mut Times) -> Option<usize> {
         ("to", "date") => 2,
         _ => return None,
     };
-    if times.range == Range::Unsaid {
-        times.range = Range::All;
-    }
     Some(lead + count)
 }
 
@@ -289,7 +299,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, range: Range, grain: Option<&str>) {
-        let found = find(&mut words(text), NOW);
+        let found = find(&mut words(text), NOW, &BTreeSet::new());
         assert_eq!((found.range, found.grain.as_deref()), (range, grain), "{text}");
     }
 

@@ -50,6 +50,20 @@ zone: UTC
 moved_by: [room.taken, room.left]
 ---
 kind: metric
+name: one_more
+measure: derived(left + 1)
+windows: [1h, day]
+zone: UTC
+moved_by: [room.left]
+---
+kind: metric
+name: per_room
+measure: ratio(more, one_more)
+windows: [1h, day]
+zone: UTC
+moved_by: [room.taken, room.left]
+---
+kind: metric
 name: rent
 from: {event: room.taken}
 measure: sum(rent)
@@ -212,6 +226,22 @@ fn an_empty_window_is_the_same_everywhere() {
     let answer = metrics::read(&cache, &rows).unwrap();
     let values: Vec<&str> = answer.rows.iter().filter_map(|row| row.get("more")).collect();
     assert_eq!(values, ["0.0", "0.0", "1.0", "-1.0"]);
+}
+
+#[test]
+fn a_ratio_over_an_empty_window_is_that_of_its_parts() {
+    let (_store, cache) = rooms(&[("left", "b", "second", "east", "11:30:00")]);
+    let empty = MetricQuestion { as_of: Some(at("09:00:00")), ..ask("per_room", "1h") };
+    // 0 / (0 + 1).
+    assert_eq!(cache.read(&empty).unwrap().value, Some(Value::Float(0.0)));
+    let grouped = MetricQuestion {
+        group_by: vec!["floor".to_owned()],
+        as_of: Some(at("12:00:00")),
+        ..ask("per_room", "day")
+    };
+    let (_, points) = series::read(&cache, &grouped, "6h", None).unwrap();
+    let values = points.iter().map(|point| point.groups.as_ref().unwrap()[0].value.to_string());
+    assert_eq!(values.collect::<Vec<_>>(), ["0", "-0.5"]);
 }
 
 #[test]

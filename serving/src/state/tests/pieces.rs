@@ -41,6 +41,8 @@ struct Commit {
     come: Vec<Row>,
     /// Places of rows that go, among those that are there.
     go: Vec<prop::sample::Index>,
+    /// Places of rows that go to another time of their hour, which is often one of their minute.
+    moves: Vec<(prop::sample::Index, i64)>,
     is_hourly: bool,
     is_undone: bool,
     is_coarsened: bool,
@@ -219,9 +221,13 @@ fn commit() -> impl Strategy<Value = Commit> {
     let rows = prop::collection::vec(row(), 0..20);
     let go = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
     let flags = [0.15, 0.1, 0.2].map(prop::bool::weighted);
-    (rows, go, flags).prop_map(|(come, go, [is_hourly, is_undone, is_coarsened])| Commit {
+    let to = prop_oneof![0..HOURLY, 0..2 * MINUTE];
+    let moves = prop::collection::vec((any::<prop::sample::Index>(), to), 0..4);
+    let all = (rows, go, moves, flags);
+    all.prop_map(|(come, go, moves, [is_hourly, is_undone, is_coarsened])| Commit {
         come,
         go,
+        moves,
         is_hourly,
         is_undone,
         is_coarsened,
@@ -259,6 +265,15 @@ proptest! {
             for place in &commit.go {
                 if !rows.is_empty() {
                     changes.push((rows.swap_remove(place.index(rows.len())), -1));
+                }
+            }
+            for (place, to) in &commit.moves {
+                if !rows.is_empty() {
+                    let place = place.index(rows.len());
+                    let row = &mut rows[place];
+                    changes.push((*row, -1));
+                    row.0 = row.0.div_euclid(HOURLY) * HOURLY + to;
+                    changes.push((*row, 1));
                 }
             }
             rows.extend(&commit.come);

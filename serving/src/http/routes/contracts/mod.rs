@@ -223,14 +223,17 @@ fn versions<'a>(
     let first = all.iter().map(|document| rank(document.kind)).min();
     match first {
         Some(first) => Ok(all.into_iter().filter(|d| rank(d.kind) == first).collect()),
-        None => Err(unknown(domain, name)),
+        None => Err(unknown(domain, name, kind)),
     }
 }
 
-fn unknown(domain: &Domain, name: &str) -> ApiError {
+fn unknown(domain: &Domain, name: &str, kind: Option<Kind>) -> ApiError {
+    let documents = domain.documents.iter();
+    let documents = documents.filter(|document| kind.is_none_or(|kind| document.kind == kind));
+    let what = kind.map_or(String::new(), |kind| format!(" of kind `{}`", kind_text(kind)));
     ApiError {
-        hint: hint(name, domain.documents.iter().map(|document| document.entity.as_str())),
-        ..ApiError::not_found(format!("no contract is named `{name}`"))
+        hint: hint(name, documents.map(|document| document.entity.as_str())),
+        ..ApiError::not_found(format!("no contract{what} is named `{name}`"))
     }
 }
 

@@ -94,7 +94,11 @@ const FORM: &str = r#"send a contract as it stands in a file (YAML as applicatio
     post,
     path = "/v1/contracts/{name}/validate",
     tag = "contracts",
-    params(("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`.")),
+    params(
+        ("name" = String, Path, description = "An entity, an event contract, or `metric.<name>`."),
+        ("kind" = Option<String>, Query,
+            description = "`entity`, `event` or `metric`, where two share a name. Default: the entity."),
+    ),
     request_body(
         description = "A contract as it stands in a file, in YAML or JSON; or its fields as contracts are shown.",
         content((CandidateBody = "application/json"), (String = "application/yaml")),
@@ -217,6 +221,13 @@ fn written(domain: &Domain, base: &Document, text: &str) -> Result<Candidate, Ap
 }
 
 fn other_name(found: &str, expected: &str) -> ApiError {
+    if found == expected {
+        return ApiError::new(
+            Code::InvalidBody,
+            format!("the body is another kind of contract than the one of `{expected}`"),
+        )
+        .hint("name the kind: `?kind=event` or `?kind=entity`");
+    }
     ApiError::new(
         Code::InvalidBody,
         format!("the body is a contract of `{found}`, the path says `{expected}`"),
