@@ -14,7 +14,7 @@ use duckdb::types::Value as SqlValue;
 use pipeline::store::INGEST_APPLIED_AT;
 
 use super::aggregates::{Aggregate, weighted_quantile};
-use super::check::{FilterValue, Resolved, Test, timestamp};
+use super::check::{FilterValue, LATEST, Resolved, Test, timestamp};
 use super::groups::Member;
 use super::known::Known;
 use super::{followed, sketch};
@@ -58,6 +58,8 @@ fn literal(value: &SqlValue) -> String {
         SqlValue::BigInt(value) => value.to_string(),
         SqlValue::Text(text) => format!("'{}'", text.replace('\'', "''")),
         SqlValue::Date32(days) => format!("date '{}'", date_text(*days)),
+        // No end.
+        SqlValue::Timestamp(_, LATEST) => "timestamp 'infinity'".to_owned(),
         SqlValue::Timestamp(_, micros) => format!("timestamp '{}'", time_text(*micros)),
         _ => "?".to_owned(),
     }

@@ -121,6 +121,16 @@ async fn a_filter_for_what_cannot_be_says_so() {
 }
 
 #[tokio::test]
+async fn all_time_is_a_span_that_sql_knows() {
+    let running = shop().await;
+    let body = ask(&running, json!({"question": "how many orders in total"})).await.json();
+    assert_eq!(body["rows"], json!([{"order_count": 1}]), "{body}");
+    let sql = body["sql"].as_str().unwrap();
+    assert!(sql.contains(">= timestamp '1700-01-01T00:00:00Z'"), "{sql}");
+    assert!(sql.contains("< timestamp 'infinity'"), "{sql}");
+}
+
+#[tokio::test]
 async fn a_refusal_names_what_is_strange_and_nothing_else() {
     let running = shop().await;
     for (question, strange) in [
