@@ -13,8 +13,8 @@ use utoipa::ToSchema;
 pub(super) use self::query::RowsBody;
 pub use self::query::{ColumnBody, MetricProof, QueryBody, QueryMetadata};
 
-use super::deprecation::WarningBody;
 use super::time::{Time, seconds_between};
+use super::warnings::WarningBody;
 use crate::query::metrics::series::Point;
 use crate::question::{
     EntityAnswer, Group, MetricAnswer, Previous, Proof, Value, serialize_entries,

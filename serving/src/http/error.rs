@@ -166,6 +166,14 @@ impl ApiError {
         self
     }
 
+    /// Adds the next step, where none is known that fits better.
+    pub(super) fn or_hint(self, hint: &str) -> Self {
+        match self.hint {
+            Some(_) => self,
+            None => self.hint(hint),
+        }
+    }
+
     /// Nothing of that name.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(Code::NotFound, detail)

@@ -15,7 +15,6 @@ mod ask;
 mod asked;
 pub mod body;
 mod connection;
-mod deprecation;
 mod direct;
 pub mod error;
 mod etag;
@@ -37,6 +36,7 @@ pub mod state;
 pub mod time;
 pub mod tls;
 mod versions;
+mod warnings;
 
 #[cfg(test)]
 mod tests;

@@ -11,13 +11,13 @@ use contracts::model::{Domain, Metric};
 
 use super::asked;
 use super::body::{MetricBody, MetricProof, QueryBody, RowsBody};
-use super::deprecation::WarningBody;
 use super::error::{ApiError, Code};
 use super::fields::Fields;
 use super::graph;
 use super::query::listed;
 use super::state::{AppState, Caller};
 use super::time::{Time, seconds_between};
+use super::warnings::WarningBody;
 use crate::query::cursor;
 use crate::query::guard::{self, Guarded, Relations, Source};
 use crate::query::metrics::{self, MetricsAnswer, MetricsQuery, series};

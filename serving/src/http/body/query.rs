@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ProofBody;
-use crate::http::deprecation::WarningBody;
+use crate::http::warnings::WarningBody;
 use crate::query::{Column, Row};
 use crate::question::MetricAnswer;
 

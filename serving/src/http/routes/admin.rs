@@ -208,10 +208,7 @@ pub(in super::super) async fn create(
 
 async fn asked_key(body: Body, headers: &HeaderMap, limit: usize) -> Result<NewKey, ApiError> {
     let form = r#"write {"name": "…", "tenant": "…"}, with "rate_limit_rpm" if wanted"#;
-    let hinted = |error: ApiError| match error.hint {
-        Some(_) => error,
-        None => error.hint(form),
-    };
+    let hinted = |error: ApiError| error.or_hint(form);
     let fields = Fields::read(body, headers, limit).await.map_err(hinted)?;
     let fields = fields.only(&[
         "name",

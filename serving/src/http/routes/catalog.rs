@@ -6,12 +6,12 @@ use contracts::model::{Domain, Entity, Metric, Relationship, Stage, Stages};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::http::deprecation::DeprecationBody;
 use crate::http::error::ApiError;
 use crate::http::etag::Conditional;
 use crate::http::graph::tables;
 use crate::http::query::Parameters;
 use crate::http::state::AppState;
+use crate::http::warnings::DeprecationBody;
 use crate::question::serialize_entries;
 
 /// What can be asked for.

@@ -9,13 +9,13 @@ use crate::http::after::After;
 use crate::http::again::Begun;
 use crate::http::ask;
 use crate::http::body::EntityBody;
-use crate::http::deprecation;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
 use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
 use crate::http::time;
+use crate::http::warnings;
 use crate::question::EntityQuestion;
 
 /// An entity's state.
@@ -83,10 +83,10 @@ pub(in super::super) async fn read(
     let cached = answer.cached;
     let version = answer.contract_version;
     let mut body = EntityBody::new(answer, time::now());
-    body.warnings = deprecation::of_entity(&domain, &body.entity_type, version);
+    body.warnings = warnings::of_entity(&domain, &body.entity_type, version);
     let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
-    deprecation::tell(response.headers_mut(), &body.warnings);
+    warnings::tell(response.headers_mut(), &body.warnings);
     Ok(response)
 }
 

@@ -144,10 +144,7 @@ pub(in super::super) async fn post(
             dry_run: fields.flag("dry_run")?,
         })
     });
-    let asked = asked.map_err(|error| match error.hint {
-        Some(_) => error,
-        None => error.hint(form),
-    })?;
+    let asked = asked.map_err(|error| error.or_hint(form))?;
     if asked.reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
         return Err(ApiError::invalid(format!(
             "`reason` has more than {LONGEST_REASON} characters"

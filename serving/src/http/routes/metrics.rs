@@ -11,12 +11,12 @@ use super::Segments;
 use crate::http::after::After;
 use crate::http::again::Begun;
 use crate::http::body::{MetricBody, ProofBody};
-use crate::http::deprecation::{self, DeprecationBody};
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::{Conditional, Tag};
 use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
+use crate::http::warnings::{self, DeprecationBody};
 use crate::http::{ask, asked};
 use crate::store::BackfillProgress;
 
@@ -125,7 +125,7 @@ pub(in super::super) async fn read(
     let cached = body.proof.cached;
     let mut response = conditional.tagged(tag(&body), &body);
     response.headers_mut().insert(CACHE, hit_or_miss(cached));
-    deprecation::tell(response.headers_mut(), &body.warnings);
+    warnings::tell(response.headers_mut(), &body.warnings);
     Ok(response)
 }
 

@@ -14,12 +14,12 @@ use utoipa::ToSchema;
 use crate::http::after::After;
 use crate::http::ask::{self, Query};
 use crate::http::body::QueryBody;
-use crate::http::deprecation;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::fields::Fields;
 use crate::http::layers::limits::Place;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
+use crate::http::warnings;
 
 /// A query. Exactly one of `question`, `metrics` and `sql` says what is asked.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -118,7 +118,7 @@ pub(in super::super) async fn post(
     }
     let body = state.blocking(move |state| ask::query(state, &caller, &query)).await?;
     let mut response = Json(&body).into_response();
-    deprecation::tell(response.headers_mut(), &body.warnings);
+    warnings::tell(response.headers_mut(), &body.warnings);
     Ok(response)
 }
 

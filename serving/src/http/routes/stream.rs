@@ -8,11 +8,11 @@ use axum::response::Response;
 use super::Segments;
 use crate::access::Pass;
 use crate::http::body::MetricBody;
-use crate::http::deprecation;
 use crate::http::error::{ApiError, Code, ErrorBody};
 use crate::http::handover::Handover;
 use crate::http::query::Parameters;
 use crate::http::state::{AppState, Caller};
+use crate::http::warnings;
 use crate::http::{ask, asked};
 use crate::stream::{Begin, EventFilter, Frames, StreamError, TooMany};
 
@@ -127,10 +127,10 @@ pub(in super::super) async fn metric(
     let question = asked::of_parameters(metric, &caller.tenant, &parameters)?;
     ask::may_read(&state, &caller, &question.metric, question.version)?;
     let tenant = caller.tenant.clone();
-    let warnings = deprecation::of_metric(&state, &question.metric, question.version);
+    let warnings = warnings::of_metric(&state, &question.metric, question.version);
     let open = move |state: &AppState| state.streams.metric((&tenant, pass), question);
     let mut response = streamed(state.blocking(open).await?);
-    deprecation::tell(response.headers_mut(), &warnings);
+    warnings::tell(response.headers_mut(), &warnings);
     Ok(response)
 }
 

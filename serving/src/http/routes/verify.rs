@@ -100,10 +100,7 @@ pub(in super::super) async fn begin(
     let fields = Fields::read_any(body, &headers, state.options.max_body_bytes).await;
     let fields =
         fields.and_then(|fields| fields.only(&["tenant", "metric", "as_of", "time_limit_seconds"]));
-    let fields = fields.map_err(|error| match error.hint {
-        Some(_) => error,
-        None => error.hint(form),
-    })?;
+    let fields = fields.map_err(|error| error.or_hint(form))?;
     let seconds = fields.number("time_limit_seconds", 600, 1..=MOST_SECONDS)?;
     let (tenant, metric) = (fields.text("tenant")?, fields.text("metric")?);
     let engine = state.cache.engine();

@@ -16,12 +16,12 @@ use change::ChangeBody;
 
 use super::Segments;
 use super::metrics::status_text;
-use crate::http::deprecation::DeprecationBody;
 use crate::http::error::{ApiError, ErrorBody};
 use crate::http::etag::Conditional;
 use crate::http::graph::tables;
 use crate::http::query::{Parameters, listed};
 use crate::http::state::AppState;
+use crate::http::warnings::DeprecationBody;
 use crate::metric::hint;
 
 /// All contracts.
